@@ -1,0 +1,251 @@
+"""An SMPL-family body: shape and joint rotations in; joints, chosen vertices or the whole mesh out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from .arrays import read_npz, read_pickle_arrays
+from .errors import BodyError, FileError, SettingError
+from .kinematics import RigidTransforms, forward_kinematics
+from .mannequin import mannequin_arrays
+from .skeleton import BODY, GENDERS, KEYPOINT_VERTICES, NUM_BETAS, NUM_BODY_JOINTS, NUM_VERTICES, SMPL, SMPLH, Skeleton
+
+_REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
+_BODY_POSE_COLUMNS = 9 * (NUM_BODY_JOINTS - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class PosedBody:
+    """A body in a pose, in the world frame."""
+
+    joints: Float[Tensor, "*batch 22 3"]  # metres
+    vertices: Float[Tensor, "*batch V 3"] | None  # metres, in the order that was asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What a set of vertices needs to be posed: rest shape, how it changes, and which joints carry it."""
+
+    template: Float[Tensor, "V 3"]  # metres
+    shapedirs: Float[Tensor, "V 3 16"]  # metres for each unit of betas
+    posedirs: Float[Tensor, "V 3 P"]  # metres for each element of rotation minus identity, root left out
+    weights: Float[Tensor, "V J"]  # rows sum to one
+
+    def at(self, indices: Int[Tensor, " chosen"]) -> "Surface":
+        """The same for some of the vertices only."""
+        parts = (self.template, self.shapedirs, self.posedirs, self.weights)
+        return type(self)(*(part.index_select(0, indices) for part in parts))
+
+
+class BodyModel(nn.Module):
+    """SMPL+H (or SMPL) with matrices for rotations. Source: Loper et al. 2015; Romero et al. 2017.
+
+    Joints come straight from the betas, without touching a vertex. With 22 rotations the hands are at rest, and their
+    weight and joints are folded into the wrists, which is exact then.
+    """
+
+    template: Tensor
+    shapedirs: Tensor
+    posedirs: Tensor
+    weights: Tensor
+    body_weights: Tensor  # the hands' moved into the wrists
+    joint_template: Tensor
+    joint_shapedirs: Tensor
+    faces: Tensor
+    keypoints: Tensor
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], name: str = "body model") -> None:
+        super().__init__()
+        arrays = _checked(arrays, name)
+        template, weights, posedirs = (arrays[key].astype(np.float64) for key in ("v_template", "weights", "posedirs"))
+        shapedirs, regressor = _first_betas(arrays["shapedirs"]), arrays["J_regressor"].astype(np.float64)
+        self.skeleton: Skeleton = SMPLH if len(regressor) == len(SMPLH) else SMPL
+        constants = {
+            "template": template,
+            "shapedirs": shapedirs,
+            "posedirs": posedirs,
+            "weights": weights,
+            "body_weights": _folded(weights, self.skeleton),
+            "joint_template": regressor @ template,
+            "joint_shapedirs": np.einsum("jv,vcs->jcs", regressor, shapedirs),
+        }
+        for key, value in constants.items():
+            self.register_buffer(key, torch.as_tensor(value, dtype=torch.float32), persistent=False)
+        self.register_buffer("faces", torch.as_tensor(arrays["f"].astype(np.int64)), persistent=False)
+        self.register_buffer("keypoints", torch.tensor(KEYPOINT_VERTICES), persistent=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "BodyModel":
+        """Read an SMPL+H `.npz` (the 16-beta file) or a classic SMPL or SMPL+H `.pkl`; nothing in it is run.
+
+        Raises FileError for an unreadable file and BodyError for one that holds no SMPL-family body.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in (".npz", ".pkl"):
+            raise FileError(f"{path}: a body model is an .npz or .pkl file; name one, e.g. smplh/male/model.npz.")
+        return cls(read_npz(path) if path.suffix.lower() == ".npz" else read_pickle_arrays(path), str(path))
+
+    @classmethod
+    def mannequin(cls, gender: str = "neutral") -> "BodyModel":
+        """The procedural body, in the same format, that stands in where SMPL+H is not at hand."""
+        return cls(mannequin_arrays(require_gender(gender)), f"mannequin ({gender})")
+
+    def rest_joints(self, betas: Float[Tensor, "*batch 16"]) -> Float[Tensor, "*batch 22 3"]:
+        """The 22 body joints of the shaped body in the rest pose, metres."""
+        return self._rest(betas)[..., :NUM_BODY_JOINTS, :]
+
+    def forward(
+        self,
+        rotmats: Float[Tensor, "*batch J 3 3"],  # 22, or all of the file's joints; root first, child in parent's frame
+        betas: Float[Tensor, "*batch 16"],
+        trans: Float[Tensor, "*batch 3"],  # metres, added to everything
+        vertices: str | Sequence[int] | Int[Tensor, " chosen"] = "none",  # "none", "keypoints", "all" or indices
+    ) -> PosedBody:
+        """Pose the body. Runs in the body's own precision (float32), whatever autocast is on around it."""
+        if rotmats.shape[-3] not in (NUM_BODY_JOINTS, len(self.skeleton)):
+            wanted = f"{NUM_BODY_JOINTS} (hands at rest) or {len(self.skeleton)}"
+            raise BodyError(f"the body was given {rotmats.shape[-3]} rotations; it takes {wanted}.")
+        with torch.autocast(rotmats.device.type, enabled=False):
+            dtype = self.template.dtype
+            rotmats, betas, trans = rotmats.to(dtype), betas.to(dtype), trans.to(dtype)
+            if isinstance(vertices, str) and vertices == "none":
+                rotmats = rotmats[..., :NUM_BODY_JOINTS, :, :]
+            world, rest = self.place(rotmats, betas)
+            joints = world.translations[..., :NUM_BODY_JOINTS, :] + trans[..., None, :]
+            surface = self.surface(vertices, hands=rotmats.shape[-3] > NUM_BODY_JOINTS)
+            if surface is None:
+                return PosedBody(joints, None)
+            return PosedBody(joints, skin(surface, rotmats, betas, world, rest) + trans[..., None, :])
+
+    def place(
+        self, rotmats: Float[Tensor, "*batch J 3 3"], betas: Float[Tensor, "*batch 16"]
+    ) -> tuple[RigidTransforms, Float[Tensor, "*batch J 3"]]:
+        """World transform of each joint (before trans), and the joints' rest positions."""
+        joints = rotmats.shape[-3]
+        rest = self._rest(betas)[..., :joints, :]
+        return forward_kinematics(rotmats, rest, BODY if joints == NUM_BODY_JOINTS else self.skeleton), rest
+
+    def surface(self, vertices: str | Sequence[int] | Int[Tensor, " chosen"], hands: bool = False) -> Surface | None:
+        """The constants of a choice of vertices; with `hands` the fingers have weights and directions of their own."""
+        if hands:
+            whole = Surface(self.template, self.shapedirs, self.posedirs, self.weights)
+        else:
+            directions = self.posedirs[..., :_BODY_POSE_COLUMNS]
+            whole = Surface(self.template, self.shapedirs, directions, self.body_weights)
+        if not isinstance(vertices, str):
+            return whole.at(torch.as_tensor(vertices, device=self.template.device))
+        choices = {"none": lambda: None, "all": lambda: whole, "keypoints": lambda: whole.at(self.keypoints)}
+        if vertices not in choices:
+            raise SettingError(f'vertices: "{vertices}" is not one of none, keypoints, all, or a list of indices.')
+        return choices[vertices]()
+
+    def _rest(self, betas: Tensor) -> Tensor:
+        return self.joint_template + torch.einsum("...s,jcs->...jc", betas, self.joint_shapedirs)
+
+
+def skin(
+    surface: Surface,
+    rotmats: Float[Tensor, "*batch J 3 3"],
+    betas: Float[Tensor, "*batch 16"],
+    world: RigidTransforms,
+    rest: Float[Tensor, "*batch J 3"],
+) -> Float[Tensor, "*batch V 3"]:
+    """Vertices by linear blend skinning of a shaped, bent rest mesh, metres. Source: Loper et al. 2015, eq. 2-12."""
+    batch, size = rotmats.shape[:-3], surface.template.shape[0]
+    bend = rotmats[..., 1:, :, :] - torch.eye(3, dtype=rotmats.dtype, device=rotmats.device)
+    shaped = surface.template.flatten() + betas @ surface.shapedirs.flatten(0, 1).T
+    shaped = (shaped + bend.flatten(-3) @ surface.posedirs.flatten(0, 1).T).reshape(*batch, size, 3, 1)
+    shift = world.translations.unsqueeze(-1) - world.rotmats @ rest.unsqueeze(-1)
+    carried = torch.cat([world.rotmats, shift], -1).flatten(-2)  # (*b, J, 12): from the rest pose to the world
+    blended = (surface.weights @ carried).unflatten(-1, (3, 4))  # (*b, V, 3, 4)
+    return (blended[..., :3] @ shaped + blended[..., 3:]).squeeze(-1)
+
+
+def mannequins() -> dict[str, BodyModel]:
+    """The procedural body of each gender."""
+    return {gender: BodyModel.mannequin(gender) for gender in GENDERS}
+
+
+def load_bodies(folder: str | Path) -> dict[str, BodyModel]:
+    """SMPL+H of each gender from a folder: `male/model.npz` or `SMPLH_MALE.npz` (or `.pkl`), and so on.
+
+    Raises FileError where a gender is missing.
+    """
+    folder, bodies = Path(folder), {}
+    for gender in GENDERS:
+        names = [f"{gender}/model", f"SMPLH_{gender.upper()}", f"SMPL_{gender.upper()}"]
+        files = [folder / f"{name}.{ending}" for name in names for ending in ("npz", "pkl")]
+        found = next((file for file in files if file.is_file()), None)
+        if found is None:
+            raise FileError(f"{folder}: no {gender} body; expected {gender}/model.npz or SMPLH_{gender.upper()}.npz.")
+        bodies[gender] = BodyModel.load(found)
+    return bodies
+
+
+def require_gender(gender: str) -> str:
+    """The gender, if it is one of the three. Raises SettingError."""
+    if gender not in GENDERS:
+        raise SettingError(f'gender "{gender}" is not one of {", ".join(GENDERS)}.')
+    return gender
+
+
+def _checked(arrays: Mapping[str, np.ndarray], name: str) -> Mapping[str, np.ndarray]:
+    """The same arrays, if they make an SMPL-family body. Raises BodyError."""
+    missing = [key for key in _REQUIRED if key not in arrays]
+    if missing:
+        raise BodyError(f"{name}: no {', '.join(missing)}; expected an SMPL+H body with {', '.join(_REQUIRED)}.")
+    count = arrays["v_template"].shape[0] if arrays["v_template"].ndim == 2 else 0
+    if count != NUM_VERTICES:
+        raise BodyError(f"{name}: {count} vertices; expected {NUM_VERTICES} (SMPL+H or SMPL, not SMPL-X or MANO).")
+    joints = arrays["J_regressor"].shape[0] if arrays["J_regressor"].ndim == 2 else 0
+    skeleton = {len(SMPLH): SMPLH, len(SMPL): SMPL}.get(joints)
+    if skeleton is None:
+        raise BodyError(f"{name}: {joints} joints; expected {len(SMPLH)} (SMPL+H) or {len(SMPL)} (SMPL).")
+    shapes = {
+        "v_template": (count, 3),
+        "posedirs": (count, 3, 9 * (joints - 1)),
+        "J_regressor": (joints, count),
+        "weights": (count, joints),
+        "kintree_table": (2, joints),
+    }
+    for key, shape in shapes.items():
+        if arrays[key].shape != shape or arrays[key].dtype.kind not in "fiu":
+            found = f"{arrays[key].dtype} {arrays[key].shape}"
+            raise BodyError(f'{name}: "{key}" is {found}; expected numbers of shape {shape}.')
+        if not np.isfinite(arrays[key]).all():
+            raise BodyError(f'{name}: "{key}" has values that are not finite; use an undamaged file.')
+    _check_shape_and_tree(arrays, skeleton, name)
+    return arrays
+
+
+def _check_shape_and_tree(arrays: Mapping[str, np.ndarray], skeleton: Skeleton, name: str) -> None:
+    directions, faces = arrays["shapedirs"], arrays["f"]
+    if directions.ndim != 3 or directions.shape[:2] != (NUM_VERTICES, 3) or not np.isfinite(directions).all():
+        raise BodyError(f'{name}: "shapedirs" is {directions.shape}; expected finite ({NUM_VERTICES}, 3, betas).')
+    parents = arrays["kintree_table"][0].astype(np.int64)
+    if tuple(parents[1:]) != skeleton.parents[1:]:
+        raise BodyError(f'{name}: "kintree_table" is another tree than SMPL\'s; use an SMPL+H file.')
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu" or faces.max(initial=0) >= NUM_VERTICES:
+        raise BodyError(f'{name}: "f" is not a list of vertex triples below {NUM_VERTICES}; use an undamaged file.')
+
+
+def _first_betas(shapedirs: np.ndarray) -> np.ndarray:
+    """16 shape directions: the first ones of more, zeros after fewer."""
+    kept = shapedirs[..., :NUM_BETAS].astype(np.float64)
+    return np.pad(kept, ((0, 0), (0, 0), (0, NUM_BETAS - kept.shape[-1])))
+
+
+def _folded(weights: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Weights of the 22 body joints, each hand's moved into its wrist."""
+    folded = weights[:, :NUM_BODY_JOINTS].copy()
+    for joint in range(NUM_BODY_JOINTS, len(skeleton)):
+        ancestor = joint
+        while ancestor >= NUM_BODY_JOINTS:
+            ancestor = skeleton.parents[ancestor]
+        folded[:, ancestor] += weights[:, joint]
+    return folded

@@ -1,0 +1,150 @@
+"""AMASS clips as they are stored: old `poses` files and newer SMPL-X "stageii" files, brought to one form."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ..arrays import read_npz
+from ..body import require_gender
+from ..errors import MotionError, SettingError
+from ..rotations import rotmat_to_rotvec, rotvec_to_rotmat
+from ..skeleton import NUM_BETAS
+
+POSE_WIDTH = 156  # root 3, body 63, hands 90
+# Files whose stored rate is wrong, by a part of their path.
+RATE_FIXES = {"BMLhandball": 240.0, "20160930_50032": 59.0, "20161014_50033": 59.0}
+# Where root and body, and then the hands, stand in rows of other widths: SMPL has none, SMPL-X has face joints between.
+_POSE_LAYOUTS = {156: (66, 66), 165: (66, 75), 72: (66, None), 66: (66, None)}
+_Y_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+
+
+@dataclass(frozen=True, eq=False)
+class RawClip:
+    """A clip before processing, z up."""
+
+    name: str
+    poses: Float[np.ndarray, "frames 156"]  # axis-angle, radians: root 3, body 63, hands 90
+    trans: Float[np.ndarray, "frames 3"]  # metres
+    betas: Float[np.ndarray, "16"]
+    gender: str
+    fps: float
+
+    @classmethod
+    def of(
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        name: str = "clip",
+        fps: float | None = None,
+        gender: str | None = None,
+        up: str = "z",
+    ) -> "RawClip":
+        """A clip from AMASS's arrays by name; `fps` and `gender` supply what the arrays lack, `up` which axis is up.
+
+        Raises MotionError for arrays that make no motion and SettingError for a wrong setting.
+        """
+        poses, trans = _poses(arrays, name), _numbers(arrays, "trans", name)
+        if trans.shape != (len(poses), 3):
+            raise MotionError(f'{name}: "trans" is {trans.shape}; expected ({len(poses)}, 3), a row for each pose.')
+        if len(poses) == 0:
+            raise MotionError(f"{name}: holds no frames; leave it out.")
+        for key, values in (("poses", poses), ("trans", trans)):
+            bad = np.flatnonzero(~np.isfinite(values).all(1))
+            if len(bad):
+                raise MotionError(
+                    f'{name}: "{key}" is not finite in {len(bad)} of {len(values)} frames, first in frame {bad[0]}; '
+                    "cut those frames out."
+                )
+        if up not in ("y", "z"):
+            raise SettingError(f'up "{up}" is neither y nor z.')
+        if up == "y":
+            poses, trans = _turned_up(poses, trans)
+        return cls(name, poses, trans, _betas(arrays, name), _gender(arrays, name, gender), _fps(arrays, name, fps))
+
+
+def read_amass(
+    path: str | Path, fps: float | None = None, gender: str | None = None, up: str = "z", name: str | None = None
+) -> RawClip:
+    """Read one clip's `.npz`; a rate known to be wrong in the file is mended by its path.
+
+    Raises FileError for an unreadable file, MotionError for one that holds no motion.
+    """
+    fixed = next((rate for part, rate in RATE_FIXES.items() if part in str(path)), None)
+    return RawClip.of(read_npz(path), name or str(path), fps or fixed, gender, up)
+
+
+def _numbers(arrays: Mapping[str, np.ndarray], key: str, name: str) -> np.ndarray:
+    if key not in arrays:
+        raise MotionError(f'{name}: no "{key}"; an AMASS clip has poses (or root_orient and pose_body) and trans.')
+    values = np.asarray(arrays[key])
+    if values.dtype.kind not in "fiu":
+        raise MotionError(f'{name}: "{key}" holds {values.dtype}, not numbers; export the clip again.')
+    return values.astype(np.float64)
+
+
+def _poses(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Rows of 156: root, body, hands at rest where the file has none."""
+    if "pose_body" in arrays and "root_orient" in arrays:
+        parts = [_numbers(arrays, key, name) for key in ("root_orient", "pose_body")]
+        hands = _numbers(arrays, "pose_hand", name) if "pose_hand" in arrays else np.zeros((len(parts[0]), 90))
+        shapes = [part.shape for part in (*parts, hands)]
+        frames = len(parts[0])
+        if shapes != [(frames, 3), (frames, 63), (frames, 90)]:
+            raise MotionError(
+                f"{name}: root_orient, pose_body, pose_hand are {', '.join(map(str, shapes))}; "
+                "expected (frames, 3), (frames, 63), (frames, 90)."
+            )
+        return np.concatenate([*parts, hands], 1)
+    stored = _numbers(arrays, "poses", name)
+    if stored.ndim != 2 or stored.shape[1] not in _POSE_LAYOUTS:
+        raise MotionError(f'{name}: "poses" is {stored.shape}; expected (frames, 156), or 165, 72 or 66 wide.')
+    body_end, hands_start = _POSE_LAYOUTS[stored.shape[1]]
+    poses = np.zeros((len(stored), POSE_WIDTH))
+    poses[:, :body_end] = stored[:, :body_end]
+    if hands_start is not None:
+        poses[:, body_end:] = stored[:, hands_start:]
+    return poses
+
+
+def _betas(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """16 betas: the first ones of more, zeros after fewer or for none."""
+    stored = _numbers(arrays, "betas", name).reshape(-1)[:NUM_BETAS] if "betas" in arrays else np.zeros(0)
+    if not np.isfinite(stored).all():
+        raise MotionError(f'{name}: "betas" are not finite; set them to zero.')
+    return np.pad(stored, (0, NUM_BETAS - len(stored)))
+
+
+def _gender(arrays: Mapping[str, np.ndarray], name: str, given: str | None) -> str:
+    if given is not None:
+        return require_gender(given)
+    if "gender" not in arrays:
+        raise MotionError(f"{name}: no gender; pass --gender, e.g. --gender neutral.")
+    stored = np.asarray(arrays["gender"]).reshape(-1)
+    first = stored[0] if len(stored) else ""
+    text = first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
+    try:
+        return require_gender(text.strip().lower())
+    except SettingError as error:
+        raise MotionError(f"{name}: {error}") from None
+
+
+def _fps(arrays: Mapping[str, np.ndarray], name: str, given: float | None) -> float:
+    keys = [key for key in ("mocap_framerate", "mocap_frame_rate") if key in arrays]
+    if given is None and not keys:
+        raise MotionError(
+            f'{name}: no frame rate ("mocap_framerate" or "mocap_frame_rate"); pass --fps, e.g. --fps 120.'
+        )
+    rate = np.asarray(given) if given is not None else _numbers(arrays, keys[0], name)
+    if rate.size != 1 or not 0 < float(rate.reshape(())) <= 10_000:
+        raise MotionError(f"{name}: frame rate {rate.tolist()}; expected frames a second, above 0 and up to 10000.")
+    return float(rate.reshape(()))
+
+
+def _turned_up(poses: np.ndarray, trans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same motion with y turned up to z; the root's constant rest offset from trans turns only with the body."""
+    turn = torch.as_tensor(_Y_TO_Z_UP)
+    root = rotmat_to_rotvec(turn @ rotvec_to_rotmat(torch.as_tensor(poses[:, :3]))).numpy()
+    return np.concatenate([root, poses[:, 3:]], 1), trans @ _Y_TO_Z_UP.T

@@ -1,0 +1,108 @@
+"""Windows of ten transitions, cut from processed clips and told in canonical frames."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..errors import MotionError
+from ..skeleton import GENDERS
+from ..state import CanonicalFrame, MotionState
+from .processing import Clip
+
+PAIRS = 10
+FRAMES = PAIRS + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Ten (past, current) pairs of consecutive frames."""
+
+    past: MotionState  # (10, ...), each in its own frame
+    current: MotionState  # (10, ...), each in its past's frame
+    world: MotionState  # (10, ...), current in the frame of the first past
+    contacts: Float[Tensor, "10 9"]  # of current
+    betas: Float[Tensor, "16"]
+    gender: str
+    clip: str
+    start: int  # frame of the first past
+
+
+@dataclass(frozen=True, eq=False)
+class WindowBatch:
+    """Many windows, grouped by gender so that no loss ever has to look for them."""
+
+    past: MotionState  # (B, 10, ...)
+    current: MotionState
+    world: MotionState
+    contacts: Float[Tensor, "B 10 9"]
+    betas: Float[Tensor, "B 10 16"]
+    gender: list[str]
+
+    @classmethod
+    def of(cls, windows: Sequence[Window]) -> "WindowBatch":
+        """The batch of some windows. Raises MotionError for none."""
+        if not windows:
+            raise MotionError(f"no windows: every clip is shorter than {FRAMES} frames; use longer clips.")
+        grouped = sorted(windows, key=lambda window: GENDERS.index(window.gender))
+        states = {
+            name: MotionState.stack([getattr(window, name) for window in grouped], 0)
+            for name in ("past", "current", "world")
+        }
+        betas = torch.stack([window.betas for window in grouped])[:, None].expand(-1, PAIRS, -1)
+        return cls(
+            **states,
+            contacts=torch.stack([window.contacts for window in grouped]),
+            betas=betas,
+            gender=[window.gender for window in grouped],
+        )
+
+    def __len__(self) -> int:
+        return len(self.gender)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "WindowBatch":
+        """The batch on a device, without waiting for the copy."""
+
+        def move(x: Tensor) -> Tensor:
+            return x.to(device, dtype, non_blocking=True)
+
+        states = {name: getattr(self, name).map(move) for name in ("past", "current", "world")}
+        return replace(self, **states, contacts=move(self.contacts), betas=move(self.betas))
+
+
+def evaluation_windows(clips: Sequence[Clip]) -> list[Window]:
+    """Every window of every clip in order, none overlapping another."""
+    return [window for clip in clips for window in cut(clip, torch.arange(0, len(clip) - FRAMES + 1, FRAMES))]
+
+
+def training_windows(clips: Sequence[Clip], count: int, seed: int) -> list[Window]:
+    """So many windows, each of a clip drawn uniformly and then a start drawn uniformly.
+
+    Raises MotionError where no clip is long enough.
+    """
+    usable = [clip for clip in clips if len(clip) >= FRAMES]
+    if not usable:
+        raise MotionError(f"no clip has the {FRAMES} frames of a window; use longer clips.")
+    random = np.random.default_rng(seed)
+    windows: list[Window] = []
+    for _ in range(count):
+        clip = usable[random.integers(len(usable))]
+        windows += cut(clip, torch.tensor([int(random.integers(len(clip) - FRAMES + 1))]))
+    return windows
+
+
+def cut(clip: Clip, starts: Int[Tensor, " windows"]) -> Iterator[Window]:
+    """The windows that begin at these frames, all told in canonical frames at once."""
+    frames = starts[:, None] + torch.arange(FRAMES)
+    states = clip.state.map(lambda x: x[frames])
+    past, current = states.map(lambda x: x[:, :-1]), states.map(lambda x: x[:, 1:])
+    frame = CanonicalFrame.of(past)
+    told = (frame.enter(past), frame.enter(current), frame.map(lambda x: x[:, :1]).enter(current))
+    contacts = clip.contacts[frames[:, 1:]]
+    for w, start in enumerate(starts.tolist()):
+        own_past, own_current, world = (state.map(itemgetter(w)) for state in told)
+        yield Window(own_past, own_current, world, contacts[w], clip.betas, clip.gender, clip.name, start)

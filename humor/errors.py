@@ -1,0 +1,25 @@
+"""What can go wrong, said in one sentence: what was found, what was expected, how to mend it."""
+
+
+class HumorError(Exception):
+    """Any mistake in what the user gave; its text is one whole sentence for that user."""
+
+
+class FileError(HumorError):
+    """A file that is missing, damaged, or holds something else than it should."""
+
+
+class MotionError(HumorError):
+    """A motion whose arrays cannot be used: wrong shape, not finite, too short, a missing key."""
+
+
+class BodyError(HumorError):
+    """A body model whose arrays do not make an SMPL-family body."""
+
+
+class CheckpointError(HumorError):
+    """Network weights that do not fit the network."""
+
+
+class SettingError(HumorError):
+    """A name or number that is not one of those on offer."""

@@ -1,0 +1,185 @@
+"""HuMoR's training loss: a table of small terms and their weights. Source: Rempe et al. 2021, section 3.3."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+
+from .body import BodyModel, PosedBody, require_gender
+from .errors import SettingError
+from .model import Gaussian, Transition
+from .skeleton import CONTACT_JOINTS
+from .state import MotionState
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each term counts for; the defaults are the published ones."""
+
+    kl: float = 4e-4
+    kl_full_epoch: int = 50  # the KL weight rises linearly from 0 to full over these epochs
+    trans: float = 1.0
+    trans_vel: float = 1.0
+    root_orient: float = 1.0
+    root_orient_vel: float = 1.0
+    pose_body: float = 1.0
+    joints: float = 1.0
+    joints_vel: float = 1.0
+    contacts: float = 0.01
+    contacts_vel: float = 0.01
+    smpl_joint: float = 1.0
+    smpl_mesh: float = 1.0
+    smpl_joint_consistency: float = 1.0
+
+    def kl_ramp(self, epoch: int) -> float:
+        """The share of the KL weight that holds in an epoch, 0 to 1."""
+        return min(epoch / self.kl_full_epoch, 1.0) if self.kl_full_epoch > 0 else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class PosedRows:
+    """The rows of one gender, posed: prediction and target, meshes included."""
+
+    predicted: PosedBody
+    target: PosedBody
+    state: MotionState  # the prediction itself
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All that a term may look at."""
+
+    predicted: MotionState
+    target: MotionState
+    contacts: Float[Tensor, "*batch 9"]  # logits
+    target_contacts: Float[Tensor, "*batch 9"]  # 0 or 1
+    posed: Sequence[PosedRows]  # one for each gender there is
+
+
+def kl_divergence(posterior: Gaussian, prior: Gaussian) -> Float[Tensor, ""]:
+    """KL(posterior || prior) of diagonal normals, summed over latents, mean over rows."""
+    ratio = posterior.var / prior.var
+    distance = (posterior.mean - prior.mean).square() / prior.var
+    return 0.5 * (ratio + distance - 1 - ratio.log()).sum(-1).mean()
+
+
+def contact_velocity(c: Comparison) -> Float[Tensor, ""]:
+    """Mean squared speed of the contact joints, each as far as the network says that it touches."""
+    speed = torch.stack([c.predicted.joints_vel[..., joint, :] for joint in CONTACT_JOINTS], -2).square().sum(-1)
+    return (c.contacts.sigmoid() * speed).mean()
+
+
+def _state_error(name: str) -> Callable[[Comparison], Tensor]:
+    return lambda c: mse_loss(getattr(c.predicted, name), getattr(c.target, name))
+
+
+def _posed_error(difference: Callable[[PosedRows], Tensor]) -> Callable[[Comparison], Tensor]:
+    """Mean square over all rows of what is summed gender by gender."""
+
+    def error(c: Comparison) -> Tensor:
+        parts = [difference(rows) for rows in c.posed]
+        return torch.stack([part.square().sum() for part in parts]).sum() / sum(part.numel() for part in parts)
+
+    return error
+
+
+def _mesh_difference(rows: PosedRows) -> Tensor:
+    assert rows.predicted.vertices is not None
+    assert rows.target.vertices is not None
+    return rows.predicted.vertices - rows.target.vertices
+
+
+# Each name is the field of LossWeights and, with "_loss", the name that the term is reported by.
+TERMS: dict[str, Callable[[Comparison], Tensor]] = {
+    **{name: _state_error(name) for name in MotionState.__dataclass_fields__},
+    "contacts": lambda c: binary_cross_entropy_with_logits(c.contacts, c.target_contacts),
+    "contacts_vel": contact_velocity,
+    "smpl_joint": _posed_error(lambda rows: rows.predicted.joints - rows.target.joints),
+    "smpl_mesh": _posed_error(_mesh_difference),
+    "smpl_joint_consistency": _posed_error(lambda rows: rows.predicted.joints - rows.state.joints),
+}
+
+
+class HumorLoss(nn.Module):
+    """The training loss over any leading shape of rows; `gender` names the body of each entry of the first axis."""
+
+    def __init__(self, bodies: Mapping[str, BodyModel], weights: LossWeights | None = None) -> None:
+        super().__init__()
+        self.bodies = nn.ModuleDict({require_gender(gender): body for gender, body in bodies.items()})
+        self.weights = weights or LossWeights()
+
+    def forward(
+        self,
+        out: Transition,
+        target: MotionState,
+        target_contacts: Float[Tensor, "rows *batch 9"],
+        betas: Float[Tensor, "rows *batch 16"],
+        gender: Sequence[str],
+        epoch: int,
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """The total and its terms, unweighted, by name. Computed in float32 whatever autocast is on around it."""
+        if out.posterior is None or out.prior is None:
+            raise SettingError("the loss needs a posterior and a prior, which a rollout lacks; give it a forward pass.")
+        with torch.autocast(target.trans.device.type, enabled=False):
+            posed = self._posed(out.state, target, betas, gender)
+            compared = Comparison(out.state, target, out.contacts, target_contacts, posed)
+            errors = {name: term(compared) for name, term in TERMS.items()}
+            reconstruction = torch.stack([getattr(self.weights, name) * error for name, error in errors.items()]).sum()
+            kl, ramp = kl_divergence(out.posterior, out.prior), self.weights.kl_ramp(epoch)
+            weighted_kl = self.weights.kl * ramp * kl
+            terms = {
+                **{f"{name}_loss": error for name, error in errors.items()},
+                "kl_loss": kl,
+                "kl_anneal_weight": torch.full_like(kl, ramp),
+                "kl_weighted_loss": weighted_kl,
+                "reconstr_weighted_loss": reconstruction,
+                **contact_accuracies(out.contacts, target_contacts),
+            }
+        return reconstruction + weighted_kl, terms
+
+    def _posed(
+        self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Sequence[str]
+    ) -> list[PosedRows]:
+        """Prediction and target posed with the body of their gender; rows are picked by slices known on the host."""
+        if len(gender) != len(betas) or not gender:
+            raise SettingError(f"{len(gender)} genders for {len(betas)} rows; give one for each.")
+        posed = []
+        for name, runs in gender_runs(gender).items():
+            if name not in self.bodies:
+                raise SettingError(f'no body for gender "{name}"; HumorLoss has {", ".join(self.bodies)}.')
+
+            def pick(rows: Tensor, runs: list[slice] = runs) -> Tensor:
+                return rows[runs[0]] if len(runs) == 1 else torch.cat([rows[run] for run in runs])
+
+            ours, theirs, shape = predicted.map(pick), target.map(pick), pick(betas)
+            body = self.bodies[name]
+            with torch.no_grad():
+                wanted = body(theirs.rotmats, shape, theirs.trans, vertices="all")
+            posed.append(PosedRows(body(ours.rotmats, shape, ours.trans, vertices="all"), wanted, ours))
+        return posed
+
+
+def gender_runs(gender: Sequence[str]) -> dict[str, list[slice]]:
+    """Where each gender stands in a batch, as slices: one each where the batch is grouped."""
+    runs: dict[str, list[slice]] = {}
+    start = 0
+    for stop in range(1, len(gender) + 1):
+        if stop == len(gender) or gender[stop] != gender[start]:
+            runs.setdefault(require_gender(gender[start]), []).append(slice(start, stop))
+            start = stop
+    return runs
+
+
+def contact_accuracies(
+    logits: Float[Tensor, "*batch 9"], contacts: Float[Tensor, "*batch 9"]
+) -> dict[str, Float[Tensor, ""]]:
+    """Share of contacts told right: of all, of those there are, of those there are not (NaN where there are none)."""
+    right = ((logits > 0) == (contacts > 0.5)).to(contacts.dtype)
+    return {
+        "contacts_acc": right.mean(),
+        "contacts_pos_acc": (right * contacts).sum() / contacts.sum(),
+        "contacts_neg_acc": (right * (1 - contacts)).sum() / (1 - contacts).sum(),
+    }
