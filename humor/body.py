@@ -85,10 +85,7 @@ class BodyModel(nn.Module):
 
         Raises FileError for an unreadable file and BodyError for one that holds no SMPL-family body.
         """
-        path = Path(path)
-        if path.suffix.lower() not in (".npz", ".pkl"):
-            raise FileError(f"{path}: a body model is an .npz or .pkl file; name one, e.g. smplh/male/model.npz.")
-        return cls(read_npz(path) if path.suffix.lower() == ".npz" else read_pickle_arrays(path), str(path))
+        return cls(read_body(path), str(path))
 
     @classmethod
     def mannequin(cls, gender: str = "neutral") -> "BodyModel":
@@ -166,25 +163,27 @@ def skin(
     return (blended[..., :3] @ shaped + blended[..., 3:]).squeeze(-1)
 
 
-def mannequins() -> dict[str, BodyModel]:
-    """The procedural body of each gender."""
-    return {gender: BodyModel.mannequin(gender) for gender in GENDERS}
+def read_body(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an SMPL-family file, as they are. Raises FileError for an unreadable one."""
+    path = Path(path)
+    if path.suffix.lower() not in (".npz", ".pkl"):
+        raise FileError(f"{path}: a body model is an .npz or .pkl file; name one, e.g. smplh/male/model.npz.")
+    return read_npz(path) if path.suffix.lower() == ".npz" else read_pickle_arrays(path)
 
 
-def load_bodies(folder: str | Path) -> dict[str, BodyModel]:
-    """SMPL+H of each gender from a folder: `male/model.npz` or `SMPLH_MALE.npz` (or `.pkl`), and so on.
+def find_bodies(folder: str | Path) -> dict[str, Path]:
+    """The body file of each gender in a folder: `male/model.npz` or `SMPLH_MALE.npz` (or `.pkl`), and so on.
 
     Raises FileError where a gender is missing.
     """
-    folder, bodies = Path(folder), {}
+    folder, found = Path(folder), {}
     for gender in GENDERS:
         names = [f"{gender}/model", f"SMPLH_{gender.upper()}", f"SMPL_{gender.upper()}"]
         files = [folder / f"{name}.{ending}" for name in names for ending in ("npz", "pkl")]
-        found = next((file for file in files if file.is_file()), None)
-        if found is None:
+        if not any(file.is_file() for file in files):
             raise FileError(f"{folder}: no {gender} body; expected {gender}/model.npz or SMPLH_{gender.upper()}.npz.")
-        bodies[gender] = BodyModel.load(found)
-    return bodies
+        found[gender] = next(file for file in files if file.is_file())
+    return found
 
 
 def require_gender(gender: str) -> str:

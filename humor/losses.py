@@ -121,31 +121,43 @@ class HumorLoss(nn.Module):
         epoch: int,
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The total and its terms, unweighted, by name. Computed in float32 whatever autocast is on around it."""
+        with torch.autocast(target.trans.device.type, enabled=False):
+            return self.evaluate(out, target, target_contacts, betas, gender, epoch)
+
+    def evaluate(
+        self,
+        out: Transition,
+        target: MotionState,
+        target_contacts: Tensor,
+        betas: Tensor,
+        gender: Sequence[str],
+        epoch: int,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same in whatever number format holds around it."""
         if out.posterior is None or out.prior is None:
             raise SettingError("the loss needs a posterior and a prior, which a rollout lacks; give it a forward pass.")
-        with torch.autocast(target.trans.device.type, enabled=False):
-            posed = self._posed(out.state, target, betas, gender)
-            compared = Comparison(out.state, target, out.contacts, target_contacts, posed)
-            errors = {name: term(compared) for name, term in TERMS.items()}
-            reconstruction = torch.stack([getattr(self.weights, name) * error for name, error in errors.items()]).sum()
-            kl, ramp = kl_divergence(out.posterior, out.prior), self.weights.kl_ramp(epoch)
-            weighted_kl = self.weights.kl * ramp * kl
-            terms = {
-                **{f"{name}_loss": error for name, error in errors.items()},
-                "kl_loss": kl,
-                "kl_anneal_weight": torch.full_like(kl, ramp),
-                "kl_weighted_loss": weighted_kl,
-                "reconstr_weighted_loss": reconstruction,
-                **contact_accuracies(out.contacts, target_contacts),
-            }
+        if len(gender) != len(betas) or not gender:
+            raise SettingError(f"{len(gender)} genders for {len(betas)} rows; give one for each.")
+        posed = self.pose(out.state, target, betas, gender)
+        compared = Comparison(out.state, target, out.contacts, target_contacts, posed)
+        errors = {name: term(compared) for name, term in TERMS.items()}
+        reconstruction = torch.stack([getattr(self.weights, name) * error for name, error in errors.items()]).sum()
+        kl, ramp = kl_divergence(out.posterior, out.prior), self.weights.kl_ramp(epoch)
+        weighted_kl = self.weights.kl * ramp * kl
+        terms = {
+            **{f"{name}_loss": error for name, error in errors.items()},
+            "kl_loss": kl,
+            "kl_anneal_weight": torch.full_like(kl, ramp),
+            "kl_weighted_loss": weighted_kl,
+            "reconstr_weighted_loss": reconstruction,
+            **contact_accuracies(out.contacts, target_contacts),
+        }
         return reconstruction + weighted_kl, terms
 
-    def _posed(
+    def pose(
         self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Sequence[str]
     ) -> list[PosedRows]:
         """Prediction and target posed with the body of their gender; rows are picked by slices known on the host."""
-        if len(gender) != len(betas) or not gender:
-            raise SettingError(f"{len(gender)} genders for {len(betas)} rows; give one for each.")
         posed = []
         for name, runs in gender_runs(gender).items():
             if name not in self.bodies:

@@ -65,6 +65,12 @@ class Precision:
         half = self.preset.autocast
         return torch.autocast(torch.device(device).type, half, enabled=half is not None)
 
+    @contextmanager
+    def forward(self, device: torch.device | str) -> Iterator[None]:
+        """Both of them: what a forward pass runs inside."""
+        with self.multiplies(device), self.autocast(device):
+            yield
+
     def scaler(self, device: torch.device | str) -> torch.amp.GradScaler:
         """A gradient scaler for float16, and one that does nothing for the rest."""
         return torch.amp.GradScaler(torch.device(device).type, enabled=self.preset.scaled)

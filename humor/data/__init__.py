@@ -1,6 +1,7 @@
 """Motion from files or from rules, processed and cut into windows."""
 
 from .amass import RawClip, read_amass
+from .loading import load_clips, synthetic_motion
 from .processing import Clip, process_clip
 from .windows import Window, WindowBatch, evaluation_windows, training_windows
 
@@ -10,7 +11,9 @@ __all__ = [
     "Window",
     "WindowBatch",
     "evaluation_windows",
+    "load_clips",
     "process_clip",
     "read_amass",
+    "synthetic_motion",
     "training_windows",
 ]

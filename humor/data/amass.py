@@ -72,8 +72,16 @@ def read_amass(
 
     Raises FileError for an unreadable file, MotionError for one that holds no motion.
     """
-    fixed = next((rate for part, rate in RATE_FIXES.items() if part in str(path)), None)
-    return RawClip.of(read_npz(path), name or str(path), fps or fixed, gender, up)
+    arrays = read_npz(path)
+    for part, rate in RATE_FIXES.items():
+        if part in str(path):
+            arrays["mocap_framerate"] = np.array(rate)
+    return RawClip.of(arrays, name or str(path), fps, gender, up)
+
+
+def is_motion_file(path: Path) -> bool:
+    """Whether a name in an AMASS tree is a motion's: bodies' shapes lie beside them."""
+    return path.suffix == ".npz" and path.name != "shape.npz" and not path.name.endswith("_shape.npz")
 
 
 def _numbers(arrays: Mapping[str, np.ndarray], key: str, name: str) -> np.ndarray:
@@ -118,10 +126,10 @@ def _betas(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def _gender(arrays: Mapping[str, np.ndarray], name: str, given: str | None) -> str:
-    if given is not None:
-        return require_gender(given)
     if "gender" not in arrays:
-        raise MotionError(f"{name}: no gender; pass --gender, e.g. --gender neutral.")
+        if given is None:
+            raise MotionError(f"{name}: no gender; pass --gender, e.g. --gender neutral.")
+        return require_gender(given)
     stored = np.asarray(arrays["gender"]).reshape(-1)
     first = stored[0] if len(stored) else ""
     text = first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
@@ -133,11 +141,11 @@ def _gender(arrays: Mapping[str, np.ndarray], name: str, given: str | None) -> s
 
 def _fps(arrays: Mapping[str, np.ndarray], name: str, given: float | None) -> float:
     keys = [key for key in ("mocap_framerate", "mocap_frame_rate") if key in arrays]
-    if given is None and not keys:
+    if not keys and given is None:
         raise MotionError(
             f'{name}: no frame rate ("mocap_framerate" or "mocap_frame_rate"); pass --fps, e.g. --fps 120.'
         )
-    rate = np.asarray(given) if given is not None else _numbers(arrays, keys[0], name)
+    rate = _numbers(arrays, keys[0], name) if keys else np.asarray(given, dtype=np.float64)
     if rate.size != 1 or not 0 < float(rate.reshape(())) <= 10_000:
         raise MotionError(f"{name}: frame rate {rate.tolist()}; expected frames a second, above 0 and up to 10000.")
     return float(rate.reshape(()))

@@ -1,0 +1,37 @@
+"""What does posing bodies cost: joints alone, keypoints, the whole mesh; ours and smplx?"""
+
+import pytest
+
+from humor import Precision
+from humor.rotations import rotmat_to_rotvec
+
+from .cases import OUTPUTS, POSING
+from .recipe import pose_with_smplx, smplx_body
+
+VERTICES = {"joints": "none", "keypoints": "keypoints", "mesh": "all"}
+
+
+@pytest.mark.parametrize("implementation", ["ours", "smplx"])
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("case", POSING.items(), ids=POSING.keys())
+def bench_kinematics(case, output, implementation, precision, device, run_setup, make_batch, measure):
+    _, size = case
+    batch = make_batch(size.windows).to(device)
+    rotmats, trans = batch.current.rotmats.flatten(0, 1), batch.current.trans.flatten(0, 1)
+    betas = batch.betas.flatten(0, 1)
+    chosen = Precision(precision)
+    if implementation == "ours":
+        body = run_setup.bodies["neutral"].to(device)
+
+        def pose():
+            with chosen.forward(device):
+                return body(rotmats, betas, trans, vertices=VERTICES[output])
+    else:  # always poses the whole mesh, whatever is asked for
+        slow = smplx_body(run_setup.body_arrays["neutral"]).to(device)
+        rotvecs = rotmat_to_rotvec(rotmats).flatten(1)
+
+        def pose():
+            with chosen.forward(device):
+                return pose_with_smplx(slow, rotvecs, betas, trans)
+
+    measure(pose, f"kinematics, {output}, {size.rows} bodies", rows=size.rows, precision=precision)

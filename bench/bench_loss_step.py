@@ -1,0 +1,39 @@
+"""What does the loss cost, forward and backward; ours and the published recipe? The study's "loss" row, Table 2."""
+
+import pytest
+import torch
+
+from humor import HumorLoss, HumorModel, Precision
+from humor.model import Transition
+
+from .cases import DIRECTIONS, LOSS
+from .recipe import RecipeLoss
+
+
+@pytest.mark.parametrize("implementation", ["ours", "published"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("case", LOSS.items(), ids=LOSS.keys())
+def bench_loss_step(case, direction, implementation, precision, device, run_setup, make_batch, measure):
+    _, size = case
+    torch.manual_seed(0)
+    batch = make_batch(size.windows).to(device)
+    loss = HumorLoss(run_setup.bodies) if implementation == "ours" else RecipeLoss(run_setup.body_arrays)
+    loss = loss.to(device)
+    with torch.no_grad():
+        out = HumorModel().to(device)(batch.past, batch.current)
+    predicted = out.state.map(lambda x: x.requires_grad_())
+    out = Transition(predicted, out.contacts.requires_grad_(), out.posterior, out.prior)
+    chosen = Precision(precision)
+
+    def forward():
+        with chosen.forward(device):
+            return loss(out, batch.current, batch.contacts, batch.betas, batch.gender, epoch=50)[0]
+
+    def forward_and_backward():
+        total = forward()
+        with chosen.multiplies(device):
+            total.backward()
+
+    call = forward if direction == "forward" else forward_and_backward
+    group = f"loss step, {size.windows} windows, {direction}"
+    measure(call, group, rows=size.rows, precision=precision)

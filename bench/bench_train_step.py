@@ -1,0 +1,25 @@
+"""What does a whole training step cost; with our loss and with the published one? The sum of the study's Table 2."""
+
+import pytest
+import torch
+
+from humor import HumorLoss, HumorModel, Precision
+from humor.training import TrainStep
+
+from .cases import TRAIN
+from .recipe import RecipeLoss
+
+
+@pytest.mark.parametrize("implementation", ["ours", "published"])
+@pytest.mark.parametrize("case", TRAIN.items(), ids=TRAIN.keys())
+def bench_train_step(case, implementation, precision, device, run_setup, make_batch, measure):
+    _, size = case
+    torch.manual_seed(0)
+    batch = make_batch(size.windows)
+    noise = torch.randn(size.windows, 10, 48, device=device)
+    loss = HumorLoss(run_setup.bodies) if implementation == "ours" else RecipeLoss(run_setup.body_arrays)
+    model = HumorModel(size.width).to(device)
+    step = TrainStep(model, loss.to(device), torch.optim.Adamax(model.parameters(), lr=1e-4), Precision(precision))
+
+    group = f"train step, {size.windows} windows, width {size.width}"
+    measure(lambda: step(batch, 50, noise), group, rows=size.rows, width=size.width, precision=precision)

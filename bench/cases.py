@@ -1,0 +1,107 @@
+"""The suite's cases, a line each, and the rule for which of them a device runs.
+
+A window is ten transitions, so 8 windows are 80 rows of the network and 80 posed bodies.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One linear layer: the study's Figures 3 and 4."""
+
+    size: int
+    rows: int
+    full_only: bool = False  # on a CPU, left to --full
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network at a width, over a batch."""
+
+    windows: int
+    width: int
+    full_only: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of the network's input."""
+        return 10 * self.windows
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """Bodies to pose, over a batch."""
+
+    windows: int
+    full_only: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Bodies."""
+        return 10 * self.windows
+
+
+LINEAR = {
+    #                    size  rows
+    "1024":       Linear(1024,   80),
+    "4096":       Linear(4096,   80),
+    "1024-wide":  Linear(1024, 2000),
+}  # fmt: skip
+
+SAMPLING = {
+    #                        windows  width
+    "study":         Network(8,       1),
+    "study-4x":      Network(8,       4),
+    "training":      Network(200,     1),
+    "training-4x":   Network(200,     4, full_only=True),
+}  # fmt: skip
+
+POSING = {
+    #                  windows
+    "study":    Bodies(8),
+    "training": Bodies(200, full_only=True),
+}  # fmt: skip
+
+LOSS = {
+    #                    windows
+    "study":      Bodies(8),
+    "training":   Bodies(200),
+}  # fmt: skip
+
+TRAIN = {
+    #                   windows  width
+    "study":    Network(8,       1),
+    "study-4x": Network(8,       4, full_only=True),
+    "training": Network(200,     1, full_only=True),
+}  # fmt: skip
+
+QUICK = ("1024", "study")  # the cases that --quick keeps
+OUTPUTS = ("joints", "keypoints", "mesh")
+DIRECTIONS = ("forward", "forward+backward")
+PUBLISHED_IMPLEMENTATIONS = ("published", "smplx")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One benchmark that could run, as the rule below sees it."""
+
+    case: str
+    full_only: bool
+    precision: str
+    implementation: str
+    rows: int
+
+
+def left_out(choice: Choice, device: str, quick: bool, full: bool) -> str | None:
+    """Why a benchmark is not run here, or None. A CPU is spared what would take it minutes."""
+    if quick and choice.case not in QUICK:
+        return "--quick keeps the smallest case of each table"
+    if device != "cpu" or full:
+        return None
+    slow_twin = choice.implementation in PUBLISHED_IMPLEMENTATIONS
+    if choice.full_only or (slow_twin and choice.rows > 80):
+        return "minutes on a CPU; --full runs it"
+    if choice.precision == "fp16" and (slow_twin or choice.rows > 80):
+        return "float16 is emulated on a CPU and takes minutes; --full runs it"
+    return None

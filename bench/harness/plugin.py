@@ -1,0 +1,128 @@
+"""Hooks on pytest and pytest-benchmark: which cases run here, with which clock, and what is written beside a time."""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ..cases import Choice, left_out
+from .setup import setup_of
+
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+TESTS_AND_BENCHMARKS = (
+    "run pytest bench and pytest one after the other: tests check the shapes of every call, and that would be measured."
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("humor-bench cases", "humor-bench: which benchmarks run")
+    group.addoption("--quick", action="store_true", help="only the smallest case of each table")
+    group.addoption("--full", action="store_true", help="also what takes minutes on a CPU")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LEFT_OUT] = Counter()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give every benchmark that takes a precision those that the device supports."""
+    if _is_benchmark(metafunc.definition) and "precision" in metafunc.fixturenames:
+        from humor.precision import PRESETS
+
+        device = setup_of(metafunc.config).device.type
+        metafunc.parametrize("precision", [name for name, preset in PRESETS.items() if device in preset.devices])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    benchmarks = [item for item in items if _is_benchmark(item)]
+    if not benchmarks:
+        return
+    if len(benchmarks) < len(items) and not config.getoption("benchmark_disable"):
+        raise pytest.UsageError(TESTS_AND_BENCHMARKS)
+    _use_device_clock(config)
+    device = setup_of(config).device.type
+    kept, dropped = [], []
+    for item in items:
+        reason = _reason(item, device, config)
+        if reason:
+            config.stash[LEFT_OUT][reason] += 1
+            dropped.append(item)
+        else:
+            item.add_marker(pytest.mark.filterwarnings("default"))  # another PyTorch's news must not stop a measurement
+            kept.append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
+
+
+def _is_benchmark(item: pytest.Item) -> bool:
+    return item.path.name.startswith("bench_")
+
+
+def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None:
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if "case" not in params:
+        return None
+    name, size = params["case"]
+    precision, implementation = params.get("precision", "fp32"), params.get("implementation", "ours")
+    choice = Choice(name, size.full_only, precision, implementation, size.rows)
+    return left_out(choice, device, config.getoption("--quick"), config.getoption("--full"))
+
+
+def _use_device_clock(config: pytest.Config) -> None:
+    """Have pytest-benchmark read a clock that waits for the device."""
+    from . import timing
+
+    session = getattr(config, "_benchmarksession", None)
+    if session is not None and setup_of(config).device.type != "cpu":
+        session.options["timer"].target = timing.device_timer
+
+
+@pytest.fixture
+def measure(benchmark: Any, run_setup: Any) -> Callable[..., Any]:
+    """A function (call, group, **info) that measures a call and writes its work beside the time.
+
+    The work is counted in a first run, which also warms up whatever starts slowly.
+    """
+    from .counters import count_work
+
+    def run(call: Callable[[], Any], group: str, **info: Any) -> Any:
+        benchmark.group = group
+        benchmark.extra_info.update(
+            device=str(run_setup.device), body=run_setup.body_name, motion=run_setup.motion_name, **info
+        )
+        if benchmark.enabled:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                work = count_work(call)
+            benchmark.extra_info.update(flops=work.flops, bytes=work.bytes, operators=work.operators)
+        return benchmark(call)
+
+    return run
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    import torch
+
+    device = setup_of(config).device
+    machine_info["torch"] = torch.__version__
+    machine_info["threads"] = torch.get_num_threads()
+    machine_info["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    import torch
+
+    setup = setup_of(config)
+    device = torch.cuda.get_device_name(setup.device) if setup.device.type == "cuda" else "cpu"
+    return [
+        f"humor-bench: {device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}; "
+        f"body: {setup.body_name}; motion: {setup.motion_name}"
+    ]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for reason, count in config.stash[LEFT_OUT].most_common():
+        terminalreporter.write_line(f"left out: {count} benchmarks ({reason})")

@@ -1,0 +1,103 @@
+"""What a run works on, as the command line chose it: device, bodies, motion."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+# humor is imported late throughout: the tests must be able to import it first, with its shapes checked.
+if TYPE_CHECKING:
+    import torch
+
+    from humor import BodyModel
+    from humor.data import Clip
+
+
+class Setup:
+    """The device, bodies and clips of a run, each made once and when first asked for."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        option = config.getoption
+        self.device = choose_device(option("--device"), option("--require-cuda"))
+        self._body_folder: Path | None = option("--body-model")
+        self._motion: Path | None = option("--motion")
+        self._supplied = {"fps": option("--fps"), "gender": option("--gender"), "up": option("--up")}
+        self.body_name = str(self._body_folder or "mannequin")
+        self.motion_name = str(self._motion or "synthetic gait")
+        if self._body_folder or self._motion:
+            self.check()
+
+    def check(self) -> None:
+        """Raise HumorError for what the user gave and cannot be used, before anything runs."""
+        from humor.data import evaluation_windows
+        from humor.errors import SettingError
+
+        if not evaluation_windows(self.clips):
+            raise SettingError(f"{self.motion_name}: no clip has the 11 frames of a window; give longer motion.")
+
+    @cached_property
+    def body_arrays(self) -> "dict[str, dict[str, np.ndarray[Any, Any]]]":
+        """The arrays of each gender's body file."""
+        from humor.body import find_bodies, read_body
+        from humor.mannequin import mannequin_arrays
+        from humor.skeleton import GENDERS
+
+        if self._body_folder is None:
+            return {gender: mannequin_arrays(gender) for gender in GENDERS}
+        return {gender: read_body(file) for gender, file in find_bodies(self._body_folder).items()}
+
+    @cached_property
+    def bodies(self) -> "dict[str, BodyModel]":
+        """A body for each gender, on the CPU."""
+        from humor import BodyModel
+
+        return {gender: BodyModel(arrays, f"{gender} body") for gender, arrays in self.body_arrays.items()}
+
+    @cached_property
+    def clips(self) -> "list[Clip]":
+        """The processed motion."""
+        from humor.data import load_clips, synthetic_motion
+
+        if self._motion is None:
+            return synthetic_motion(self.bodies)
+        return load_clips(self._motion, self.bodies, **self._supplied)
+
+
+def choose_device(name: str | None, require_cuda: bool) -> "torch.device":
+    """The device of a name, or the best one there is. Raises SettingError where it is not there."""
+    import torch
+
+    from humor.errors import SettingError
+
+    if require_cuda and not torch.cuda.is_available():
+        raise SettingError("--require-cuda: there is no CUDA device here; run on a machine that has one.")
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingError(f'--device "{name}" is no device; give cpu, cuda or cuda:0.') from None
+    if device.type not in ("cpu", "cuda"):
+        raise SettingError(f'--device "{name}" is not supported; give cpu, cuda or cuda:0.')
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingError(f'--device "{name}": there are {torch.cuda.device_count()} CUDA devices here; give cpu.')
+    if require_cuda and device.type != "cuda":
+        raise SettingError(f'--require-cuda and --device "{name}" exclude each other; leave one out.')
+    return device
+
+
+_SETUP = pytest.StashKey[Setup]()
+
+
+def setup_of(config: pytest.Config) -> Setup:
+    """The run's setup; a mistake in an option ends the run with its sentence."""
+    from humor import HumorError
+
+    if _SETUP not in config.stash:
+        try:
+            config.stash[_SETUP] = Setup(config)
+        except HumorError as error:
+            raise pytest.UsageError(str(error)) from error
+    return config.stash[_SETUP]

@@ -1,0 +1,22 @@
+"""The suite's one clock: it waits for the device before it reads the time."""
+
+import time
+
+import torch
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
+def cpu_timer() -> float:
+    """Seconds, for work that is done when its call returns."""
+    return time.perf_counter()
+
+
+def device_timer() -> float:
+    """Seconds, read when the accelerator has finished."""
+    torch.accelerator.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,58 @@
+"""What benchmarks and tests share: the device, the bodies and the motion that the command line asks for."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.harness.setup import Setup, setup_of
+
+pytest_plugins = ["bench.harness.plugin"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("humor-bench", "humor-bench: device, bodies and motion")
+    group.addoption("--device", help="cpu, cuda or cuda:N (default: cuda where there is one, else cpu)")
+    group.addoption("--require-cuda", action="store_true", help="fail unless there is a CUDA device, and skip nothing")
+    group.addoption("--body-model", type=Path, metavar="DIR", help="SMPL+H files of all genders (default: a mannequin)")
+    group.addoption("--motion", type=Path, metavar="PATH", help="AMASS .npz file or folder (default: a synthetic gait)")
+    group.addoption("--fps", type=float, help="frame rate of motion files that hold none")
+    group.addoption("--gender", help="male, female or neutral, for motion files that hold none")
+    group.addoption("--up", default="z", help="y or z: the axis that points up in the motion files (default: z)")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    setup_of(session.config)  # before anything is collected or run
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    import torch
+
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, and there is none here")
+
+
+@pytest.fixture(scope="session")
+def run_setup(pytestconfig: pytest.Config) -> Setup:
+    """Everything that the command line chose."""
+    return setup_of(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def device(run_setup):  # type: ignore[no-untyped-def]
+    """The device under test."""
+    return run_setup.device
+
+
+@pytest.fixture(scope="session")
+def bodies(run_setup):  # type: ignore[no-untyped-def]
+    """A body model for each gender, on the CPU."""
+    return run_setup.bodies
+
+
+@pytest.fixture(scope="session")
+def make_batch(run_setup):  # type: ignore[no-untyped-def]
+    """A function (windows, seed=0) that draws a batch of windows from the motion."""
+    from humor.data import WindowBatch, training_windows
+
+    return lambda windows, seed=0: WindowBatch.of(training_windows(run_setup.clips, windows, seed))

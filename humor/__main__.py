@@ -1,0 +1,5 @@
+"""`python -m humor`."""
+
+from .cli import main
+
+main()
