@@ -64,7 +64,7 @@ class RecipeLoss(HumorLoss):
         super().__init__({}, weights)
         self.bodies = nn.ModuleDict({gender: smplx_body(arrays) for gender, arrays in body_arrays.items()})
 
-    def forward(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def forward(self, *args, **kwargs):
         """As HumorLoss's."""
         return self.evaluate(*args, **kwargs)
 

@@ -106,7 +106,7 @@ def test_rest_joints_are_the_regressed_ones():
 @given(st.integers(0, 1000), st.floats(-3, 3), st.tuples(*[st.floats(-100, 100)] * 3))
 def test_turning_and_moving_the_root_turns_and_moves_the_body(seed, angle, shift):
     body = golden.body("male")
-    rotmats, betas, trans = random_pose((1,), seed=seed)
+    rotmats, betas, _ = random_pose((1,), seed=seed)
     turn = rotvec_to_rotmat(torch.tensor([0.2, angle, -0.4]))
     turned = rotmats.clone()
     turned[:, 0] = turn @ rotmats[:, 0]

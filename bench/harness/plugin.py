@@ -62,7 +62,9 @@ def _is_benchmark(item: pytest.Item) -> bool:
 
 
 def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None:
-    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    params: dict[str, Any] = (
+        item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    )
     if "case" not in params:
         return None
     name, size = params["case"]
