@@ -103,5 +103,5 @@ def left_out(choice: Choice, device: str, quick: bool, full: bool) -> str | None
     if choice.full_only or (slow_twin and choice.rows > 80):
         return "minutes on a CPU; --full runs it"
     if choice.precision == "fp16" and (slow_twin or choice.rows > 80):
-        return "float16 is emulated on a CPU and takes minutes; --full runs it"
+        return "a CPU may have to emulate float16 and take minutes; --full runs it"
     return None
