@@ -1,6 +1,6 @@
 """HuMoR's motion model, its loss and its data, written to be measured."""
 
-from . import data, rotations
+from . import data, rotations, training
 from .body import BodyModel
 from .errors import HumorError
 from .losses import HumorLoss, LossWeights
@@ -18,4 +18,5 @@ __all__ = [
     "Precision",
     "data",
     "rotations",
+    "training",
 ]
