@@ -1,5 +1,6 @@
 """Hooks on pytest and pytest-benchmark: which cases run here, with which clock, and what is written beside a time."""
 
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -83,7 +84,7 @@ def _use_device_clock(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def measure(benchmark: Any, run_setup: Any) -> Callable[..., Any]:
+def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:
     """A function (call, group, **info) that measures a call and writes its work beside the time.
 
     The work is counted in a first run, which also warms up whatever starts slowly.
@@ -95,11 +96,16 @@ def measure(benchmark: Any, run_setup: Any) -> Callable[..., Any]:
         benchmark.extra_info.update(
             device=str(run_setup.device), body=run_setup.body_name, motion=run_setup.motion_name, **info
         )
-        if benchmark.enabled:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                work = count_work(call)
-            benchmark.extra_info.update(flops=work.flops, bytes=work.bytes, operators=work.operators)
+        if not benchmark.enabled:
+            return benchmark(call)
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            work = count_work(call)
+        benchmark.extra_info.update(flops=work.flops, bytes=work.bytes, operators=work.operators)
+        if time.perf_counter() - start > float(pytestconfig.getoption("benchmark_max_time")):
+            # One call is a round: spare the runs that would find out how many calls make one.
+            return benchmark.pedantic(call, rounds=pytestconfig.getoption("benchmark_min_rounds"))
         return benchmark(call)
 
     return run
