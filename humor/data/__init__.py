@@ -3,13 +3,18 @@
 from .amass import RawClip, read_amass
 from .loading import load_clips, synthetic_motion
 from .processing import Clip, process_clip
+from .store import BatchLoader, ClipInfo, MotionStore, WindowSampler
 from .windows import Window, WindowBatch, evaluation_windows, training_windows
 
 __all__ = [
+    "BatchLoader",
     "Clip",
+    "ClipInfo",
+    "MotionStore",
     "RawClip",
     "Window",
     "WindowBatch",
+    "WindowSampler",
     "evaluation_windows",
     "load_clips",
     "process_clip",

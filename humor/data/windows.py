@@ -1,6 +1,6 @@
 """Windows of ten transitions, cut from processed clips and told in canonical frames."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
@@ -38,10 +38,10 @@ class WindowBatch:
 
     past: MotionState  # (B, 10, ...)
     current: MotionState
-    world: MotionState
     contacts: Float[Tensor, "B 10 9"]
     betas: Float[Tensor, "B 10 16"]
     gender: list[str]
+    world: MotionState | None = None  # where it was asked for: training does not read it
 
     @classmethod
     def of(cls, windows: Sequence[Window]) -> "WindowBatch":
@@ -67,11 +67,17 @@ class WindowBatch:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "WindowBatch":
         """The batch on a device, without waiting for the copy."""
 
-        def move(x: Tensor) -> Tensor:
-            return x.to(device, dtype, non_blocking=True)
+        return self._map(lambda x: x.to(device, dtype, non_blocking=True))
 
-        states = {name: getattr(self, name).map(move) for name in ("past", "current", "world")}
-        return replace(self, **states, contacts=move(self.contacts), betas=move(self.betas))
+    def pinned(self) -> "WindowBatch":
+        """The batch in page-locked memory, from which `to` copies to a CUDA device while both go on."""
+        return self._map(lambda x: x.contiguous().pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "WindowBatch":
+        states = {
+            name: state.map(change) for name in ("past", "current", "world") if (state := getattr(self, name)) is not None
+        }
+        return replace(self, **states, contacts=change(self.contacts), betas=change(self.betas))
 
 
 def evaluation_windows(clips: Sequence[Clip]) -> list[Window]:
