@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 
 
 def dbscan(values: Float[np.ndarray, " n"], radius: float, min_samples: int) -> Int[np.ndarray, " n"]:
-    """The cluster of each number, -1 for noise; clusters are numbered, and border numbers assigned, as scikit-learn does.
+    """The cluster of each number, -1 for noise; numbered, and borders assigned, as scikit-learn does.
 
     A core number has `min_samples` numbers within the radius, itself included. Cores within the radius of each other
     share a cluster; another number joins the earliest numbered cluster with a core within the radius.

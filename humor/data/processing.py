@@ -24,6 +24,7 @@ FLOOR_RADIUS, FLOOR_SAMPLES = 0.005, 3  # metres, count: toe heights this close 
 TERRAIN_STEP = 0.04  # metres: a level this much higher, of toes and root, is something stepped onto
 TERRAIN_SECONDS = 0.25
 TOE_HEIGHT, JOINT_HEIGHT = 0.04, 0.08  # metres above the floor within which a resting joint is in contact
+FARTHEST = 100_000.0  # metres: damaged files hold numbers that no capture does
 _LEFT_TOE, _RIGHT_TOE = 10, 11
 
 
@@ -82,8 +83,8 @@ def process_or_drop(raw: RawClip, bodies: Mapping[str, BodyModel]) -> Clip | Dro
     trans = torch.as_tensor(raw.trans[first:last], dtype=torch.float32)
     betas = torch.as_tensor(raw.betas, dtype=torch.float32)
     posed = _posed(bodies[raw.gender], rotmats, betas, trans)
-    if not posed.joints.isfinite().all():
-        raise MotionError(f"{raw.name}: numbers so large that the posed body is not finite; cut those frames out.")
+    if not (posed.joints.abs() <= FARTHEST).all():
+        raise MotionError(f"{raw.name}: a joint is not within {FARTHEST:g} m of the origin; cut those frames out.")
 
     resting = movement(posed.joints) < RESTING
     floor = find_floor(posed.joints, resting, raw.fps)

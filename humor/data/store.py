@@ -1,11 +1,10 @@
-"""A store of processed clips, one flat file of frames that is mapped into memory; windows, samplers and batches of it."""
+"""A store of processed clips: one flat file of frames, mapped into memory, and the batches of windows cut from it."""
 
 import json
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -21,11 +20,12 @@ from ..errors import FileError, MotionError, SettingError
 from ..skeleton import CONTACT_JOINTS, GENDERS, NUM_BETAS
 from ..state import CanonicalFrame, MotionState
 from .processing import Clip
+from .splits import subset_of
 from .windows import FRAMES, PAIRS, WindowBatch
 
 FORMAT, VERSION = "humor motion store", 1
 INDEX_FILE, FRAMES_FILE = "index.json", "frames.f32"
-# What a row of the frames file holds, in order. First what a change of frame turns, as 50 vectors: together they are one
+# What a row of the frames file holds, in order. First what a change of frame turns, as 50 vectors: together they make a
 # matrix product of a size that the BLAS is fast at.
 FIELDS = {
     "trans": 3, "trans_vel": 3, "root_orient_vel": 3, "joints": 66, "joints_vel": 66, "root_orient_columns": 9,
@@ -88,7 +88,7 @@ class MotionStore:
         """The same without files."""
         first = np.cumsum([0, *map(len, clips)]).tolist()
         infos = [
-            ClipInfo(clip.name, clip.gender, clip.fps, at, len(clip), clip.name.rpartition("/")[0].partition("/")[0])
+            ClipInfo(clip.name, clip.gender, clip.fps, at, len(clip), subset_of(clip.name))
             for clip, at in zip(clips, first, strict=False)
         ]
         rows = np.concatenate([np.zeros((0, ROW_WIDTH), np.float32), *map(rows_of, clips)])
@@ -208,7 +208,10 @@ class BatchLoader:
         """The batches of an epoch from the `first` on, the same whatever the prefetch; closing it ends its thread."""
         indices = iter(range(first, self.steps_per_epoch))
         with ThreadPoolExecutor(1, "batches") as thread:
-            prepare = partial(thread.submit, self._prepared, epoch)
+
+            def prepare(index: int) -> Future[WindowBatch]:
+                return thread.submit(self._prepared, epoch, index)
+
             ahead = deque(prepare(index) for index in islice(indices, max(1, self.prefetch)))
             try:
                 while ahead:
