@@ -277,13 +277,15 @@ def _read_index(folder: Path) -> tuple[list[ClipInfo], np.ndarray, int]:
             raise ValueError(f'format "{index["format"]}"')
         if index["version"] != VERSION or index["fields"] != FIELDS:
             raise FileError(
-                f"{path}: version {index['version']} of the store; this humor reads {VERSION}; run humor process again."
+                f"{path}: version {index['version']} of the store, or other fields; this humor reads {VERSION}; "
+                "run humor process again."
             )
         betas = np.array([clip.pop("betas") for clip in index["clips"]], dtype=np.float32).reshape(-1, NUM_BETAS)
         clips = [ClipInfo(**clip) for clip in index["clips"]]
         count = 0
         for clip in clips:
-            if clip.gender not in GENDERS or clip.first != count or clip.frames < 1:
+            numbers = isinstance(clip.frames, int) and isinstance(clip.fps, int | float)
+            if clip.gender not in GENDERS or clip.first != count or not numbers or clip.frames < 1:
                 raise ValueError(f"clip {clip.name}")
             count += clip.frames
         if count != index["frames"] or len(betas) != len(clips) or not np.isfinite(betas).all():
