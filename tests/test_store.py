@@ -3,6 +3,7 @@
 import json
 import pickle
 import threading
+import time
 from dataclasses import replace
 
 import golden_values as golden
@@ -15,7 +16,7 @@ from scipy.stats import chisquare
 
 from humor.data import BatchLoader, MotionStore, WindowSampler, evaluation_windows, process_clip, synthetic_motion
 from humor.data.building import CLIPS_FOLDER, build_store
-from humor.data.processed import arrays_of, clip_of
+from humor.data.processed import arrays_of, clip_of, write_processed
 from humor.data.windows import cut
 from humor.errors import FileError, HumorError, MotionError, SettingError
 from humor.skeleton import GENDERS
@@ -45,9 +46,7 @@ def store(clips):
 def folder(tmp_path, clips):
     """A store on disk."""
     for clip in clips:
-        path = tmp_path / CLIPS_FOLDER / f"{clip.name}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **arrays_of(clip))
+        write_processed(tmp_path / CLIPS_FOLDER / f"{clip.name}.npz", clip)
     build_store(tmp_path)
     return tmp_path
 
@@ -271,6 +270,29 @@ def test_what_goes_wrong_in_the_thread_is_raised_where_batches_are_taken(store):
 
 def threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_so_many_batches_and_no_more_are_prepared_ahead(store, prefetch):
+    drawn_so_far = []
+
+    class Noting(WindowSampler):
+        def draw(self, epoch, index):
+            drawn_so_far.append(index)
+            return super().draw(epoch, index)
+
+    batches = BatchLoader(store, Noting(store, 4, 0), 100, prefetch=prefetch).epoch(0)
+    for taken in range(1, 5):
+        next(batches)
+        wait_until(lambda taken=taken: len(drawn_so_far) == taken + prefetch)
+        assert drawn_so_far == list(range(taken + prefetch))
+    batches.close()
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + 10
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def test_closing_an_epoch_ends_its_thread(store):

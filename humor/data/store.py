@@ -206,19 +206,17 @@ class BatchLoader:
 
     def epoch(self, epoch: int, first: int = 0) -> Generator[WindowBatch, None, None]:
         """The batches of an epoch from the `first` on, the same whatever the prefetch; closing it ends its thread."""
-        indices = iter(range(first, self.steps_per_epoch))
+        indices, ahead = iter(range(first, self.steps_per_epoch)), deque[Future[WindowBatch]]()
         with ThreadPoolExecutor(1, "batches") as thread:
-
-            def prepare(index: int) -> Future[WindowBatch]:
-                return thread.submit(self._prepared, epoch, index)
-
-            ahead = deque(prepare(index) for index in islice(indices, max(1, self.prefetch)))
             try:
-                while ahead:
+                while True:
+                    wanted = islice(indices, 1 + self.prefetch - len(ahead))
+                    ahead.extend(thread.submit(self._prepared, epoch, index) for index in wanted)
+                    if not ahead:
+                        return
                     asked = perf_counter()
                     batch = ahead.popleft().result()
                     self.waited += perf_counter() - asked
-                    ahead.extend(prepare(index) for index in islice(indices, 1))
                     yield batch
             finally:
                 for waiting in ahead:
