@@ -7,11 +7,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    "errors", "arrays", "rotations", "skeleton", "kinematics",
+    "errors", "files", "arrays", "rotations", "skeleton", "kinematics",
     "mannequin_shape", "mannequin_mesh", "mannequin_loft", "mannequin_skin", "mannequin", "drawing",
     "body", "state", "model", "losses", "precision",
     "data.amass", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps", "data.synthetic",
-    "data.processing", "data.windows", "data.loading", "data.__init__",
+    "data.clustering", "data.processing", "data.processed", "data.windows", "data.splits", "data.store",
+    "data.building", "data.loading", "data.__init__",
     "training", "__init__", "cli", "__main__",
 ]  # fmt: skip
 FILES = {".".join(p.relative_to(ROOT / "humor").with_suffix("").parts): p for p in (ROOT / "humor").rglob("*.py")}

@@ -1,19 +1,23 @@
-"""Motion from files or from rules, processed and cut into windows."""
+"""Motion from files or from rules: processed, stored, and cut into windows."""
 
 from .amass import RawClip, read_amass
 from .loading import load_clips, synthetic_motion
 from .processing import Clip, process_clip
-from .windows import Window, WindowBatch, evaluation_windows, training_windows
+from .store import BatchLoader, ClipInfo, MotionStore, WindowSampler
+from .windows import Window, WindowBatch, evaluation_windows
 
 __all__ = [
+    "BatchLoader",
     "Clip",
+    "ClipInfo",
+    "MotionStore",
     "RawClip",
     "Window",
     "WindowBatch",
+    "WindowSampler",
     "evaluation_windows",
     "load_clips",
     "process_clip",
     "read_amass",
     "synthetic_motion",
-    "training_windows",
 ]

@@ -1,16 +1,13 @@
 """Windows of ten transitions, cut from processed clips and told in canonical frames."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import MotionError
-from ..skeleton import GENDERS
 from ..state import CanonicalFrame, MotionState
 from .processing import Clip
 
@@ -38,28 +35,10 @@ class WindowBatch:
 
     past: MotionState  # (B, 10, ...)
     current: MotionState
-    world: MotionState
     contacts: Float[Tensor, "B 10 9"]
     betas: Float[Tensor, "B 10 16"]
     gender: list[str]
-
-    @classmethod
-    def of(cls, windows: Sequence[Window]) -> "WindowBatch":
-        """The batch of some windows. Raises MotionError for none."""
-        if not windows:
-            raise MotionError(f"no windows: every clip is shorter than {FRAMES} frames; use longer clips.")
-        grouped = sorted(windows, key=lambda window: GENDERS.index(window.gender))
-        states = {
-            name: MotionState.stack([getattr(window, name) for window in grouped], 0)
-            for name in ("past", "current", "world")
-        }
-        betas = torch.stack([window.betas for window in grouped])[:, None].expand(-1, PAIRS, -1)
-        return cls(
-            **states,
-            contacts=torch.stack([window.contacts for window in grouped]),
-            betas=betas,
-            gender=[window.gender for window in grouped],
-        )
+    world: MotionState | None = None  # where it was asked for: training does not read it
 
     def __len__(self) -> int:
         return len(self.gender)
@@ -67,32 +46,21 @@ class WindowBatch:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "WindowBatch":
         """The batch on a device, without waiting for the copy."""
 
-        def move(x: Tensor) -> Tensor:
-            return x.to(device, dtype, non_blocking=True)
+        return self._map(lambda x: x.to(device, dtype, non_blocking=True))
 
-        states = {name: getattr(self, name).map(move) for name in ("past", "current", "world")}
-        return replace(self, **states, contacts=move(self.contacts), betas=move(self.betas))
+    def pinned(self) -> "WindowBatch":
+        """The batch in page-locked memory, from which `to` copies to a CUDA device while both go on."""
+        return self._map(lambda x: x.contiguous().pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "WindowBatch":
+        world = None if self.world is None else self.world.map(change)
+        contacts, betas = change(self.contacts), change(self.betas)
+        return WindowBatch(self.past.map(change), self.current.map(change), contacts, betas, self.gender, world)
 
 
 def evaluation_windows(clips: Sequence[Clip]) -> list[Window]:
     """Every window of every clip in order, none overlapping another."""
     return [window for clip in clips for window in cut(clip, torch.arange(0, len(clip) - FRAMES + 1, FRAMES))]
-
-
-def training_windows(clips: Sequence[Clip], count: int, seed: int) -> list[Window]:
-    """So many windows, each of a clip drawn uniformly and then a start drawn uniformly.
-
-    Raises MotionError where no clip is long enough.
-    """
-    usable = [clip for clip in clips if len(clip) >= FRAMES]
-    if not usable:
-        raise MotionError(f"no clip has the {FRAMES} frames of a window; use longer clips.")
-    random = np.random.default_rng(seed)
-    windows: list[Window] = []
-    for _ in range(count):
-        clip = usable[random.integers(len(usable))]
-        windows += cut(clip, torch.tensor([int(random.integers(len(clip) - FRAMES + 1))]))
-    return windows
 
 
 def cut(clip: Clip, starts: Int[Tensor, " windows"]) -> Iterator[Window]:
