@@ -16,7 +16,7 @@ from smplx.utils import Struct
 from torch import Tensor, nn
 
 from humor import HumorLoss, LossWeights, MotionState
-from humor.body import PosedBody
+from humor.body import PosedBody, first_betas
 from humor.losses import PosedRows
 from humor.rotations import rotmat_to_rotvec
 from humor.skeleton import NUM_BETAS, NUM_BODY_JOINTS
@@ -35,7 +35,7 @@ def smplx_body(arrays: Mapping[str, np.ndarray]) -> smplx.SMPLH:
     with contextlib.redirect_stdout(io.StringIO()):  # it prints remarks about the file
         body = _Smplh(
             model_path="",
-            data_struct=Struct(**{**at_rest, **components, **arrays}),
+            data_struct=Struct(**{**at_rest, **components, **arrays, "shapedirs": first_betas(arrays["shapedirs"])}),
             use_pca=False,
             flat_hand_mean=True,
             num_betas=NUM_BETAS,

@@ -4,7 +4,7 @@ import codecs
 import pickle
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ import numpy as np
 from .errors import FileError
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Every array of an `.npz` file by name, except those stored as pickled objects, which are refused.
+def read_npz(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
+    """Those of the named arrays that an `.npz` file holds; whatever else is in it is not opened.
 
-    Raises FileError where the file is missing, is not an `.npz`, is cut short, or holds Python objects.
+    Raises FileError where the file is missing, is not an `.npz`, is damaged, or holds one of them as Python objects.
     """
     path = require_file(path)
     if not zipfile.is_zipfile(path):
@@ -25,7 +25,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     try:
         # Opened here: where an archive is damaged, np.load leaves a file that it opened itself open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for name in archive.files:
+            for name in filter(names.__contains__, archive.files):
                 arrays[name] = _read_member(path, archive, name)
     except FileError:
         raise
@@ -60,8 +60,8 @@ def _read_member(path: Path, archive: Any, name: str) -> np.ndarray:
     return member
 
 
-def read_pickle_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of an SMPL-style pickle by name: numpy, chumpy and scipy.sparse values become plain arrays.
+def read_pickle_arrays(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
+    """The named arrays of an SMPL-style pickle: numpy, chumpy and scipy.sparse values become plain arrays.
 
     Nothing in the file is run: every class that it names is looked up in a fixed table of inert stand-ins, and any
     other name is refused. Raises FileError.
@@ -72,7 +72,7 @@ def read_pickle_arrays(path: str | Path) -> dict[str, np.ndarray]:
             content = _ArrayUnpickler(file, encoding="latin1").load()
         if not isinstance(content, Mapping):
             raise FileError(f"{path}: the pickle holds {type(content).__name__}, not a dictionary of arrays.")
-        return {str(key): array for key, value in content.items() if (array := _as_array(value)) is not None}
+        return {name: array for name in names if (array := _as_array(content.get(name))) is not None}
     except _RefusedNameError as error:
         raise FileError(
             f"{path}: the pickle names {error}, which is not an array type; nothing was run. "
@@ -152,8 +152,20 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
     return np.frombuffer(raw, dtype.to_numpy())[0]
 
 
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: str) -> _Array:
+    """What a protocol 5 pickle makes arrays with."""
+    array = _Array()
+    array.state = (1, shape, dtype, order == "F", data)
+    return array
+
+
 def _encode(text: str, _: str = "latin1") -> bytes:
     return codecs.encode(text, "latin1")
+
+
+def _no_bytes() -> bytes:
+    """How the older protocols write an empty array's content."""
+    return b""
 
 
 class _Marker:
@@ -163,11 +175,13 @@ class _Marker:
 _STAND_INS: dict[tuple[str, str], Any] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct_array for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
     ("numpy", "ndarray"): _Marker,
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _encode,
     ("copy_reg", "_reconstructor"): _reconstruct_object,
     ("copyreg", "_reconstructor"): _reconstruct_object,
+    **{(module, "bytes"): _no_bytes for module in ("__builtin__", "builtins")},
     ("__builtin__", "object"): _Marker,
     ("builtins", "object"): _Marker,
     ("chumpy.ch", "Ch"): _Chumpy,
@@ -220,7 +234,10 @@ def _dense(value: _Sparse) -> np.ndarray:
     rows, columns = (int(n) for n in _plain(state.get("_shape", state.get("shape"))))
     if data is None or indices is None or indptr is None or rows * columns > 100_000_000:
         raise ValueError("a sparse matrix without its parts")
-    outer = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    counts = np.diff(indptr)
+    if len(data) != len(indices) or (counts < 0).any() or counts.sum() != len(data) or indptr[0] != 0:
+        raise ValueError("a sparse matrix whose parts do not fit")
+    outer = np.repeat(np.arange(len(counts)), counts)
     dense = np.zeros((rows, columns))
-    dense[(indices, outer) if value.by_column else (outer, indices)] = data
+    np.add.at(dense, (indices, outer) if value.by_column else (outer, indices), data)
     return dense

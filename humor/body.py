@@ -16,6 +16,7 @@ from .mannequin import mannequin_arrays
 from .skeleton import BODY, GENDERS, KEYPOINT_VERTICES, NUM_BETAS, NUM_BODY_JOINTS, NUM_VERTICES, SMPL, SMPLH, Skeleton
 
 _REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
+FILE_ARRAYS = (*_REQUIRED, *(f"hands_{what}{side}" for what in ("components", "mean") for side in "lr"))
 _BODY_POSE_COLUMNS = 9 * (NUM_BODY_JOINTS - 1)
 
 
@@ -63,7 +64,7 @@ class BodyModel(nn.Module):
         super().__init__()
         arrays = _checked(arrays, name)
         template, weights, posedirs = (arrays[key].astype(np.float64) for key in ("v_template", "weights", "posedirs"))
-        shapedirs, regressor = _first_betas(arrays["shapedirs"]), arrays["J_regressor"].astype(np.float64)
+        shapedirs, regressor = first_betas(arrays["shapedirs"]), arrays["J_regressor"].astype(np.float64)
         self.skeleton: Skeleton = SMPLH if len(regressor) == len(SMPLH) else SMPL
         constants = {
             "template": template,
@@ -168,7 +169,7 @@ def read_body(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if path.suffix.lower() not in (".npz", ".pkl"):
         raise FileError(f"{path}: a body model is an .npz or .pkl file; name one, e.g. smplh/male/model.npz.")
-    return read_npz(path) if path.suffix.lower() == ".npz" else read_pickle_arrays(path)
+    return read_npz(path, FILE_ARRAYS) if path.suffix.lower() == ".npz" else read_pickle_arrays(path, FILE_ARRAYS)
 
 
 def find_bodies(folder: str | Path) -> dict[str, Path]:
@@ -233,7 +234,7 @@ def _check_shape_and_tree(arrays: Mapping[str, np.ndarray], skeleton: Skeleton, 
         raise BodyError(f'{name}: "f" is not a list of vertex triples below {NUM_VERTICES}; use an undamaged file.')
 
 
-def _first_betas(shapedirs: np.ndarray) -> np.ndarray:
+def first_betas(shapedirs: np.ndarray) -> np.ndarray:
     """16 shape directions: the first ones of more, zeros after fewer."""
     kept = shapedirs[..., :NUM_BETAS].astype(np.float64)
     return np.pad(kept, ((0, 0), (0, 0), (0, NUM_BETAS - kept.shape[-1])))

@@ -61,9 +61,9 @@ class Comparison:
 
 def kl_divergence(posterior: Gaussian, prior: Gaussian) -> Float[Tensor, ""]:
     """KL(posterior || prior) of diagonal normals, summed over latents, mean over rows."""
-    ratio = posterior.var / prior.var
-    distance = (posterior.mean - prior.mean).square() / prior.var
-    return 0.5 * (ratio + distance - 1 - ratio.log()).sum(-1).mean()
+    spread = (posterior.var + (posterior.mean - prior.mean).square()) / prior.var
+    # Logarithms apart: a ratio of very different variances would underflow.
+    return 0.5 * (spread - 1 - posterior.var.log() + prior.var.log()).sum(-1).mean()
 
 
 def contact_velocity(c: Comparison) -> Float[Tensor, ""]:

@@ -105,7 +105,9 @@ class HumorModel(nn.Module):
     ) -> tuple[MotionState, Float[Tensor, "*batch 9"]]:
         """The next state and contact logits for given latents."""
         rows = past.batch_shape.numel()
-        return self._decoded(past, past.to_vector("rotmat").reshape(rows, STATE_SIZE), latents.reshape(rows, -1))
+        return self._decoded(
+            past, past.to_vector("rotmat").reshape(rows, STATE_SIZE), latents.reshape(rows, LATENT_SIZE)
+        )
 
     def rollout(
         self,
@@ -122,6 +124,9 @@ class HumorModel(nn.Module):
         """
         if steps < 1:
             raise SettingError(f"steps {steps}: expected a whole number from 1.")
+        wanted = (*initial.batch_shape, steps, LATENT_SIZE)
+        if latents is not None and latents.shape != wanted:
+            raise SettingError(f"latents of shape {tuple(latents.shape)}; a rollout of {steps} steps wants {wanted}.")
         frame = CanonicalFrame.of(initial)
         pivot, state = frame.pivot, initial
         states: list[MotionState] = []

@@ -16,14 +16,15 @@ class Preset:
     autocast: torch.dtype | None  # None: no autocast
     scaled: bool  # gradients below float16's range need a scaler
     tf32: bool  # 10-bit mantissa in float32 multiplies
-    devices: tuple[str, ...]  # where the hardware has it
+    devices: tuple[str, ...]  # where the hardware may have it
+    capability: tuple[int, int] = (0, 0)  # of a CUDA device that has it
 
 
 PRESETS = {
     # name          autocast        scaled  tf32   devices
     "fp32": Preset(None,            False, False, ("cpu", "cuda")),
-    "tf32": Preset(None,            False, True,  ("cuda",)),
-    "bf16": Preset(torch.bfloat16,  False, False, ("cpu", "cuda")),
+    "tf32": Preset(None,            False, True,  ("cuda",), (8, 0)),
+    "bf16": Preset(torch.bfloat16,  False, False, ("cpu", "cuda"), (8, 0)),
     "fp16": Preset(torch.float16,   True,  False, ("cpu", "cuda")),
 }  # fmt: skip
 
@@ -44,8 +45,11 @@ class Precision:
         return f'Precision("{self.name}")'
 
     def supports(self, device: torch.device | str) -> bool:
-        """Whether a device type has this number format."""
-        return torch.device(device).type in self.preset.devices
+        """Whether a device has this number format: a T4, say, has no bfloat16 of its own."""
+        device = torch.device(device)
+        if device.type != "cuda" or not torch.cuda.is_available():
+            return device.type in self.preset.devices
+        return torch.cuda.get_device_capability(device) >= self.preset.capability
 
     @contextmanager
     def multiplies(self, device: torch.device | str) -> Iterator[None]:

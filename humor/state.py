@@ -92,30 +92,32 @@ class CanonicalFrame:
         return type(self)(change(self.turn), change(self.origin), change(self.pivot))
 
     def enter(self, state: MotionState) -> MotionState:
-        """A world state seen from this frame; the frame's leading shape broadcasts against the state's."""
-        shift, pivot = self.origin + self.pivot, self.pivot.unsqueeze(-2)
-        return MotionState(
-            _turned(self.turn, state.trans - self.origin),
-            _turned(self.turn, state.trans_vel),
-            self.turn @ state.root_orient,
-            _turned(self.turn, state.root_orient_vel),
-            state.pose_body,
-            _all_turned(self.turn, state.joints - shift.unsqueeze(-2)) + pivot,
-            _all_turned(self.turn, state.joints_vel),
-        )
+        """A world state seen from this frame, in float32 under any autocast; leading shapes broadcast."""
+        with torch.autocast(self.turn.device.type, enabled=False):
+            shift, pivot = self.origin + self.pivot, self.pivot.unsqueeze(-2)
+            return MotionState(
+                _turned(self.turn, state.trans - self.origin),
+                _turned(self.turn, state.trans_vel),
+                self.turn @ state.root_orient,
+                _turned(self.turn, state.root_orient_vel),
+                state.pose_body,
+                _all_turned(self.turn, state.joints - shift.unsqueeze(-2)) + pivot,
+                _all_turned(self.turn, state.joints_vel),
+            )
 
     def leave(self, state: MotionState) -> MotionState:
         """A state of this frame seen from the world: the inverse of `enter`."""
-        back, shift, pivot = self.turn.mT, self.origin + self.pivot, self.pivot.unsqueeze(-2)
-        return MotionState(
-            _turned(back, state.trans) + self.origin,
-            _turned(back, state.trans_vel),
-            back @ state.root_orient,
-            _turned(back, state.root_orient_vel),
-            state.pose_body,
-            _all_turned(back, state.joints - pivot) + shift.unsqueeze(-2),
-            _all_turned(back, state.joints_vel),
-        )
+        with torch.autocast(self.turn.device.type, enabled=False):
+            back, shift, pivot = self.turn.mT, self.origin + self.pivot, self.pivot.unsqueeze(-2)
+            return MotionState(
+                _turned(back, state.trans) + self.origin,
+                _turned(back, state.trans_vel),
+                back @ state.root_orient,
+                _turned(back, state.root_orient_vel),
+                state.pose_body,
+                _all_turned(back, state.joints - pivot) + shift.unsqueeze(-2),
+                _all_turned(back, state.joints_vel),
+            )
 
 
 def heading_turn(root_orient: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:

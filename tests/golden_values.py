@@ -28,13 +28,14 @@ def body_arrays(gender: str) -> dict[str, np.ndarray]:
     directions = compact["posedirs_u"].astype(np.float64) @ compact["posedirs_vt"].astype(np.float64)
     regressor = np.zeros((52, 6890))
     regressor[np.arange(52)[:, None], compact["joint_vertices"]] = 1 / 8
+    parents = compact["parents"].astype(np.int64) % 2**32  # the root's is 2**32 - 1
     return {
         "v_template": compact["v_template"],
         "shapedirs": compact["shapedirs"].astype(np.float64),
         "posedirs": directions.reshape(6890, 3, 459),
         "weights": weights,
         "J_regressor": regressor,
-        "kintree_table": np.stack([np.where(compact["parents"] < 0, 2**32 - 1, compact["parents"]), np.arange(52)]),
+        "kintree_table": np.stack([parents, np.arange(52)]),
         "f": (np.arange(13776)[:, None] + np.arange(3)) % 6890,
         "bs_type": np.array("lrotmin"),
         "bs_style": np.array("lbs"),

@@ -1,5 +1,7 @@
 """Clips are processed and cut by the published rules."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -119,8 +121,22 @@ def test_a_pair_is_told_in_its_past_frame(clip):
 
 
 def test_too_short_motion_has_no_windows(clip):
-    from dataclasses import replace
-
     cut = {"state": clip.state.map(lambda x: x[:10]), "contacts": clip.contacts[:10], "keypoints": clip.keypoints[:10]}
     short = replace(clip, **cut)
     assert evaluation_windows([short]) == []
+
+
+def test_a_clip_much_shorter_than_a_window_has_none(clip):
+    cut_to_three = {
+        "state": clip.state.map(lambda x: x[:3]),
+        "contacts": clip.contacts[:3],
+        "keypoints": clip.keypoints[:3],
+    }
+    assert evaluation_windows([replace(clip, **cut_to_three)]) == []
+
+
+def test_objects_that_a_clip_is_not_read_from_are_not_opened(tmp_path):
+    """Released stageii files hold a dictionary of marker names."""
+    extra = {"markers_latent_vids": np.array({"a": 1}, dtype=object)}
+    np.savez(tmp_path / "t_stageii.npz", **synthetic_clip(seconds=2.0), **extra)
+    assert len(read_amass(tmp_path / "t_stageii.npz").poses) == 240

@@ -137,3 +137,13 @@ def test_a_wrong_gender_is_refused(loss):
         evaluate(loss, state, state, ones, ones, ["male"])
     with pytest.raises(SettingError, match=r'^no body for gender "female"; HumorLoss has male\.$'):
         evaluate(HumorLoss({"male": golden.body("male")}), state, state, ones, ones, ["female"] * 2)
+
+
+def test_kl_is_finite_for_variances_that_are_far_apart():
+    mean = torch.zeros(1, 48)
+    one, other = (Gaussian(mean, torch.full((1, 48), log).exp().requires_grad_()) for log in (-60.0, 60.0))
+    kl = kl_divergence(one, other)
+    kl.backward()
+    assert kl.item() == pytest.approx(0.5 * 48 * 119, rel=1e-5)
+    assert one.var.grad.isfinite().all()
+    assert other.var.grad.isfinite().all()

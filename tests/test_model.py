@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_state import random_state
 
-from humor import HumorModel
+from humor import HumorModel, Precision
 from humor.errors import CheckpointError, SettingError
 
 
@@ -114,3 +114,20 @@ def test_a_misfit_is_told_name_by_name_and_loads_nothing(model, tmp_path):
         "decoder.net.9.bias has shape (207,), expected (216,)."
     )
     assert torch.equal(other.decoder.net[0].weight, before)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_rollout_in_half_precision_stays_close_to_single(model, precision):
+    latents = torch.randn(4, 3, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model.rollout(float_state(), 3, latents).state.to_vector()
+        with Precision(precision).forward("cpu"):
+            found = model.rollout(float_state(), 3, latents).state.to_vector()
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+
+
+def test_latents_of_another_shape_are_refused(model):
+    with pytest.raises(SettingError) as error:
+        model.rollout(float_state(), 3, torch.zeros(4, 2, 48))
+    assert str(error.value) == "latents of shape (4, 2, 48); a rollout of 3 steps wants (4, 3, 48)."

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from humor import BodyModel
 from humor.arrays import read_pickle_arrays
+from humor.errors import FileError
 from humor.rotations import rotvec_to_rotmat
 
 
@@ -48,7 +49,7 @@ def smplh_dictionary(chumpy):
     }
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_a_pickle_poses_like_its_npz(tmp_path, chumpy, protocol):
     arrays, content = smplh_dictionary(chumpy)
     file = tmp_path / "model.pkl"
@@ -92,4 +93,27 @@ def test_bytes_written_by_python_2_are_read(tmp_path):
         b"U\x28" + np.arange(5.0).tobytes() + b"tbs."
     )
     file.write_bytes(old)
-    np.testing.assert_array_equal(read_pickle_arrays(file)["x"], np.arange(5.0))
+    np.testing.assert_array_equal(read_pickle_arrays(file, ["x"])["x"], np.arange(5.0))
+
+
+def test_what_is_not_asked_for_may_be_anything(tmp_path):
+    file = tmp_path / "more.pkl"
+    file.write_bytes(pickle.dumps({"x": np.arange(3.0), "ragged": [[1], [2, 3]], "text": "smplh"}, 2))
+    assert list(read_pickle_arrays(file, ["x", "absent"])) == ["x"]
+
+
+def test_sparse_entries_at_one_place_are_added(tmp_path):
+    matrix = sparse.csc_matrix((np.array([1.0, 2.0]), (np.array([0, 0]), np.array([1, 1]))), shape=(2, 3))
+    matrix.data, matrix.indices, matrix.indptr = np.array([1.0, 2.0]), np.array([0, 0]), np.array([0, 0, 2, 2])
+    file = tmp_path / "sparse.pkl"
+    file.write_bytes(pickle.dumps({"x": matrix}, 2))
+    np.testing.assert_array_equal(read_pickle_arrays(file, ["x"])["x"], [[0, 3, 0], [0, 0, 0]])
+
+
+def test_a_sparse_matrix_whose_parts_do_not_fit_is_refused(tmp_path):
+    matrix = sparse.csc_matrix((2, 1))
+    matrix.indptr = np.array([0, 10**8])
+    file = tmp_path / "sparse.pkl"
+    file.write_bytes(pickle.dumps({"x": matrix}, 2))
+    with pytest.raises(FileError, match="a sparse matrix whose parts do not fit"):
+        read_pickle_arrays(file, ["x"])

@@ -100,3 +100,14 @@ def test_a_body_whose_right_points_up_keeps_the_worlds_heading():
     assert torch.equal(turn, torch.eye(3))
     turn.sum().backward()
     assert upright.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_frames_are_exact_under_autocast(dtype):
+    state = random_state(dtype=torch.float32)
+    frame = CanonicalFrame.of(random_state(seed=1, dtype=torch.float32))
+    with torch.autocast("cpu", dtype):
+        told = frame.enter(state)
+        again = frame.leave(told)
+    assert_same(told, frame.enter(state), 0)
+    assert_same(again, state, 1e-5)

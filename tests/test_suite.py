@@ -122,3 +122,14 @@ def test_counted_work_is_forward_and_backward():
     assert both.flops == 2 * (2 * 3 * 8 * 4)  # the input needs no gradient
     assert count_work(lambda: rows.add(1)).bytes == 2 * 3 * 8 * 4
     assert count_work(lambda: rows.view(24)).bytes == 0
+    product = torch.ones(10, 20, 8) @ torch.ones(8, 4)
+    assert product.shape == (10, 20, 4)
+    assert count_work(lambda: torch.ones(10, 20, 8) @ torch.ones(8, 4)).bytes < 4 * 3 * (
+        10 * 20 * 8 + 8 * 4 + 10 * 20 * 4
+    )
+
+
+def test_comparing_with_nothing_is_said_and_does_not_stop_the_run(tmp_path):
+    result = run("bench", *LIGHT, f"--benchmark-storage=file://{tmp_path}", "--benchmark-compare")
+    assert result.returncode == 0, result.stdout
+    assert "Can't compare" in result.stdout + result.stderr

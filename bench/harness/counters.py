@@ -19,6 +19,10 @@ class Work:
     operators: int
 
 
+# They look as if they computed: the first only tells a shape, the others only take memory.
+_FREE = {torch.ops.aten._unsafe_view, torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.empty_strided}
+
+
 class _ByteCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +31,7 @@ class _ByteCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if not func.is_view:
+        if not func.is_view and func.overloadpacket not in _FREE:
             tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, torch.Tensor)]
             self.bytes += sum(x.numel() * x.element_size() for x in tensors)
             self.operators += 1

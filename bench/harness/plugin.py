@@ -30,10 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every benchmark that takes a precision those that the device supports."""
     if _is_benchmark(metafunc.definition) and "precision" in metafunc.fixturenames:
-        from humor.precision import PRESETS
+        from humor.precision import PRESETS, Precision
 
-        device = setup_of(metafunc.config).device.type
-        metafunc.parametrize("precision", [name for name, preset in PRESETS.items() if device in preset.devices])
+        device = setup_of(metafunc.config).device
+        metafunc.parametrize("precision", [name for name in PRESETS if Precision(name).supports(device)])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -46,13 +46,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     device = setup_of(config).device.type
     kept, dropped = [], []
     for item in items:
-        reason = _reason(item, device, config)
+        reason = _reason(item, device, config) if _is_benchmark(item) else None
         if reason:
             config.stash[LEFT_OUT][reason] += 1
             dropped.append(item)
         else:
-            item.add_marker(pytest.mark.filterwarnings("default"))  # another PyTorch's news must not stop a measurement
             kept.append(item)
+        if _is_benchmark(item):
+            item.add_marker(pytest.mark.filterwarnings("default"))  # another PyTorch's news must not stop a measurement
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = kept
@@ -127,7 +128,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     device = torch.cuda.get_device_name(setup.device) if setup.device.type == "cuda" else "cpu"
     return [
         f"humor-bench: {device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}; "
-        f"body: {setup.body_name}; motion: {setup.motion_name}"
+        f"body: {setup.body_name}; motion: {setup.motion_name}",
+        *(f"passed over: {problem}" for problem in setup.passed_over),
     ]
 
 

@@ -23,7 +23,8 @@ class Setup:
         self.device = choose_device(option("--device"), option("--require-cuda"))
         self._body_folder: Path | None = option("--body-model")
         self._motion: Path | None = option("--motion")
-        self._supplied = {"fps": option("--fps"), "gender": option("--gender"), "up": option("--up")}
+        self._supplied = checked_supplies(option("--fps"), option("--gender"), option("--up"))
+        self.passed_over: list[str] = []  # motion files that could not be used, a sentence each
         self.body_name = str(self._body_folder or "mannequin")
         self.motion_name = str(self._motion or "synthetic gait")
         if self._body_folder or self._motion:
@@ -40,13 +41,21 @@ class Setup:
     @cached_property
     def body_arrays(self) -> "dict[str, dict[str, np.ndarray[Any, Any]]]":
         """The arrays of each gender's body file."""
-        from humor.body import find_bodies, read_body
+        from humor.body import BodyModel, find_bodies, read_body
+        from humor.errors import SettingError
         from humor.mannequin import mannequin_arrays
-        from humor.skeleton import GENDERS
+        from humor.skeleton import GENDERS, SMPLH
 
         if self._body_folder is None:
             return {gender: mannequin_arrays(gender) for gender in GENDERS}
-        return {gender: read_body(file) for gender, file in find_bodies(self._body_folder).items()}
+        arrays = {gender: read_body(file) for gender, file in find_bodies(self._body_folder).items()}
+        for gender, body in arrays.items():
+            BodyModel(body, f"--body-model: {gender} body")  # says what is wrong with it
+            if len(body["J_regressor"]) != len(SMPLH):
+                raise SettingError(
+                    f"--body-model: the {gender} body is SMPL, but benchmarks compare with smplx's SMPL+H; give that."
+                )
+        return arrays
 
     @cached_property
     def bodies(self) -> "dict[str, BodyModel]":
@@ -62,7 +71,7 @@ class Setup:
 
         if self._motion is None:
             return synthetic_motion(self.bodies)
-        return load_clips(self._motion, self.bodies, **self._supplied)
+        return load_clips(self._motion, self.bodies, **self._supplied, on_problem=self.passed_over.append)
 
 
 def choose_device(name: str | None, require_cuda: bool) -> "torch.device":
@@ -85,7 +94,21 @@ def choose_device(name: str | None, require_cuda: bool) -> "torch.device":
         raise SettingError(f'--device "{name}": there are {torch.cuda.device_count()} CUDA devices here; give cpu.')
     if require_cuda and device.type != "cuda":
         raise SettingError(f'--require-cuda and --device "{name}" exclude each other; leave one out.')
+    if device.index is not None:
+        torch.cuda.set_device(device)  # what a clock waits for is the current device
     return device
+
+
+def checked_supplies(fps: float | None, gender: str | None, up: str) -> dict[str, Any]:
+    """What the command line says of motion files that do not say it themselves. Raises SettingError."""
+    from humor.body import require_gender
+    from humor.errors import SettingError
+
+    if fps is not None and not 0 < fps <= 10_000:
+        raise SettingError(f"--fps {fps:g}; give frames a second, above 0 and up to 10000.")
+    if up not in ("y", "z"):
+        raise SettingError(f'--up "{up}" is neither y nor z.')
+    return {"fps": fps, "gender": None if gender is None else require_gender(gender), "up": up}
 
 
 _SETUP = pytest.StashKey[Setup]()

@@ -15,6 +15,10 @@ from ..rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ..skeleton import NUM_BETAS
 
 POSE_WIDTH = 156  # root 3, body 63, hands 90
+# The names that a clip is read from; real files hold more, some of it as Python objects.
+RAW_ARRAYS = (
+    "poses", "root_orient", "pose_body", "pose_hand", "trans", "betas", "gender", "mocap_framerate", "mocap_frame_rate",
+)  # fmt: skip
 # Files whose stored rate is wrong, by a part of their path.
 RATE_FIXES = {"BMLhandball": 240.0, "20160930_50032": 59.0, "20161014_50033": 59.0}
 # Where root and body, and then the hands, stand in rows of other widths: SMPL has none, SMPL-X has face joints between.
@@ -72,7 +76,7 @@ def read_amass(
 
     Raises FileError for an unreadable file, MotionError for one that holds no motion.
     """
-    return RawClip.of(with_mended_rate(read_npz(path), path), name or str(path), fps, gender, up)
+    return RawClip.of(with_mended_rate(read_npz(path, RAW_ARRAYS), path), name or str(path), fps, gender, up)
 
 
 def with_mended_rate(arrays: Mapping[str, np.ndarray], path: str | Path) -> dict[str, np.ndarray]:
@@ -115,9 +119,13 @@ def _poses(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     """Rows of 156: root, body, hands at rest where the file has none."""
     if "pose_body" in arrays and "root_orient" in arrays:
         parts = [_numbers(arrays, key, name) for key in ("root_orient", "pose_body")]
-        hands = _numbers(arrays, "pose_hand", name) if "pose_hand" in arrays else np.zeros((len(parts[0]), 90))
+        hands = (
+            _numbers(arrays, "pose_hand", name)
+            if "pose_hand" in arrays
+            else np.zeros((parts[0].shape[:1] or (0,)) + (90,))
+        )
         shapes = [part.shape for part in (*parts, hands)]
-        frames = len(parts[0])
+        frames = len(parts[0]) if parts[0].ndim else 0
         if shapes != [(frames, 3), (frames, 63), (frames, 90)]:
             raise MotionError(
                 f"{name}: root_orient, pose_body, pose_hand are {', '.join(map(str, shapes))}; "

@@ -22,8 +22,8 @@ from ..body import BodyModel, find_bodies, require_gender
 from ..errors import FileError, HumorError, MotionError, SettingError
 from ..files import remove_unfinished, whole_file, write_whole
 from ..skeleton import GENDERS
-from .amass import RawClip, is_motion_file, with_mended_rate
-from .processed import clip_of, is_processed, read_processed, write_processed
+from .amass import RAW_ARRAYS, RawClip, is_motion_file, with_mended_rate
+from .processed import PROCESSED_ARRAYS, clip_of, is_processed, read_processed, write_processed
 from .processing import Clip, Dropped, process_or_drop
 from .splits import reason_to_leave_out, subset_of, tree_root
 from .store import FIELDS, FORMAT, FRAMES_FILE, INDEX_FILE, VERSION, ClipInfo, MotionStore, rows_of
@@ -183,7 +183,7 @@ def _process(job: Job, bodies: Mapping[str, BodyModel]) -> Clip | Outcome:
     if reason is not None:
         return Outcome(job.name, "left out", reason)
     try:
-        arrays = read_npz(job.source)
+        arrays = read_npz(job.source, {*RAW_ARRAYS, *PROCESSED_ARRAYS})
         if is_processed(arrays):
             return clip_of(arrays, job.name)
         if job.name.endswith("_stageii") and "pose_body" not in arrays:
@@ -212,7 +212,7 @@ def _processed_before(path: Path, made_from: str) -> Clip | None:
     if not path.is_file():
         return None
     try:
-        arrays = read_npz(path)
+        arrays = read_npz(path, (*PROCESSED_ARRAYS, _MADE_FROM))
         return clip_of(arrays, "") if arrays.get(_MADE_FROM, np.array("")).item() == made_from else None
     except (HumorError, ValueError):
         return None

@@ -1,6 +1,6 @@
 """Processed clips from a file, a folder, or nothing at all."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..body import BodyModel
@@ -16,11 +16,12 @@ def load_clips(
     fps: float | None = None,
     gender: str | None = None,
     up: str = "z",
+    on_problem: Callable[[str], None] = lambda problem: None,
 ) -> list[Clip]:
     """Read and process an AMASS `.npz`, or every one in a folder; the settings supply what a file lacks.
 
-    In a folder, files that cannot be used are passed over as long as one can. Raises FileError or MotionError with the
-    reason otherwise.
+    In a folder, files that cannot be used are passed over as long as one can, and told to `on_problem`. Raises
+    FileError or MotionError with the reason otherwise.
     """
     path = Path(path)
     if not path.is_dir():
@@ -34,6 +35,7 @@ def load_clips(
             clips.append(_load(file, str(file.relative_to(path)), bodies, fps, gender, up))
         except HumorError as problem:
             problems.append(str(problem))
+            on_problem(str(problem))
     if not clips:
         raise MotionError(f"{path}: none of {len(files)} files can be used; the first: {problems[0]}")
     return clips

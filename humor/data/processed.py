@@ -31,6 +31,7 @@ _FRAMES = {
     "contacts": (22,),  # a column for each body joint
 }
 _SINGLE = ("fps", "floor_height")
+PROCESSED_ARRAYS = (*_FRAMES, *_SINGLE, "gender", "betas")
 
 
 def is_processed(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -40,7 +41,7 @@ def is_processed(arrays: Mapping[str, np.ndarray]) -> bool:
 
 def read_processed(path: str | Path, name: str | None = None) -> Clip:
     """Read a processed clip. Raises FileError for an unreadable file, MotionError for one that holds no such clip."""
-    return clip_of(read_npz(path), name or str(path))
+    return clip_of(read_npz(path, PROCESSED_ARRAYS), name or str(path))
 
 
 def write_processed(path: Path, clip: Clip, **more: np.ndarray) -> None:
@@ -52,7 +53,7 @@ def write_processed(path: Path, clip: Clip, **more: np.ndarray) -> None:
 
 def clip_of(arrays: Mapping[str, np.ndarray], name: str) -> Clip:
     """The clip of a processed file's arrays. Raises MotionError for arrays that make none."""
-    missing = [key for key in (*_FRAMES, *_SINGLE, "gender", "betas") if key not in arrays]
+    missing = [key for key in PROCESSED_ARRAYS if key not in arrays]
     if missing:
         raise MotionError(f"{name}: a processed clip without {', '.join(missing)}; process the raw clip again.")
     frames = len(arrays["contacts"]) if arrays["contacts"].ndim else 0

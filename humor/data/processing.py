@@ -176,8 +176,11 @@ def downsampling(frames: int, fps: float) -> tuple[Tensor, float]:
 
 
 def _posed(body: BodyModel, rotmats: Tensor, betas: Tensor, trans: Tensor) -> PosedBody:
-    """Joints and keypoints; hands that rest throughout are left to the wrists, which gives the same numbers."""
+    """Joints and keypoints on the CPU; hands that rest throughout are left to the wrists: the same numbers."""
     at_rest = torch.eye(3).expand_as(rotmats[:, 22:])
     if bool((rotmats[:, 22:] == at_rest).all()):
         rotmats = rotmats[:, :22]
-    return body(rotmats, betas.expand(len(trans), -1), trans, vertices="keypoints")
+    device = body.keypoints.device
+    posed = body(rotmats.to(device), betas.to(device).expand(len(trans), -1), trans.to(device), vertices="keypoints")
+    assert posed.vertices is not None
+    return PosedBody(posed.joints.cpu(), posed.vertices.cpu())

@@ -60,7 +60,7 @@ class WindowBatch:
 
 def evaluation_windows(clips: Sequence[Clip]) -> list[Window]:
     """Every window of every clip in order, none overlapping another."""
-    return [window for clip in clips for window in cut(clip, torch.arange(0, len(clip) - FRAMES + 1, FRAMES))]
+    return [window for clip in clips for window in cut(clip, torch.arange(0, max(len(clip) - FRAMES + 1, 0), FRAMES))]
 
 
 def cut(clip: Clip, starts: Int[Tensor, " windows"]) -> Iterator[Window]:
