@@ -114,3 +114,13 @@ def test_a_misfit_is_told_name_by_name_and_loads_nothing(model, tmp_path):
         "decoder.net.9.bias has shape (207,), expected (216,)."
     )
     assert torch.equal(other.decoder.net[0].weight, before)
+
+
+def test_a_network_of_another_width_is_told_in_one_sentence(tmp_path):
+    path = tmp_path / "wide.pth"
+    with torch.device("meta"):
+        weights = HumorModel(2).state_dict()
+    torch.save({"model": {name: torch.zeros(1).expand(value.shape) for name, value in weights.items()}}, path)
+    with pytest.raises(CheckpointError) as error:
+        HumorModel().load_checkpoint(path)
+    assert str(error.value) == f"{path}: a network of width 2, expected 1; use HumorModel(2)."
