@@ -7,12 +7,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    "errors", "arrays", "rotations", "skeleton", "kinematics",
+    "errors", "arrays", "checkpoints", "rotations", "skeleton", "kinematics",
     "mannequin_shape", "mannequin_mesh", "mannequin_loft", "mannequin_skin", "mannequin", "drawing",
     "body", "state", "model", "losses", "precision",
     "data.amass", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps", "data.synthetic",
     "data.processing", "data.windows", "data.store", "data.loading", "data.__init__",
-    "training", "__init__", "cli", "__main__",
+    "settings", "draws", "optimizer", "clock", "training", "__init__", "cli", "__main__",
 ]  # fmt: skip
 FILES = {".".join(p.relative_to(ROOT / "humor").with_suffix("").parts): p for p in (ROOT / "humor").rglob("*.py")}
 

@@ -75,7 +75,9 @@ class WindowBatch:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "WindowBatch":
         states = {
-            name: state.map(change) for name in ("past", "current", "world") if (state := getattr(self, name)) is not None
+            name: state.map(change)
+            for name in ("past", "current", "world")
+            if (state := getattr(self, name)) is not None
         }
         return replace(self, **states, contacts=change(self.contacts), betas=change(self.betas))
 
