@@ -10,9 +10,11 @@ ORDER = [
     "errors", "arrays", "checkpoints", "rotations", "skeleton", "kinematics",
     "mannequin_shape", "mannequin_mesh", "mannequin_loft", "mannequin_skin", "mannequin", "drawing",
     "body", "state", "model", "losses", "precision",
-    "data.amass", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps", "data.synthetic",
+    "data.amass", "data.splits", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps",
+    "data.synthetic",
     "data.processing", "data.windows", "data.store", "data.loading", "data.__init__",
-    "settings", "draws", "optimizer", "clock", "training", "__init__", "cli", "__main__",
+    "settings", "draws", "optimizer", "clock", "training",
+    "held_out", "distributed", "runs", "runlog", "progress", "trainer", "__init__", "cli", "__main__",
 ]  # fmt: skip
 FILES = {".".join(p.relative_to(ROOT / "humor").with_suffix("").parts): p for p in (ROOT / "humor").rglob("*.py")}
 
