@@ -1,6 +1,5 @@
 """Checkpoints: dictionaries of tensors and plain values that are either wholly on disk or not there at all."""
 
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from .arrays import require_file
 from .errors import CheckpointError, FileError
+from .files import whole_file
 
 
 def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
@@ -19,21 +19,17 @@ def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
 
     Raises FileError where it cannot be written, and leaves nothing of it.
     """
-    temporary = path.with_name(f".{path.name}.unfinished")
     try:
-        with temporary.open("wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # a full disk reaches torch.save as OSError and leaves it as RuntimeError
-        temporary.unlink(missing_ok=True)
-        cause = error if isinstance(error, OSError) else error.__context__
-        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error)
+        with whole_file(path) as file:
+            try:
+                torch.save(dict(content), file)
+            except RuntimeError as error:  # what torch makes of an OSError, such as a full disk's
+                raise error.__context__ if isinstance(error.__context__, OSError) else error  # noqa: B904
+    except FileError as error:
+        reason = getattr(error.__context__, "strerror", None)
         kept = "the checkpoint before it is whole" if path.is_file() else "there is none before it"
         raise FileError(
-            f"{path}: could not be saved ({reason}), {kept}; make room and run the same command to go on from there."
+            f"{path}: cannot be written ({reason}), {kept}; make room and run the same command to go on from there."
         ) from error
 
 
@@ -63,12 +59,3 @@ def read_weights(path: str | Path) -> Mapping[str, Tensor]:
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise CheckpointError(f'{path}: no "model" entry with tensors by name; save {{"model": model.state_dict()}}.')
     return weights
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a move last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,15 +1,24 @@
 """The `humor` command: each sub-command is one function, its arguments are its help."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
+from .body import BodyModel
+from .data.building import Outcome, Supplied, build_store, process_tree
+from .data.cmu import FPS, import_cmu
+from .data.store import MotionStore
 from .drawing import draw_mannequins
-from .errors import HumorError
+from .errors import HumorError, MotionError
 from .mannequin import write_mannequins
 
 app = tyro.extras.SubcommandApp()
@@ -28,6 +37,106 @@ def mannequin(out: Annotated[Path, tyro.conf.Positional], picture: Path | None =
         console.print(f"wrote {file}")
     if picture is not None:
         console.print(f"drew {draw_mannequins(picture)}")
+
+
+@app.command(name="import")
+def import_motion(
+    kind: Annotated[Literal["cmu"], tyro.conf.Positional],
+    source: Annotated[Path, tyro.conf.Positional],
+    out: Path,
+    fps: float = FPS,
+) -> None:
+    """Turn a folder of CMU's .asf and .amc files into AMASS-format .npz: OUT/CMU/01/01_01_poses.npz, and so on.
+
+    Args:
+        kind: what the folder holds.
+        source: the folder; its sub-folders count too.
+        out: folder to write to.
+        fps: frames a second of the files, which do not say it.
+    """
+    with _progress("importing") as advance:
+        summary = import_cmu(source, out, BodyModel.mannequin("neutral"), fps, lambda _, total: advance(total))
+    for clip in summary.left_out:
+        console.print(f"left out: {clip.note}", markup=False)
+    frames = sum(clip.frames for clip in summary.imported)
+    rows = [("imported", len(summary.imported), frames / fps), ("left out", len(summary.left_out), 0.0)]
+    _print_table("CMU motion", ("", "clips", "minutes"), [(what, count, f"{s / 60:.1f}") for what, count, s in rows])
+    if not summary.imported:
+        raise MotionError(
+            f"{source}: none of {len(summary.clips)} motions could be imported; mend what is named above."
+        )
+
+
+@app.command
+def process(
+    raw: Annotated[Path, tyro.conf.Positional],
+    out: Path,
+    workers: int = os.cpu_count() or 1,
+    body_model: Path | None = None,
+    fps: float | None = None,
+    gender: Literal["male", "female", "neutral"] | None = None,
+    up: Literal["z", "y"] = "z",
+) -> None:
+    """Process motion for training: an AMASS tree, imported CMU motion, or already processed HuMoR files.
+
+    A run that was stopped goes on where it was when the same command is given again.
+
+    Args:
+        raw: a folder of .npz files, or one file.
+        out: folder to write to: a processed file for each clip in OUT/clips, and the store that training reads.
+        workers: processes at work.
+        body_model: folder of SMPL+H files of all genders; a mannequin if it is left out.
+        fps: frames a second of files that do not say it.
+        gender: body of files that name none.
+        up: the axis that points up in the files.
+    """
+    with _progress("processing") as advance:
+        outcomes = process_tree(
+            raw, out, body_model, Supplied(fps, gender, up), workers, lambda _, total: advance(total)
+        )
+    for problem in (outcome.reason for outcome in outcomes if outcome.kind == "not readable"):
+        console.print(f"not readable: {problem}", markup=False)
+    _print_outcomes(outcomes)
+    if not any(outcome.kind == "kept" for outcome in outcomes):
+        raise MotionError(f"{raw}: none of {len(outcomes)} files was kept; the table says why.")
+    with _progress("building the store") as advance:
+        store, problems = build_store(out, lambda _, total: advance(total))
+    for problem in problems:
+        console.print(f"left out of the store: {problem}", markup=False)
+    console.print(_store_line(out, store), markup=False)
+
+
+def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+    """A row for what was kept, and one for each reason why a file was not."""
+    minutes = sum(outcome.seconds for outcome in outcomes) / 60
+    counts = Counter((outcome.kind, outcome.cause) for outcome in outcomes)
+    kept = counts.pop(("kept", ""), 0)
+    rows = [(kind, why, count, "") for (kind, why), count in sorted(counts.items())]
+    _print_table("Files", ("", "why", "files", "minutes"), [("kept", "", kept, f"{minutes:.1f}"), *rows])
+
+
+def _store_line(out: Path, store: MotionStore) -> str:
+    subsets = Counter(clip.subset for clip in store.clips)
+    named = ", ".join(f"{subset or 'no subset'} {count}" for subset, count in sorted(subsets.items()))
+    return f"store {out}: {len(store)} clips, {store.frames.sum()} frames ({named})"
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("clips", "files", "minutes") else "left")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table, markup=False)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error; what it yields moves it on by one of so many."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda total: bar.update(task, total=total, advance=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

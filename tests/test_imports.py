@@ -7,12 +7,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    "errors", "arrays", "checkpoints", "rotations", "skeleton", "kinematics",
+    "errors", "files", "arrays", "checkpoints", "rotations", "skeleton", "kinematics",
     "mannequin_shape", "mannequin_mesh", "mannequin_loft", "mannequin_skin", "mannequin", "drawing",
     "body", "state", "model", "losses", "precision",
-    "data.amass", "data.splits", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps",
-    "data.synthetic",
-    "data.processing", "data.windows", "data.store", "data.loading", "data.__init__",
+    "data.amass", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps", "data.synthetic",
+    "data.clustering", "data.processing", "data.processed", "data.windows", "data.splits", "data.store",
+    "data.building", "data.loading", "data.__init__",
     "settings", "draws", "optimizer", "clock", "training",
     "held_out", "distributed", "runs", "runlog", "progress", "trainer", "__init__", "cli", "__main__",
 ]  # fmt: skip

@@ -62,7 +62,7 @@ class RawClip:
             raise SettingError(f'up "{up}" is neither y nor z.')
         if up == "y":
             poses, trans = _turned_up(poses, trans)
-        return cls(name, poses, trans, _betas(arrays, name), _gender(arrays, name, gender), _fps(arrays, name, fps))
+        return cls(name, poses, trans, _betas(arrays, name), gender_of(arrays, name, gender), _fps(arrays, name, fps))
 
 
 def read_amass(
@@ -72,16 +72,34 @@ def read_amass(
 
     Raises FileError for an unreadable file, MotionError for one that holds no motion.
     """
-    arrays = read_npz(path)
-    for part, rate in RATE_FIXES.items():
-        if part in str(path):
-            arrays["mocap_framerate"] = np.array(rate)
-    return RawClip.of(arrays, name or str(path), fps, gender, up)
+    return RawClip.of(with_mended_rate(read_npz(path), path), name or str(path), fps, gender, up)
+
+
+def with_mended_rate(arrays: Mapping[str, np.ndarray], path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, its frame rate replaced where its path says that it is wrong."""
+    rates = [rate for part, rate in RATE_FIXES.items() if part in str(path)]
+    return {**arrays, "mocap_framerate": np.array(rates[0])} if rates else dict(arrays)
 
 
 def is_motion_file(path: Path) -> bool:
     """Whether a name in an AMASS tree is a motion's: bodies' shapes lie beside them."""
-    return path.suffix == ".npz" and path.name != "shape.npz" and not path.name.endswith("_shape.npz")
+    of_a_body = path.name == "shape.npz" or path.name.endswith(("_shape.npz", "_stagei.npz"))
+    return path.suffix == ".npz" and not of_a_body and not path.name.startswith(".")
+
+
+def gender_of(arrays: Mapping[str, np.ndarray], name: str, given: str | None = None) -> str:
+    """The gender that arrays name, as text or bytes, or else the given one. Raises MotionError for any other."""
+    if "gender" not in arrays:
+        if given is None:
+            raise MotionError(f"{name}: no gender; pass --gender, e.g. --gender neutral.")
+        return require_gender(given)
+    stored = np.asarray(arrays["gender"]).reshape(-1)
+    first = stored[0] if len(stored) else ""
+    text = first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
+    try:
+        return require_gender(text.strip().lower())
+    except SettingError as error:
+        raise MotionError(f"{name}: {error}") from None
 
 
 def _numbers(arrays: Mapping[str, np.ndarray], key: str, name: str) -> np.ndarray:
@@ -123,20 +141,6 @@ def _betas(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if not np.isfinite(stored).all():
         raise MotionError(f'{name}: "betas" are not finite; set them to zero.')
     return np.pad(stored, (0, NUM_BETAS - len(stored)))
-
-
-def _gender(arrays: Mapping[str, np.ndarray], name: str, given: str | None) -> str:
-    if "gender" not in arrays:
-        if given is None:
-            raise MotionError(f"{name}: no gender; pass --gender, e.g. --gender neutral.")
-        return require_gender(given)
-    stored = np.asarray(arrays["gender"]).reshape(-1)
-    first = stored[0] if len(stored) else ""
-    text = first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
-    try:
-        return require_gender(text.strip().lower())
-    except SettingError as error:
-        raise MotionError(f"{name}: {error}") from None
 
 
 def _fps(arrays: Mapping[str, np.ndarray], name: str, given: float | None) -> float:

@@ -2,9 +2,7 @@
 
 import io
 import math
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from ..body import BodyModel
 from ..errors import FileError, HumorError, SettingError
+from ..files import write_whole
 from .amc import read_amc
 from .asf import AsfSkeleton, read_asf
 from .retarget import retarget
@@ -122,7 +121,7 @@ def import_clip(motion: Path, skeleton: AsfSkeleton, path: Path, body: BodyModel
         gender=np.array("neutral"),
         mocap_framerate=np.array(float(fps)),
     )
-    _write_whole(path, content.getvalue())
+    write_whole(path, content.getvalue())
     return len(read)
 
 
@@ -170,20 +169,3 @@ def _stem(path: Path, endings: tuple[str, ...]) -> str:
 def _safe(name: str) -> str:
     """A name that cannot leave its folder."""
     return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_") or "unnamed"
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(content)
-                file.close()
-                os.chmod(file.name, 0o644)  # a temporary file is its owner's alone
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error.strerror}); check --out and its free space.") from None

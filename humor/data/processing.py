@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from sklearn.cluster import DBSCAN
 from torch import Tensor
 
 from ..body import BodyModel, PosedBody
-from ..errors import SettingError
+from ..errors import MotionError, SettingError
 from ..rotations import rotvec_to_rotmat
 from ..skeleton import CONTACT_JOINTS
 from ..state import MotionState
 from .amass import RawClip
+from .clustering import dbscan
 
 TARGET_FPS = 30
 MIN_SECONDS = 1.0
@@ -24,6 +24,7 @@ FLOOR_RADIUS, FLOOR_SAMPLES = 0.005, 3  # metres, count: toe heights this close 
 TERRAIN_STEP = 0.04  # metres: a level this much higher, of toes and root, is something stepped onto
 TERRAIN_SECONDS = 0.25
 TOE_HEIGHT, JOINT_HEIGHT = 0.04, 0.08  # metres above the floor within which a resting joint is in contact
+FARTHEST = 100_000.0  # metres: damaged files hold numbers that no capture does
 _LEFT_TOE, _RIGHT_TOE = 10, 11
 
 
@@ -82,6 +83,8 @@ def process_or_drop(raw: RawClip, bodies: Mapping[str, BodyModel]) -> Clip | Dro
     trans = torch.as_tensor(raw.trans[first:last], dtype=torch.float32)
     betas = torch.as_tensor(raw.betas, dtype=torch.float32)
     posed = _posed(bodies[raw.gender], rotmats, betas, trans)
+    if not (posed.joints.abs() <= FARTHEST).all():
+        raise MotionError(f"{raw.name}: a joint is not within {FARTHEST:g} m of the origin; cut those frames out.")
 
     resting = movement(posed.joints) < RESTING
     floor = find_floor(posed.joints, resting, raw.fps)
@@ -140,7 +143,7 @@ def find_floor(joints: Float[Tensor, "frames J 3"], resting: Bool[Tensor, "frame
     height, frame = np.concatenate(heights), np.concatenate(frames)
     if not len(height):
         return Floor(0.0, 0.0, is_terrain=False)
-    labels = DBSCAN(eps=FLOOR_RADIUS, min_samples=FLOOR_SAMPLES).fit_predict(height[:, None])
+    labels = dbscan(height, FLOOR_RADIUS, FLOOR_SAMPLES)
     root = joints[:, 0, 2].numpy()
     levels = [(height[labels == k], np.unique(frame[labels == k])) for k in np.unique(labels)]
     medians = [(float(np.median(toes)), float(np.median(root[at]))) for toes, at in levels]

@@ -1,11 +1,10 @@
-"""A store of processed clips, one flat file of frames that is mapped into memory; windows, samplers and batches of it."""
+"""A store of processed clips: one flat file of frames, mapped into memory, and the batches of windows cut from it."""
 
 import json
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -14,19 +13,26 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from ..arrays import require_file
 from ..errors import FileError, MotionError, SettingError
 from ..skeleton import CONTACT_JOINTS, GENDERS, NUM_BETAS
 from ..state import CanonicalFrame, MotionState
 from .processing import Clip
+from .splits import subset_of
 from .windows import FRAMES, PAIRS, WindowBatch
 
 FORMAT, VERSION = "humor motion store", 1
 INDEX_FILE, FRAMES_FILE = "index.json", "frames.f32"
-STATE_WIDTH = 339  # of MotionState.to_vector("rotmat")
-FIELDS = {"state": STATE_WIDTH, "contacts": len(CONTACT_JOINTS)}  # what a row of the frames file holds, in order
+# What a row of the frames file holds, in order. First what a change of frame turns, as 50 vectors: together they make a
+# matrix product of a size that the BLAS is fast at.
+FIELDS = {
+    "trans": 3, "trans_vel": 3, "root_orient_vel": 3, "joints": 66, "joints_vel": 66, "root_orient_columns": 9,
+    "pose_body": 189, "contacts": len(CONTACT_JOINTS),
+}  # fmt: skip
 ROW_WIDTH = sum(FIELDS.values())
+_VECTORS, _JOINTS, _POSE_END = 50, slice(3, 25), 339
 ROW_TYPE = np.dtype("<f4")
 _TOO_SHORT = f"no clip has the {FRAMES} frames of a window; use longer clips."
 
@@ -82,7 +88,7 @@ class MotionStore:
         """The same without files."""
         first = np.cumsum([0, *map(len, clips)]).tolist()
         infos = [
-            ClipInfo(clip.name, clip.gender, clip.fps, at, len(clip), clip.name.rpartition("/")[0].partition("/")[0])
+            ClipInfo(clip.name, clip.gender, clip.fps, at, len(clip), subset_of(clip.name))
             for clip, at in zip(clips, first, strict=False)
         ]
         rows = np.concatenate([np.zeros((0, ROW_WIDTH), np.float32), *map(rows_of, clips)])
@@ -127,14 +133,15 @@ class MotionStore:
         clips, starts = clips[order], starts[order]
         frames = (self._first[clips] + starts)[:, None] + np.arange(FRAMES)
         rows = torch.from_numpy(np.take(self.rows, frames, axis=0))
-        state = MotionState.from_vector(rows[..., :STATE_WIDTH])
-        past, current = state.map(lambda x: x[:, :-1]), state.map(lambda x: x[:, 1:])
-        frame = CanonicalFrame.of(past)
+        vectors, pose = rows[..., : 3 * _VECTORS].unflatten(-1, (-1, 3)), rows[..., 3 * _VECTORS : _POSE_END]
+        pose = pose.unflatten(-1, (21, 3, 3))
+        frame = CanonicalFrame.of(_state(vectors[:, :-1], pose[:, :-1]))
+        world = _seen(vectors[:, 1:], frame.map(lambda x: x[:, :1])) if with_world else None
         return WindowBatch(
-            past=frame.enter(past),
-            current=frame.enter(current),
-            world=frame.map(lambda x: x[:, :1]).enter(current) if with_world else None,
-            contacts=rows[:, 1:, STATE_WIDTH:],
+            past=_state(_seen(vectors[:, :-1], frame), pose[:, :-1]),
+            current=_state(_seen(vectors[:, 1:], frame), pose[:, 1:]),
+            world=None if world is None else _state(world, pose[:, 1:]),
+            contacts=rows[:, 1:, _POSE_END:],
             betas=torch.from_numpy(self.betas[clips])[:, None].expand(-1, PAIRS, -1),
             gender=[GENDERS[number] for number in self._gender[clips]],
         )
@@ -201,7 +208,10 @@ class BatchLoader:
         """The batches of an epoch from the `first` on, the same whatever the prefetch; closing it ends its thread."""
         indices = iter(range(first, self.steps_per_epoch))
         with ThreadPoolExecutor(1, "batches") as thread:
-            prepare = partial(thread.submit, self._prepared, epoch)
+
+            def prepare(index: int) -> Future[WindowBatch]:
+                return thread.submit(self._prepared, epoch, index)
+
             ahead = deque(prepare(index) for index in islice(indices, max(1, self.prefetch)))
             try:
                 while ahead:
@@ -224,7 +234,32 @@ class BatchLoader:
 
 def rows_of(clip: Clip) -> Float[np.ndarray, "frames 348"]:
     """A clip as rows of the frames file."""
-    return torch.cat([clip.state.to_vector(), clip.contacts], -1).numpy().astype(ROW_TYPE)
+    state = clip.state
+    parts = (
+        *(state.trans, state.trans_vel, state.root_orient_vel, state.joints, state.joints_vel, state.root_orient.mT),
+        *(state.pose_body, clip.contacts),
+    )
+    return torch.cat([part.flatten(1) for part in parts], -1).numpy().astype(ROW_TYPE)
+
+
+def _state(vectors: Float[Tensor, "B 10 50 3"], pose_body: Float[Tensor, "B 10 21 3 3"]) -> MotionState:
+    """The state whose vectors these are, without copying them."""
+    trans, trans_vel, root_vel = vectors[..., :3, :].unbind(-2)
+    joints, joints_vel, root_columns = vectors[..., 3:, :].split((22, 22, 3), -2)
+    return MotionState(trans, trans_vel, root_columns.mT, root_vel, pose_body, joints, joints_vel)
+
+
+def _seen(vectors: Float[Tensor, "B 10 50 3"], frame: CanonicalFrame) -> Float[Tensor, "B 10 50 3"]:
+    """The vectors of a state seen from a frame: `frame.enter`, all of it in one product."""
+    moved, pivot = vectors.clone(), frame.pivot
+    shift = frame.origin + pivot
+    moved[..., 0, :] -= frame.origin
+    for axis in (0, 1):  # on the floor z is 0; and an axis at a time is one long loop, not many of three
+        moved[..., _JOINTS, axis] -= shift[..., axis, None]
+    turned = moved @ frame.turn.mT
+    for axis in (0, 1):
+        turned[..., _JOINTS, axis] += pivot[..., axis, None]
+    return turned
 
 
 def _reopened(folder: Path, names: list[str]) -> MotionStore:

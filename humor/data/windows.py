@@ -1,7 +1,7 @@
 """Windows of ten transitions, cut from processed clips and told in canonical frames."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
@@ -74,12 +74,9 @@ class WindowBatch:
         return self._map(lambda x: x.contiguous().pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "WindowBatch":
-        states = {
-            name: state.map(change)
-            for name in ("past", "current", "world")
-            if (state := getattr(self, name)) is not None
-        }
-        return replace(self, **states, contacts=change(self.contacts), betas=change(self.betas))
+        world = None if self.world is None else self.world.map(change)
+        contacts, betas = change(self.contacts), change(self.betas)
+        return WindowBatch(self.past.map(change), self.current.map(change), contacts, betas, self.gender, world)
 
 
 def evaluation_windows(clips: Sequence[Clip]) -> list[Window]:

@@ -1,0 +1,99 @@
+"""The published processed format: a clip is one `.npz`, by which names HuMoR's own processing writes it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..arrays import read_npz
+from ..errors import MotionError
+from ..rotations import rotmat_to_rotvec, rotvec_to_rotmat
+from ..skeleton import CONTACT_JOINTS, NUM_BETAS
+from ..state import MotionState
+from .amass import gender_of
+from .processing import Clip
+
+# Every array that has a row for each frame: its name, and a row's shape.
+_FRAMES = {
+    "trans": (3,),
+    "trans_vel": (3,),
+    "root_orient": (3,),  # axis-angle
+    "root_orient_vel": (3,),
+    "pose_body": (63,),  # axis-angle
+    "joints": (22, 3),
+    "joints_vel": (22, 3),
+    "mojo_verts": (43, 3),
+    "contacts": (22,),  # a column for each body joint
+}
+_SINGLE = ("fps", "floor_height")
+
+
+def is_processed(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether arrays are those of a processed clip: raw ones hold no velocities."""
+    return {"contacts", "joints", "joints_vel"} <= set(arrays)
+
+
+def read_processed(path: str | Path, name: str | None = None) -> Clip:
+    """Read a processed clip. Raises FileError for an unreadable file, MotionError for one that holds no such clip."""
+    return clip_of(read_npz(path), name or str(path))
+
+
+def clip_of(arrays: Mapping[str, np.ndarray], name: str) -> Clip:
+    """The clip of a processed file's arrays. Raises MotionError for arrays that make none."""
+    missing = [key for key in (*_FRAMES, *_SINGLE, "gender", "betas") if key not in arrays]
+    if missing:
+        raise MotionError(f"{name}: a processed clip without {', '.join(missing)}; process the raw clip again.")
+    frames = len(arrays["contacts"]) if arrays["contacts"].ndim else 0
+    found = {key: _numbers(arrays, key, (frames, *shape), name) for key, shape in _FRAMES.items()}
+    fps, floor_height = (float(_numbers(arrays, key, (), name)) for key in _SINGLE)
+    stored = arrays["betas"].reshape(-1)[:NUM_BETAS]
+    betas = _numbers({"betas": np.pad(stored, (0, NUM_BETAS - len(stored)))}, "betas", (NUM_BETAS,), name)
+    if not frames or not 0 < fps <= 10_000:
+        raise MotionError(f"{name}: {frames} frames at {fps:g} a second; process the raw clip again.")
+    contacts = found["contacts"][:, list(CONTACT_JOINTS)]
+    if not ((contacts == 0) | (contacts == 1)).all():
+        raise MotionError(f'{name}: "contacts" holds other numbers than 0 and 1; process the raw clip again.')
+    gender = gender_of(arrays, name)
+    root, body = (rotvec_to_rotmat(found[key].unflatten(-1, (-1, 3))) for key in ("root_orient", "pose_body"))
+    state = MotionState(
+        *(found["trans"], found["trans_vel"], root.squeeze(1), found["root_orient_vel"], body),
+        *(found["joints"], found["joints_vel"]),
+    )
+    return Clip(name, state, contacts, found["mojo_verts"], betas, gender, fps, floor_height)
+
+
+def arrays_of(clip: Clip) -> dict[str, np.ndarray]:
+    """A clip in the published names and shapes."""
+    state = clip.state
+    contacts = torch.zeros(len(clip), 22)
+    contacts[:, list(CONTACT_JOINTS)] = clip.contacts
+    frames = {
+        "trans": state.trans,
+        "trans_vel": state.trans_vel,
+        "root_orient": rotmat_to_rotvec(state.root_orient),
+        "root_orient_vel": state.root_orient_vel,
+        "pose_body": rotmat_to_rotvec(state.pose_body).flatten(1),
+        "joints": state.joints,
+        "joints_vel": state.joints_vel,
+        "mojo_verts": clip.keypoints,
+        "contacts": contacts,
+        "betas": clip.betas,
+    }
+    single = {"fps": clip.fps, "floor_height": clip.floor_height, "gender": clip.gender}
+    return {key: value.numpy() for key, value in frames.items()} | {key: np.array(x) for key, x in single.items()}
+
+
+def _numbers(arrays: Mapping[str, np.ndarray], key: str, shape: tuple[int, ...], name: str) -> Tensor:
+    values = np.asarray(arrays[key])
+    if values.dtype.kind not in "fiu" or values.shape != shape:
+        raise MotionError(
+            f'{name}: "{key}" is {values.dtype} {values.shape}; expected numbers of shape {shape}; '
+            "process the raw clip again."
+        )
+    with np.errstate(over="ignore"):  # told as not finite
+        numbers = torch.from_numpy(values.astype(np.float32))
+    if not (numbers.abs() <= 1e6).all():
+        raise MotionError(f'{name}: "{key}" is not finite or over a million; process the raw clip again.')
+    return numbers
