@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import CheckpointError, FileError
+from .files import remove_unfinished
 from .runs import Run
 
 Row = tuple[float | int, ...]
@@ -77,6 +78,7 @@ class RunLog:
         self.out = run.out
         with _told(run.out):
             run.out.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(run.out)
         self.tables = {
             name: Table(run.out / name, columns, None if run.sizes is None else run.sizes[name])
             for name, columns in COLUMNS.items()

@@ -16,11 +16,12 @@ from .data.store import BatchLoader
 from .data.windows import FRAMES
 from .distributed import Team, TeamSampler
 from .draws import fed_truth, training_noise, validation_noise
+from .errors import SettingError
 from .held_out import Split
 from .losses import HumorLoss
 from .model import HumorModel
 from .optimizer import Adamax
-from .precision import Precision
+from .precision import PRESETS, Precision
 from .progress import TrainingProgress, speed
 from .runlog import PHASES, TERMS, Row, RunLog, rounded
 from .runs import Position, Run, RunIdentity, StopRequest
@@ -161,8 +162,8 @@ class Trainer:
         position.best = min(score, position.best)
         if self.log is not None:
             row = (epoch, settings.learning_rate_at(epoch), settings.truth_share_at(epoch), train, validation, score)
-            self.log.epoch(row, (epoch + 1) * self.steps)
             self.log.times((epoch, self._timed, *(self._seconds[name] for name in PHASES)))
+            self.log.epoch(row, (epoch + 1) * self.steps)
         self._say(
             f"{self.label}epoch {epoch}: train {train:.5g}, validation {validation:.5g}, "
             f"{speed(self.windows * self._timed, self._seconds)}"
@@ -217,12 +218,16 @@ def _built(
     settings: TrainSettings, bodies: Mapping[str, BodyModel], team: Team, clock: PhaseClock
 ) -> tuple[Adamax, TrainStep]:
     """A step of a network with the seed's first weights, drawn on the CPU: the same on every device."""
+    precision = Precision(settings.precision)
+    if not precision.supports(team.device):
+        there = ", ".join(name for name in PRESETS if Precision(name).supports(team.device))
+        raise SettingError(f"precision {settings.precision}: not on {team.device.type}, which has {there}; give one.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = HumorModel(settings.width).to(team.device)
     loss = HumorLoss(bodies).to(team.device)
     optimizer = Adamax(model.parameters(), lr=settings.learning_rate)
-    return optimizer, TrainStep(model, loss, optimizer, Precision(settings.precision), team.share(model), clock)
+    return optimizer, TrainStep(model, loss, optimizer, precision, team.share(model), clock)
 
 
 def _row(total: Tensor, terms: Terms, taken: Tensor | None) -> Tensor:

@@ -14,7 +14,8 @@ ORDER = [
     "data.clustering", "data.processing", "data.processed", "data.windows", "data.splits", "data.store",
     "data.building", "data.loading", "data.__init__",
     "settings", "draws", "optimizer", "clock", "training",
-    "held_out", "distributed", "runs", "runlog", "progress", "trainer", "__init__", "cli", "__main__",
+    "held_out", "distributed", "runs", "runlog", "progress", "trainer",
+    "verdict", "study", "study_report", "__init__", "cli", "__main__",
 ]  # fmt: skip
 FILES = {".".join(p.relative_to(ROOT / "humor").with_suffix("").parts): p for p in (ROOT / "humor").rglob("*.py")}
 
