@@ -62,7 +62,7 @@ def compare_curves(
 
 
 def verdict_sentence(name: str, reference: str, curves: dict[str, CurveVerdict]) -> str:
-    """One sentence over several curves, e.g. train and validation: they agree where all do, and differ where one does."""
+    """One sentence over several curves, e.g. train and validation: agree where all do, differ where one does."""
     words = [verdict.word for verdict in curves.values()]
     word = DIFFER if DIFFER in words else UNTOLD if UNTOLD in words else AGREE
     told = "; ".join(f"{curve} {_numbers(verdict)}" for curve, verdict in curves.items())
