@@ -1,5 +1,6 @@
 """A run stopped at any moment goes on as if it had not been."""
 
+import copy
 import io
 import os
 import random
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from tiny_run import STEPS, tiny_split, tiny_trainer
+from tiny_run import STEPS, compute_in_double, tiny_split, tiny_trainer
 
 import humor.checkpoints
 import humor.trainer
@@ -103,7 +104,7 @@ def test_a_finished_run_says_so_and_goes_on_when_it_is_given_more_epochs(unbroke
     assert console.file.getvalue() == f"{out}: this run has its 3 epochs; raise --epochs to go on\n"
 
 
-def test_a_run_killed_at_any_moment_ends_with_the_same_losses(unbroken, tmp_path):
+def test_a_run_killed_at_any_moment_ends_with_the_same_losses(unbroken, bodies, split, tmp_path):
     out, moments = tmp_path / "run", random.Random(0)
     for kill in range(2):
         process = start(out, EPOCHS)
@@ -115,8 +116,9 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_losses(unbroken, tmp_path
         process.communicate()
         for checkpoint in out.glob("*.pt"):
             torch.load(checkpoint, weights_only=True)
-    said = finish(start(out, EPOCHS))
-    assert "going on from epoch " in said
+    console = captured()
+    tiny_trainer(out, bodies, split, console=console, epochs=EPOCHS).run()
+    assert console.file.getvalue().startswith(f"{out}: going on from epoch ")
     assert logs(out) == logs(unbroken[0])
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in unbroken[0].iterdir())
 
@@ -224,13 +226,14 @@ def test_a_batch_that_is_not_finite_is_left_out_said_and_counted(precision, bodi
     assert all(p.isfinite().all() for p in trainer.step.model.parameters())
 
 
-def test_two_processes_lose_what_one_of_twice_the_batch_loses(tmp_path):
+def test_two_processes_lose_what_one_of_twice_the_batch_loses(bodies, split, tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     team = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     processes = [start(tmp_path / "two", 2, "double", RANK=r, LOCAL_RANK=r, **team) for r in "01"]
-    processes.append(start(tmp_path / "one", 2, "double"))
+    compute_in_double(monkeypatch.setattr)
+    tiny_trainer(tmp_path / "one", copy.deepcopy(bodies), split, console=captured(), epochs=2).run()
     for process in processes:
         finish(process)
     for name in LOGS:

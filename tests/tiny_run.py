@@ -36,9 +36,9 @@ def tiny_trainer(out, bodies, split, team=Team(0, 1, torch.device("cpu")), conso
     return humor.trainer.Trainer(tiny_settings(**changes), split, bodies, out, team, console or Console(soft_wrap=True))
 
 
-def compute_in_double():
-    """Float64 throughout, so that only what is truly different differs."""
-    built, noise = humor.trainer._built, humor.trainer.training_noise
+def compute_in_double(put=setattr):
+    """Float64 throughout, so that only what is truly different differs; `put` replaces what there is."""
+    built, noise, evaluate = humor.trainer._built, humor.trainer.training_noise, TrainStep.evaluate
 
     def built_double(settings, bodies, team, clock):
         optimizer, step = built(settings, bodies, Team(0, 1, team.device), clock)
@@ -47,15 +47,13 @@ def compute_in_double():
         step.network = team.share(step.model)
         return optimizer, step
 
-    humor.trainer._built = built_double
-    humor.trainer.training_noise = lambda *key: noise(*key).double()
-    humor.trainer.validation_noise = lambda seed, index, windows: noise(seed, 0, index, windows).double()
-    humor.trainer.rounded = float
-    TrainStep.prepare = lambda self, batch: batch.to(self.device, torch.float64)
-    TrainStep.evaluate = lambda self, batch, *rest: evaluate(self, batch.to(self.device, torch.float64), *rest)
+    put(humor.trainer, "_built", built_double)
+    put(humor.trainer, "training_noise", lambda *key: noise(*key).double())
+    put(humor.trainer, "validation_noise", lambda seed, index, windows: noise(seed, 0, index, windows).double())
+    put(humor.trainer, "rounded", float)
+    put(TrainStep, "prepare", lambda self, batch: batch.to(self.device, torch.float64))
+    put(TrainStep, "evaluate", lambda self, batch, *rest: evaluate(self, batch.to(self.device, torch.float64), *rest))
 
-
-evaluate = TrainStep.evaluate
 
 if __name__ == "__main__":
     with joined("cpu") as team:
