@@ -158,8 +158,8 @@ class Trainer:
             validation, score = self._validate(epoch)
         elif self.split.validation is not None:
             score = math.inf
-        better = score < position.best
-        position.best = min(score, position.best)
+        better = score < position.best  # never where it is not a number
+        position.best = score if better else position.best
         if self.log is not None:
             row = (epoch, settings.learning_rate_at(epoch), settings.truth_share_at(epoch), train, validation, score)
             self.log.times((epoch, self._timed, *(self._seconds[name] for name in PHASES)))
