@@ -14,12 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from .body import BodyModel
-from .data.building import Outcome, Supplied, build_store, process_tree
+from .data.building import Outcome, Supplied, build_store, load_bodies, process_tree
 from .data.cmu import FPS, import_cmu
+from .data.loading import synthetic_motion
 from .data.store import MotionStore
 from .drawing import draw_mannequins
-from .errors import HumorError, MotionError
+from .errors import HumorError, MotionError, SettingError
+from .held_out import Split, split_clips
 from .mannequin import write_mannequins
+from .settings import TrainSettings
+from .study import StudySettings, run_study
 
 app = tyro.extras.SubcommandApp()
 console = Console(highlight=False, soft_wrap=True)
@@ -33,10 +37,12 @@ def mannequin(out: Annotated[Path, tyro.conf.Positional], picture: Path | None =
         out: folder to write to.
         picture: also draw the three bodies, and the neutral one in a few poses, to this PNG file.
     """
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise SettingError(f"{picture}: pictures are .png files; give another name.")
     for file in write_mannequins(out):
-        console.print(f"wrote {file}")
+        console.print(f"wrote {file}", markup=False)
     if picture is not None:
-        console.print(f"drew {draw_mannequins(picture)}")
+        console.print(f"drew {draw_mannequins(picture)}", markup=False)
 
 
 @app.command(name="import")
@@ -104,6 +110,78 @@ def process(
     for problem in problems:
         console.print(f"left out of the store: {problem}", markup=False)
     console.print(_store_line(out, store), markup=False)
+
+
+@app.command
+def train(
+    out: Path,
+    data: Path | None = None,
+    settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = TrainSettings(),  # noqa: B008  frozen
+    subsets: tuple[str, ...] = (),
+    body_model: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Train a network; `torchrun --nproc-per-node N -m humor train ...` trains on N devices.
+
+    A run that was stopped, however it was, goes on where it was when the same command is given again.
+
+    Args:
+        out: folder of the run: checkpoints (last.pt, best.pt), steps.csv, epochs.csv, times.csv, tensorboard.
+        data: store that `humor process` built; a synthetic gait if it is left out.
+        settings: how to train.
+        subsets: train on these alone, e.g. CMU, the study's; those of the published split if they are left out.
+        body_model: folder of SMPL+H files of all genders; a mannequin if it is left out.
+        device: cpu, cuda or cuda:N; cuda if there is one.
+    """
+    from .distributed import joined
+    from .trainer import Trainer
+
+    with joined(device) as team:
+        split, bodies = _motion_and_bodies(data, subsets, body_model, team.leads)
+        Trainer(settings, split, bodies, out, team, console).run()
+
+
+@app.command
+def study(
+    out: Path,
+    data: Path | None = None,
+    settings: Annotated[StudySettings, tyro.conf.arg(name="")] = StudySettings(),  # noqa: B008  frozen
+    subsets: tuple[str, ...] = (),
+    body_model: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Train in several precisions from the same weights on the same batches, and compare time and curves.
+
+    A study that was stopped goes on where it was when the same command is given again.
+
+    Args:
+        out: folder of the study: a folder for each run, table.md, curves.csv, curves.svg.
+        data: store that `humor process` built; a synthetic gait if it is left out.
+        settings: what to compare.
+        subsets: train on these alone, e.g. CMU, the study's; those of the published split if they are left out.
+        body_model: folder of SMPL+H files of all genders; a mannequin if it is left out.
+        device: cpu, cuda or cuda:N; cuda if there is one.
+    """
+    from .distributed import joined
+    from .study_report import time_table, write_report
+
+    with joined(device) as team:
+        split, bodies = _motion_and_bodies(data, subsets, body_model, team.leads)
+        result = run_study(settings, split, bodies, out, team, console)
+        if team.leads:
+            verdicts = write_report(result, out)
+            console.print(time_table(result), *verdicts, f"wrote {out}/table.md, curves.csv, curves.svg", sep="\n")
+
+
+def _motion_and_bodies(
+    data: Path | None, subsets: Sequence[str], body_model: Path | None, told: bool
+) -> tuple[Split, dict[str, BodyModel]]:
+    bodies = load_bodies(body_model)
+    store = MotionStore.open(data) if data else MotionStore.in_memory(synthetic_motion(bodies, count=20))
+    split = split_clips(store, subsets)
+    if told:
+        console.print(f"{data or 'synthetic gait'}: {split.rule}", markup=False)
+    return split, bodies
 
 
 def _print_outcomes(outcomes: Sequence[Outcome]) -> None:

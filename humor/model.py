@@ -1,7 +1,5 @@
 """HuMoR: a conditional VAE over transitions of a body's state. Source: Rempe et al., ICCV 2021, section 3."""
 
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .arrays import require_file
+from .checkpoints import read_weights
 from .errors import CheckpointError, SettingError
 from .rotations import rotvec_to_rotmat
 from .state import CanonicalFrame, MotionState
@@ -152,7 +150,12 @@ class HumorModel(nn.Module):
 
         Raises CheckpointError naming every parameter that is missing, unexpected, or of another shape, and loads none.
         """
-        weights = _read_checkpoint(require_file(path))
+        weights = read_weights(path)
+        found = _width_of(weights)
+        if found not in (None, self.width):
+            raise CheckpointError(
+                f"{path}: a network of width {found}, expected {self.width}; use HumorModel({found})."
+            )
         problems = _mismatch(weights, self.state_dict())
         if problems:
             raise CheckpointError(f"{path}: does not fit HumorModel(width={self.width}): {'; '.join(problems)}.")
@@ -188,23 +191,12 @@ def _shaped(gaussian: Gaussian, batch: torch.Size) -> Gaussian:
     return Gaussian(gaussian.mean.reshape(*batch, LATENT_SIZE), gaussian.var.reshape(*batch, LATENT_SIZE))
 
 
-def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
-    """The network weights of a checkpoint: its "model" entry, tensors by name."""
-    try:
-        with warnings.catch_warnings():  # about the damage that is told below
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: holds more than tensors and plain values, or is damaged, so it was not read; "
-            'save {"model": model.state_dict()}.'
-        ) from error
-    except Exception as error:  # damaged files end in almost any exception
-        raise CheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__}); copy it again.") from error
-    weights = content.get("model") if isinstance(content, Mapping) else None
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise CheckpointError(f'{path}: no "model" entry with tensors by name; save {{"model": model.state_dict()}}.')
-    return weights
+def _width_of(weights: Mapping[str, Tensor]) -> int | None:
+    """The width of a whole checkpoint by its first hidden layer; None where that cannot be told."""
+    first = weights.get("prior_net.net.0.weight")
+    if first is None or first.shape[1:] != (STATE_SIZE,) or first.shape[0] % 1024:
+        return None
+    return first.shape[0] // 1024
 
 
 def _mismatch(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:

@@ -1,69 +1,159 @@
 """One training step in named phases."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import record_function
 
-from .data.windows import WindowBatch
+from .clock import PhaseClock
+from .data.windows import PAIRS, WindowBatch
 from .losses import HumorLoss
-from .model import HumorModel, Transition
+from .model import Gaussian, HumorModel, Transition
 from .precision import Precision
+from .state import CanonicalFrame, MotionState
 
 PHASES = ("prepare", "sample", "loss", "backward", "optimize")
+Terms = Mapping[str, Float[Tensor, ""]]
 
 
 class TrainStep:
     """Prepare, sample, loss, backward, optimize: the study's step, on the device that the model is on.
 
-    Call it with a batch for the whole step, or call the phases one after the other. Only float16's gradient scaler
-    ever waits for the device: it must know whether a gradient overflowed.
+    Call it with a batch for the whole step, or call the phases one after the other. Nothing waits for the device,
+    except float16's gradient scaler with an optimizer that cannot leave a step out by itself (humor.optimizer's can).
     """
 
     def __init__(
-        self, model: HumorModel, loss: HumorLoss, optimizer: torch.optim.Optimizer, precision: Precision
+        self,
+        model: HumorModel,
+        loss: HumorLoss,
+        optimizer: torch.optim.Optimizer,
+        precision: Precision,
+        network: nn.Module | None = None,  # the model as processes share it; default: the model
+        clock: PhaseClock | None = None,  # told where phases begin, with the loss's and the network's backward apart
     ) -> None:
         self.model, self.loss, self.optimizer, self.precision = model, loss, optimizer, precision
+        self.network, self.clock = network or model, clock
         self.device = next(model.parameters()).device
         self.scaler = precision.scaler(self.device)
 
     def __call__(
-        self, batch: WindowBatch, epoch: int = 0, noise: Float[Tensor, "B 10 48"] | None = None
-    ) -> tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]:
+        self,
+        batch: WindowBatch,
+        epoch: int = 0,
+        noise: Float[Tensor, "B 10 48"] | None = None,
+        fed_truth: Sequence[bool] | None = None,
+    ) -> tuple[Float[Tensor, ""], Terms]:
         """Take one step. Returns the loss before it and its terms, on the device and unread."""
         ready = self.prepare(batch)
-        total, terms = self.compare(self.sample(ready, noise), ready, epoch)
+        total, terms = self.compare(self.sample(ready, noise, fed_truth), ready, epoch)
         self.backward(total)
         self.optimize()
         return total.detach(), terms
 
     def prepare(self, batch: WindowBatch) -> WindowBatch:
         """Bring a batch to the device."""
-        with record_function("prepare"):
+        with self._phase("prepare"):
             return batch.to(self.device)
 
-    def sample(self, batch: WindowBatch, noise: Float[Tensor, "B 10 48"] | None = None) -> Transition:
-        """Run the network forward, with the posterior's sample."""
-        with record_function("sample"), self.precision.forward(self.device):
-            return self.model(batch.past, batch.current, noise)
+    def sample(
+        self,
+        batch: WindowBatch,
+        noise: Float[Tensor, "B 10 48"] | None = None,
+        fed_truth: Sequence[bool] | None = None,
+    ) -> Transition:
+        """Run the network forward, with the posterior's sample; on its own predictions where `fed_truth` says so."""
+        with self._phase("sample"), self.precision.forward(self.device):
+            if fed_truth is None:
+                out = self.network(batch.past, batch.current, noise)
+            else:
+                out = unroll(self.network, batch, noise, fed_truth)
+        if self.clock is not None and out.state.trans.requires_grad:
+            for name in ("trans", "pose_body"):  # the last gradients that the loss computes
+                getattr(out.state, name).register_hook(self._enter_network_backward)
+        return out
 
-    def compare(
-        self, out: Transition, batch: WindowBatch, epoch: int = 0
-    ) -> tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]:
+    def compare(self, out: Transition, batch: WindowBatch, epoch: int = 0) -> tuple[Float[Tensor, ""], Terms]:
         """Compute the loss and its terms; the phase called "loss"."""
-        with record_function("loss"), self.precision.forward(self.device):
+        with self._phase("loss"), self.precision.forward(self.device):
             return self.loss(out, batch.current, batch.contacts, batch.betas, batch.gender, epoch)
 
     def backward(self, total: Float[Tensor, ""]) -> None:
-        """Compute gradients, scaled where the precision needs it."""
-        with record_function("backward"), self.precision.multiplies(self.device):
-            self.scaler.scale(total).backward()
+        """Compute gradients, scaled where the precision needs it; a loss that is not finite makes none that is."""
+        with self._phase("backward"), self.precision.multiplies(self.device):
+            # So that one check of the gradients is enough, and that every process comes to the same answer.
+            spoilt = torch.where(total.detach().isfinite(), 1.0, float("nan")).to(total.dtype)
+            self.scaler.scale(total).backward(spoilt)
 
     def optimize(self) -> None:
         """Update the weights, unless a scaled gradient overflowed, and clear the gradients."""
-        with record_function("optimize"):
+        with self._phase("optimize"):
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def evaluate(
+        self,
+        batch: WindowBatch,
+        epoch: int = 0,
+        noise: Float[Tensor, "B 10 48"] | None = None,
+        fed_truth: Sequence[bool] | None = None,
+    ) -> tuple[Float[Tensor, ""], Terms]:
+        """The loss and its terms on a batch that nothing is learnt from."""
+        ready = batch.to(self.device)
+        with self.precision.forward(self.device):
+            if fed_truth is None:
+                out = self.model(ready.past, ready.current, noise)
+            else:
+                out = unroll(self.model, ready, noise, fed_truth)
+            total, terms = self.loss(out, ready.current, ready.contacts, ready.betas, ready.gender, epoch)
+        return total, terms
+
+    def _phase(self, name: str) -> record_function:
+        if self.clock is not None:
+            self.clock.enter(name)
+        return record_function(name)
+
+    def _enter_network_backward(self, gradient: Tensor) -> None:
+        assert self.clock is not None
+        self.clock.enter("network backward")
+
+
+def unroll(
+    network: nn.Module,
+    batch: WindowBatch,
+    noise: Float[Tensor, "B 10 48"] | None,
+    fed_truth: Sequence[bool],  # of the second to the last input
+) -> Transition:
+    """Predict a window's pairs one after the other, from the truth or from the prediction before.
+
+    A prediction is fed told in its own canonical frame and without its history: no gradient passes between steps. The
+    joints' pivot is the window's first throughout, as in a rollout. What comes out is to be compared with
+    `batch.current`, each pair in its true input's frame, as in the published code.
+    """
+    assert len(fed_truth) == PAIRS - 1
+    past = batch.past.map(lambda x: x[:, 0])
+    pivot = CanonicalFrame.of(past).pivot
+    outs: list[Transition] = []
+    for step in range(PAIRS):
+        current = batch.current.map(lambda x, step=step: x[:, step])  # type: ignore[misc]
+        outs.append(network(past, current, None if noise is None else noise[:, step]))
+        if step + 1 < PAIRS and fed_truth[step]:
+            past = batch.past.map(lambda x, step=step: x[:, step + 1])  # type: ignore[misc]
+        elif step + 1 < PAIRS:
+            own = outs[-1].state.map(Tensor.detach)
+            past = CanonicalFrame.of(own, pivot).enter(own)
+    return Transition(
+        MotionState.stack([out.state for out in outs], 1),
+        torch.stack([out.contacts for out in outs], 1),
+        _stacked([out.posterior for out in outs]),
+        _stacked([out.prior for out in outs]),
+    )
+
+
+def _stacked(gaussians: Sequence[Gaussian | None]) -> Gaussian:
+    known = [gaussian for gaussian in gaussians if gaussian is not None]
+    return Gaussian(torch.stack([each.mean for each in known], 1), torch.stack([each.var for each in known], 1))

@@ -7,13 +7,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    "errors", "files", "arrays", "rotations", "skeleton", "kinematics",
+    "errors", "files", "arrays", "checkpoints", "rotations", "skeleton", "kinematics",
     "mannequin_shape", "mannequin_mesh", "mannequin_loft", "mannequin_skin", "mannequin", "drawing",
     "body", "state", "model", "losses", "precision",
     "data.amass", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps", "data.synthetic",
     "data.clustering", "data.processing", "data.processed", "data.windows", "data.splits", "data.store",
     "data.building", "data.loading", "data.__init__",
-    "training", "__init__", "cli", "__main__",
+    "settings", "draws", "optimizer", "clock", "training",
+    "held_out", "distributed", "runs", "runlog", "progress", "trainer",
+    "verdict", "study", "study_report", "__init__", "cli", "__main__",
 ]  # fmt: skip
 FILES = {".".join(p.relative_to(ROOT / "humor").with_suffix("").parts): p for p in (ROOT / "humor").rglob("*.py")}
 

@@ -131,3 +131,13 @@ def test_latents_of_another_shape_are_refused(model):
     with pytest.raises(SettingError) as error:
         model.rollout(float_state(), 3, torch.zeros(4, 2, 48))
     assert str(error.value) == "latents of shape (4, 2, 48); a rollout of 3 steps wants (4, 3, 48)."
+
+
+def test_a_network_of_another_width_is_told_in_one_sentence(tmp_path):
+    path = tmp_path / "wide.pth"
+    with torch.device("meta"):
+        weights = HumorModel(2).state_dict()
+    torch.save({"model": {name: torch.zeros(1).expand(value.shape) for name, value in weights.items()}}, path)
+    with pytest.raises(CheckpointError) as error:
+        HumorModel().load_checkpoint(path)
+    assert str(error.value) == f"{path}: a network of width 2, expected 1; use HumorModel(2)."

@@ -1,0 +1,56 @@
+"""Time by phase, on the device's own clock."""
+
+from collections import defaultdict
+from time import perf_counter
+
+import torch
+
+
+class PhaseClock:
+    """Seconds spent in each phase. Phases follow on each other without a gap, so that they add up to the whole.
+
+    On CUDA they are the device's own: nothing waits for it until the seconds are read, and the time that the device
+    spends without work, because there are no data yet, counts for the phase that has not given it any.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._marks: list[tuple[str, float | torch.cuda.Event]] = []
+
+    def enter(self, phase: str) -> None:
+        """Begin a phase, which ends the one before. Beginning the same once more moves its beginning."""
+        if self._marks and self._marks[-1][0] == phase:
+            self._marks.pop()
+        self._marks.append((phase, self._now()))
+
+    def read(self) -> dict[str, float]:
+        """Seconds of each phase since the last `read` or `stop`, the phase under way included so far."""
+        if not self._marks:
+            return {}
+        self._marks.append((self._marks[-1][0], self._now()))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        seconds: dict[str, float] = defaultdict(float)
+        for (phase, began), (_, ended) in zip(self._marks, self._marks[1:], strict=False):
+            seconds[phase] += _between(began, ended)
+        del self._marks[:-1]
+        return dict(seconds)
+
+    def stop(self) -> None:
+        """Forget what was not read, and measure nothing until the next `enter`."""
+        self._marks.clear()
+
+    def _now(self) -> float | torch.cuda.Event:
+        if self.device.type != "cuda":
+            return perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
+def _between(began: float | torch.cuda.Event, ended: float | torch.cuda.Event) -> float:
+    if isinstance(began, float) or isinstance(ended, float):
+        assert isinstance(began, float)
+        assert isinstance(ended, float)
+        return ended - began
+    return float(began.elapsed_time(ended)) / 1000

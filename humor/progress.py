@@ -1,0 +1,47 @@
+"""What a training run shows while it goes."""
+
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class TrainingProgress:
+    """A bar with the loss, windows a second and the share of time spent waiting for data."""
+
+    def __init__(self, console: Console, label: str, total: int, done: int, shown: bool) -> None:
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not shown,
+        )
+        self.label = label
+        self.task = self.bar.add_task(label, total=total, completed=done, told="")
+
+    def __enter__(self) -> "TrainingProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def told(self, epoch: int, steps: int, windows: int, loss: float, seconds: Mapping[str, float]) -> None:
+        """Show these steps more, and how they went."""
+        text = f"loss {loss:.4g}, {speed(windows, seconds)}"
+        self.bar.update(self.task, advance=steps, description=f"{self.label}epoch {epoch}", told=text)
+
+
+def speed(windows: int, seconds: Mapping[str, float]) -> str:
+    """Windows a second and the share of waiting, in words."""
+    whole = sum(seconds.values())
+    if not whole:
+        return "speed unknown"
+    return f"{windows / whole:.3g} windows/s, {100 * seconds.get('wait', 0.0) / whole:.0f} % waiting for data"

@@ -1,0 +1,101 @@
+"""The study on paper: the table of time, the figure of the curves, and the verdict."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from .files import whole_file, write_whole
+from .runlog import PHASES
+from .study import StudyResult
+from .verdict import compare_curves, verdict_sentence
+
+CURVES = ("train", "validation")
+COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
+
+
+def write_report(result: StudyResult, out: Path) -> list[str]:
+    """Write table.md, curves.csv and curves.svg; returns the sentences of the verdict."""
+    verdicts = sentences(result)
+    write_whole(out / "table.md", (time_table(result) + "\n" + "\n".join(verdicts) + "\n").encode())
+    write_whole(out / "curves.csv", curve_rows(result).encode())
+    draw_curves(result, out / "curves.svg")
+    return verdicts
+
+
+def sentences(result: StudyResult) -> list[str]:
+    """A verdict on each precision against the first."""
+    reference, *others = result.precisions
+    told = []
+    for name in others:
+        curves = {
+            curve: compare_curves(getattr(result, curve)[reference], getattr(result, curve)[name])
+            for curve in CURVES
+            if not np.isnan(getattr(result, curve)[reference]).all()  # nothing validated
+        }
+        told.append(verdict_sentence(name, reference, curves))
+    return told
+
+
+def time_table(result: StudyResult) -> str:
+    """Seconds of an epoch by phase, waiting for data included: the study's Table 1, and what it does not say."""
+    names = result.precisions
+    whole = {name: sum(result.seconds[name].values()) for name in names}
+    rows = [
+        (_PHASE_TITLES.get(phase, phase), *(_part(result.seconds[name][phase], whole[name]) for name in names))
+        for phase in PHASES
+    ]
+    rows.append(("**epoch**", *(f"**{whole[name]:.4g} s**" for name in names)))
+    rows.append(
+        (f"against {names[0]}", "", *(f"{100 * (whole[name] / whole[names[0]] - 1):+.1f} %" for name in names[1:]))
+    )
+    bounds = (f"{100 * result.network_share(name):.1f} %" for name in names)
+    rows.append(("a network that took no time would save", *bounds))
+    head = ["| seconds an epoch | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def curve_rows(result: StudyResult) -> str:
+    """Every point of every curve as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("precision", "seed", "epoch", *(f"{curve}_loss" for curve in CURVES)))
+    for name in result.precisions:
+        for (seed, epoch), train in np.ndenumerate(result.train[name]):
+            writer.writerow((name, seed, epoch, f"{train:.9g}", f"{result.validation[name][seed, epoch]:.9g}"))
+    return text.getvalue()
+
+
+def draw_curves(result: StudyResult, path: Path) -> None:
+    """Train and validation loss by epoch: the mean over seeds, and a band from the lowest to the highest of them."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    for axes, curve in zip(figure.subplots(1, len(CURVES), sharey=True), CURVES, strict=True):
+        for name, colour in zip(result.precisions, COLOURS, strict=False):
+            losses = getattr(result, curve)[name]
+            epochs = np.arange(1, losses.shape[1] + 1)
+            axes.plot(epochs, losses.mean(0), color=colour, marker=".", label=name)
+            axes.fill_between(epochs, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0)
+        axes.set(title=f"{curve} loss", xlabel="epoch", yscale="log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(title=f"mean and range of {len(losses)} seeds")
+    with whole_file(path) as file:
+        figure.savefig(file, format="svg")
+
+
+_PHASE_TITLES = {
+    "wait": "wait for data",
+    "prepare": "prepare data",
+    "sample": "sample (network forward)",
+    "backward": "backward through the loss",
+    "network backward": "backward through the network",
+}
+
+
+def _part(seconds: float, whole: float) -> str:
+    return f"{seconds:.4g} s, {100 * seconds / whole:.1f} %"

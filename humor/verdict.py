@@ -1,0 +1,80 @@
+"""Whether two precisions train alike: a pure function of their curves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+AGREE, DIFFER, UNTOLD = "agree", "differ", "cannot be told apart at this length"
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class CurveVerdict:
+    """One of three words, and the numbers behind it: of the log loss, so that 0.01 is one percent."""
+
+    word: str
+    why: str
+    change: float  # of the level, against the reference
+    low: float  # of its interval
+    high: float
+    spread: float  # what another seed changes
+
+
+def compare_curves(
+    reference: Float[np.ndarray, "seeds epochs"], other: Float[np.ndarray, "seeds epochs"]
+) -> CurveVerdict:
+    """Compare loss curves of the same seeds: the same first weights, batches and noise.
+
+    A curve's level is its mean log loss over the last half of the epochs. The change is the mean over seeds of the
+    level minus the reference's of the same seed, with its 95 % interval by Student's t on those paired differences. It
+    is measured against the spread: the standard deviation over seeds of the reference's level, what another seed
+    changes.
+
+    - agree: the whole interval is within the spread of zero.
+    - differ: the whole interval is further than the spread from zero; or only the reference stays finite.
+    - cannot be told apart at this length: everything else: the interval reaches across the spread, there are fewer than
+      two seeds, or the reference itself has not fallen by more than its spread since the first epoch.
+    """
+    if not np.isfinite(reference).all():
+        return _untold("the reference is not finite")
+    if not np.isfinite(other).all():
+        return CurveVerdict(DIFFER, "it does not stay finite", *[float("nan")] * 4)
+    if (reference <= 0).any() or (other <= 0).any():
+        return _untold("a loss is not above zero")
+    if len(reference) < 2:
+        return _untold("one seed has no spread")
+    ours, theirs = np.log(other), np.log(reference)
+    late = slice(theirs.shape[1] // 2, None)
+    levels = theirs[:, late].mean(1)
+    changes = ours[:, late].mean(1) - levels
+    change, spread = float(changes.mean()), float(levels.std(ddof=1))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(changes) - 1) * changes.std(ddof=1) / np.sqrt(len(changes)))
+    numbers = (change, change - reach, change + reach, spread)
+    if abs(change) - reach > spread:
+        return CurveVerdict(DIFFER, "the change is larger than what another seed changes", *numbers)
+    if float((theirs[:, 0] - levels).mean()) <= spread:
+        return CurveVerdict(UNTOLD, "the loss has hardly fallen yet", *numbers)
+    if abs(change) + reach <= spread:
+        return CurveVerdict(AGREE, "the change is smaller than what another seed changes", *numbers)
+    return CurveVerdict(UNTOLD, "the interval reaches across what another seed changes", *numbers)
+
+
+def verdict_sentence(name: str, reference: str, curves: dict[str, CurveVerdict]) -> str:
+    """One sentence over several curves, e.g. train and validation: agree where all do, differ where one does."""
+    words = [verdict.word for verdict in curves.values()]
+    word = DIFFER if DIFFER in words else UNTOLD if UNTOLD in words else AGREE
+    told = "; ".join(f"{curve} {_numbers(verdict)}" for curve, verdict in curves.items())
+    return f"The curves of {name} and {reference} {word}: {told}."
+
+
+def _numbers(verdict: CurveVerdict) -> str:
+    if not np.isfinite(verdict.change):
+        return f"({verdict.why})"
+    low, change, high, spread = (100 * x for x in (verdict.low, verdict.change, verdict.high, verdict.spread))
+    return f"{change:+.2g} % [{low:+.2g}, {high:+.2g}], another seed {spread:.2g} % ({verdict.why})"
+
+
+def _untold(why: str) -> CurveVerdict:
+    return CurveVerdict(UNTOLD, why, *[float("nan")] * 4)
