@@ -45,8 +45,9 @@ def place_joints(
     block is one run of memory, and a block is one multiply and one sum over such runs. Parents are picked by slices
     that the skeleton fixes, so that no index ever travels to the device.
     """
-    below = torch.eye(4, dtype=rotmats.dtype, device=rotmats.device)[3:, :, None, None].expand(-1, -1, *offsets.shape[1:])
-    local = torch.cat([torch.cat([rotmats.permute(2, 3, 1, 0), offsets.unsqueeze(1)], 1), below])
+    below = torch.eye(4, dtype=rotmats.dtype, device=rotmats.device)[3:, :, None, None]  # the fourth row of each
+    local = torch.cat([rotmats.permute(2, 3, 1, 0), offsets.unsqueeze(1)], 1)
+    local = torch.cat([local, below.expand(-1, -1, *offsets.shape[1:])])
     root, *others = _pick(local, skeleton.by_block).split(skeleton.block_sizes, 2)
     placed = [root[:3]]
     for block, children in zip(skeleton.blocks, others, strict=True):
