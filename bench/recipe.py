@@ -78,11 +78,12 @@ class RecipeLoss(HumorLoss):
         for name in dict.fromkeys(gender):
             chosen = torch.as_tensor(of_row == name, device=betas.device)
 
-            def own(x: Tensor, chosen: Tensor = chosen) -> Tensor:
-                return _rows(x, predicted.batch_shape)[chosen]
-
             ours, theirs = (self._posed_rows(name, state, betas, chosen) for state in (predicted, target))
-            posed.append(PosedRows(ours, theirs, predicted.map(own)))
+            assert ours.vertices is not None
+            assert theirs.vertices is not None
+            stated = _rows(predicted.joints, predicted.batch_shape)[chosen]
+            error = (ours.vertices - theirs.vertices).square().sum()
+            posed.append(PosedRows(ours.joints, theirs.joints, stated, error))
         return posed
 
     def _posed_rows(self, gender: str, state: MotionState, betas: Tensor, chosen: Tensor) -> PosedBody:

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from .arrays import read_npz, read_pickle_arrays
 from .errors import BodyError, FileError, SettingError
-from .kinematics import RigidTransforms, forward_kinematics
+from .kinematics import place_joints
 from .mannequin import mannequin_arrays
 from .skeleton import BODY, GENDERS, KEYPOINT_VERTICES, NUM_BETAS, NUM_BODY_JOINTS, NUM_VERTICES, SMPL, SMPLH, Skeleton
+from .skinning import Pose, Surface, skin
 
 _REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 FILE_ARRAYS = (*_REQUIRED, *(f"hands_{what}{side}" for what in ("components", "mean") for side in "lr"))
-_BODY_POSE_COLUMNS = 9 * (NUM_BODY_JOINTS - 1)
+_BODY_FEATURES = 1 + NUM_BETAS + 9 * (NUM_BODY_JOINTS - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,21 +29,6 @@ class PosedBody:
     vertices: Float[Tensor, "*batch V 3"] | None  # metres, in the order that was asked for
 
 
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """What a set of vertices needs to be posed: rest shape, how it changes, and which joints carry it."""
-
-    template: Float[Tensor, "V 3"]  # metres
-    shapedirs: Float[Tensor, "V 3 16"]  # metres for each unit of betas
-    posedirs: Float[Tensor, "V 3 P"]  # metres for each element of rotation minus identity, root left out
-    weights: Float[Tensor, "V J"]  # rows sum to one
-
-    def at(self, indices: Int[Tensor, " chosen"]) -> "Surface":
-        """The same for some of the vertices only."""
-        parts = (self.template, self.shapedirs, self.posedirs, self.weights)
-        return type(self)(*(part.index_select(0, indices) for part in parts))
-
-
 class BodyModel(nn.Module):
     """SMPL+H (or SMPL) with matrices for rotations. Source: Loper et al. 2015; Romero et al. 2017.
 
@@ -50,13 +36,11 @@ class BodyModel(nn.Module):
     weight and joints are folded into the wrists, which is exact then.
     """
 
-    template: Tensor
-    shapedirs: Tensor
-    posedirs: Tensor
+    directions: Tensor  # (3, V, 1 + 16 + 9 (joints - 1)): template, shape directions, pose directions
     weights: Tensor
     body_weights: Tensor  # the hands' moved into the wrists
-    joint_template: Tensor
-    joint_shapedirs: Tensor
+    rest_directions: Tensor  # (3, joints, 1 + 16): where the template and the betas put each joint
+    offset_directions: Tensor  # (3, joints, 1 + 16 + 3): as seen from its parent; the root's also by trans
     faces: Tensor
     keypoints: Tensor
 
@@ -66,14 +50,14 @@ class BodyModel(nn.Module):
         template, weights, posedirs = (arrays[key].astype(np.float64) for key in ("v_template", "weights", "posedirs"))
         shapedirs, regressor = first_betas(arrays["shapedirs"]), arrays["J_regressor"].astype(np.float64)
         self.skeleton: Skeleton = SMPLH if len(regressor) == len(SMPLH) else SMPL
+        directions = np.concatenate([template[:, :, None], shapedirs, posedirs], 2)
+        joints = np.einsum("jv,vcp->jcp", regressor, directions[:, :, : 1 + NUM_BETAS])
         constants = {
-            "template": template,
-            "shapedirs": shapedirs,
-            "posedirs": posedirs,
+            "directions": directions.transpose(1, 0, 2),
             "weights": weights,
             "body_weights": _folded(weights, self.skeleton),
-            "joint_template": regressor @ template,
-            "joint_shapedirs": np.einsum("jv,vcs->jcs", regressor, shapedirs),
+            "rest_directions": joints.transpose(1, 0, 2),
+            "offset_directions": _from_parents(joints, self.skeleton).transpose(1, 0, 2),
         }
         for key, value in constants.items():
             self.register_buffer(key, torch.as_tensor(value, dtype=torch.float32), persistent=False)
@@ -95,7 +79,8 @@ class BodyModel(nn.Module):
 
     def rest_joints(self, betas: Float[Tensor, "*batch 16"]) -> Float[Tensor, "*batch 22 3"]:
         """The 22 body joints of the shaped body in the rest pose, metres."""
-        return self._rest(betas)[..., :NUM_BODY_JOINTS, :]
+        rest = self._rest(betas.reshape(-1, NUM_BETAS), NUM_BODY_JOINTS)
+        return rest.permute(2, 1, 0).reshape(*betas.shape[:-1], NUM_BODY_JOINTS, 3)
 
     def forward(
         self,
@@ -109,59 +94,50 @@ class BodyModel(nn.Module):
             wanted = f"{NUM_BODY_JOINTS} (hands at rest) or {len(self.skeleton)}"
             raise BodyError(f"the body was given {rotmats.shape[-3]} rotations; it takes {wanted}.")
         with torch.autocast(rotmats.device.type, enabled=False):
-            dtype = self.template.dtype
-            rotmats, betas, trans = rotmats.to(dtype), betas.to(dtype), trans.to(dtype)
-            if isinstance(vertices, str) and vertices == "none":
-                rotmats = rotmats[..., :NUM_BODY_JOINTS, :, :]
-            world, rest = self.place(rotmats, betas)
-            joints = world.translations[..., :NUM_BODY_JOINTS, :] + trans[..., None, :]
-            surface = self.surface(vertices, hands=rotmats.shape[-3] > NUM_BODY_JOINTS)
-            if surface is None:
-                return PosedBody(joints, None)
-            return PosedBody(joints, skin(surface, rotmats, betas, world, rest) + trans[..., None, :])
+            dtype, batch = self.directions.dtype, betas.shape[:-1]
+            bare = isinstance(vertices, str) and vertices == "none"
+            joints = NUM_BODY_JOINTS if bare else rotmats.shape[-3]
+            rotmats = rotmats[..., :joints, :, :].reshape(batch.numel(), joints, 3, 3).to(dtype)
+            betas, trans = (x.reshape(batch.numel(), x.shape[-1]).to(dtype) for x in (betas, trans))
+            world = self.place(rotmats, betas, trans)
+            placed = world[:, 3, :NUM_BODY_JOINTS].permute(2, 1, 0).reshape(*batch, NUM_BODY_JOINTS, 3)
+            if bare:
+                return PosedBody(placed, None)
+            surface = self.surface(vertices, hands=joints > NUM_BODY_JOINTS)
+            posed = skin(surface, self.pose(rotmats, betas, world))
+            return PosedBody(placed, posed.reshape(*batch, *posed.shape[1:]))
 
     def place(
-        self, rotmats: Float[Tensor, "*batch J 3 3"], betas: Float[Tensor, "*batch 16"]
-    ) -> tuple[RigidTransforms, Float[Tensor, "*batch J 3"]]:
-        """World transform of each joint (before trans), and the joints' rest positions."""
-        joints = rotmats.shape[-3]
-        rest = self._rest(betas)[..., :joints, :]
-        return forward_kinematics(rotmats, rest, BODY if joints == NUM_BODY_JOINTS else self.skeleton), rest
+        self, rotmats: Float[Tensor, "N J 3 3"], betas: Float[Tensor, "N 16"], trans: Float[Tensor, "N 3"]
+    ) -> Float[Tensor, "3 4 J N"]:
+        """[rotation | position] of each joint in the world."""
+        joints = rotmats.shape[1]
+        directions = self.offset_directions[:, :joints].flatten(0, 1)
+        offsets = torch.addmm(directions[:, :1], directions[:, 1:], torch.cat([betas, trans], 1).T)
+        skeleton = BODY if joints == NUM_BODY_JOINTS else self.skeleton
+        return place_joints(rotmats, offsets.unflatten(0, (3, joints)), skeleton)
 
-    def surface(self, vertices: str | Sequence[int] | Int[Tensor, " chosen"], hands: bool = False) -> Surface | None:
+    def pose(
+        self, rotmats: Float[Tensor, "N J 3 3"], betas: Float[Tensor, "N 16"], world: Float[Tensor, "3 4 J N"]
+    ) -> Pose:
+        """What carries a surface once the joints are placed."""
+        return Pose.of(rotmats, betas, world, self._rest(betas, rotmats.shape[1]))
+
+    def surface(self, vertices: str | Sequence[int] | Int[Tensor, " chosen"], hands: bool = False) -> Surface:
         """The constants of a choice of vertices; with `hands` the fingers have weights and directions of their own."""
         if hands:
-            whole = Surface(self.template, self.shapedirs, self.posedirs, self.weights)
+            whole = Surface(self.directions, self.weights)
         else:
-            directions = self.posedirs[..., :_BODY_POSE_COLUMNS]
-            whole = Surface(self.template, self.shapedirs, directions, self.body_weights)
+            whole = Surface(self.directions[..., :_BODY_FEATURES], self.body_weights)
         if not isinstance(vertices, str):
-            return whole.at(torch.as_tensor(vertices, device=self.template.device))
-        choices = {"none": lambda: None, "all": lambda: whole, "keypoints": lambda: whole.at(self.keypoints)}
-        if vertices not in choices:
+            return whole.at(torch.as_tensor(vertices, device=self.directions.device))
+        if vertices not in ("keypoints", "all"):
             raise SettingError(f'vertices: "{vertices}" is not one of none, keypoints, all, or a list of indices.')
-        return choices[vertices]()
+        return whole if vertices == "all" else whole.at(self.keypoints)
 
-    def _rest(self, betas: Tensor) -> Tensor:
-        return self.joint_template + torch.einsum("...s,jcs->...jc", betas, self.joint_shapedirs)
-
-
-def skin(
-    surface: Surface,
-    rotmats: Float[Tensor, "*batch J 3 3"],
-    betas: Float[Tensor, "*batch 16"],
-    world: RigidTransforms,
-    rest: Float[Tensor, "*batch J 3"],
-) -> Float[Tensor, "*batch V 3"]:
-    """Vertices by linear blend skinning of a shaped, bent rest mesh, metres. Source: Loper et al. 2015, eq. 2-12."""
-    batch, size = rotmats.shape[:-3], surface.template.shape[0]
-    bend = rotmats[..., 1:, :, :] - torch.eye(3, dtype=rotmats.dtype, device=rotmats.device)
-    shaped = surface.template.flatten() + betas @ surface.shapedirs.flatten(0, 1).T
-    shaped = (shaped + bend.flatten(-3) @ surface.posedirs.flatten(0, 1).T).reshape(*batch, size, 3, 1)
-    shift = world.translations.unsqueeze(-1) - world.rotmats @ rest.unsqueeze(-1)
-    carried = torch.cat([world.rotmats, shift], -1).flatten(-2)  # (*b, J, 12): from the rest pose to the world
-    blended = (surface.weights @ carried).unflatten(-1, (3, 4))  # (*b, V, 3, 4)
-    return (blended[..., :3] @ shaped + blended[..., 3:]).squeeze(-1)
+    def _rest(self, betas: Float[Tensor, "N 16"], joints: int) -> Float[Tensor, "3 J N"]:
+        directions = self.rest_directions[:, :joints].flatten(0, 1)
+        return torch.addmm(directions[:, :1], directions[:, 1:], betas.T).unflatten(0, (3, joints))
 
 
 def read_body(path: str | Path) -> dict[str, np.ndarray]:
@@ -249,3 +225,11 @@ def _folded(weights: np.ndarray, skeleton: Skeleton) -> np.ndarray:
             ancestor = skeleton.parents[ancestor]
         folded[:, ancestor] += weights[:, joint]
     return folded
+
+
+def _from_parents(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """How each joint stands to its parent, (joints, 3, 1 + 16 + 3); the root follows trans, the last three columns."""
+    offsets = np.concatenate([joints[:1], joints[1:] - joints[list(skeleton.parents[1:])]])
+    offsets = np.pad(offsets, ((0, 0), (0, 0), (0, 3)))
+    offsets[0, :, -3:] = np.eye(3)
+    return offsets

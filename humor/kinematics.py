@@ -1,4 +1,4 @@
-"""Forward kinematics by tree depth: one small batched multiply for each depth of the tree, not for each joint."""
+"""Forward kinematics by tree depth: one long product for each depth of the tree, none for a single joint."""
 
 from dataclasses import dataclass
 
@@ -24,56 +24,41 @@ def forward_kinematics(
 ) -> RigidTransforms:
     """World transform of every joint; the root turns about its own rest position.
 
-    Source: Loper et al. 2015 (SMPL), eq. 3-4. The joints of one depth share one multiply, and parents are picked by
-    slices fixed by the skeleton, so that no index ever travels to the device.
+    Source: Loper et al. 2015 (SMPL), eq. 3-4.
     """
-    local = torch.cat([rotmats, rest_joints.unsqueeze(-1)], -1)  # (*b, joints, 3, 4)
-    root, rest = local[..., :1, :, :], rest_joints[..., :1, :]
-    placed = [root]
-    for level, joints in zip(skeleton.levels[1:], _by_level(local, skeleton)[1:], strict=True):
-        parents, rest = _pick(placed[-1], level.parents), _pick(rest.unsqueeze(-1), level.parents).squeeze(-1)
-        turn, origin = parents[..., :3], parents[..., 3:]
-        rotation, position = joints[..., :3], joints[..., 3:]
-        offset = position - rest.unsqueeze(-1)
-        moved = turn @ torch.cat([rotation, offset], -1)
-        placed.append(torch.cat([moved[..., :3], moved[..., 3:] + origin], -1))
-        rest = position.squeeze(-1)
-    world = _by_joint(placed, skeleton)
+    batch = rotmats.shape[:-3]
+    rest = rest_joints.reshape(batch.numel(), len(skeleton), 3).permute(2, 1, 0)
+    offsets = torch.cat([rest[:, :1], rest[:, 1:] - _pick(rest, skeleton.parent_slices)], 1)
+    world = place_joints(rotmats.reshape(batch.numel(), len(skeleton), 3, 3), offsets, skeleton)
+    world = world.permute(3, 2, 0, 1).reshape(*batch, len(skeleton), 3, 4)
     return RigidTransforms(world[..., :3], world[..., 3])
 
 
-def _by_level(values: Tensor, skeleton: Skeleton) -> list[Tensor]:
-    """Split (*b, joints, 3, n) into one tensor for each depth."""
-    if skeleton.is_level_order:
-        return list(values.split([len(level.joints) for level in skeleton.levels], -3))
-    single = values.unbind(-3)
-    return [torch.stack([single[j] for j in level.joints], -3) for level in skeleton.levels]
+def place_joints(
+    rotmats: Float[Tensor, "rows joints 3 3"],
+    offsets: Float[Tensor, "3 joints rows"],  # metres from the parent, rest pose; the root's from the origin
+    skeleton: Skeleton,
+) -> Float[Tensor, "3 4 joints rows"]:
+    """[rotation | position] of every joint in the world, rows of the batch last.
+
+    A 3x4 product is too small for a matrix multiply to pay. With the rows last, one element of all the matrices of a
+    block is one run of memory, and a block is one multiply and one sum over such runs. Parents are picked by slices
+    that the skeleton fixes, so that no index ever travels to the device.
+    """
+    below = torch.eye(4, dtype=rotmats.dtype, device=rotmats.device)[3:, :, None, None]  # the fourth row of each
+    local = torch.cat([rotmats.permute(2, 3, 1, 0), offsets.unsqueeze(1)], 1)
+    local = torch.cat([local, below.expand(-1, -1, *offsets.shape[1:])])
+    root, *others = _pick(local, skeleton.by_block).split(skeleton.block_sizes, 2)
+    placed = [root[:3]]
+    for block, children in zip(skeleton.blocks, others, strict=True):
+        parents = placed[block.parent]
+        if block.count < parents.shape[2]:
+            parents = parents.narrow(2, block.first, block.count)
+        placed.append((parents.unsqueeze(2) * children).sum(1))
+    return _pick(torch.cat(placed, 2), skeleton.by_joint)
 
 
-def _by_joint(levels: list[Tensor], skeleton: Skeleton) -> Tensor:
-    """Join one tensor for each depth into (*b, joints, 3, n) in the skeleton's order."""
-    if skeleton.is_level_order:
-        return torch.cat(levels, -3)
-    single = [joint for level in levels for joint in level.unbind(-3)]
-    order = [j for level in skeleton.levels for j in level.joints]
-    return torch.stack([single[order.index(j)] for j in range(len(skeleton))], -3)
-
-
-def _pick(values: Tensor, positions: tuple[int, ...]) -> Tensor:
-    """Rows of the joint axis (-3) by position, as slices where positions run on."""
-    parts: list[Tensor] = []
-    start = 0
-    while start < len(positions):
-        first, stop = positions[start], start + 1
-        if positions[stop : stop + 1] == (first,):  # siblings share a parent
-            while stop < len(positions) and positions[stop] == first:
-                stop += 1
-            parts.append(values[..., first : first + 1, :, :].expand(*values.shape[:-3], stop - start, -1, -1))
-        else:
-            while stop < len(positions) and positions[stop] == positions[stop - 1] + 1:
-                stop += 1
-            parts.append(values[..., first : first + stop - start, :, :])
-        start = stop
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat(parts, -3)
+def _pick(values: Tensor, slices: tuple[slice, ...]) -> Tensor:
+    """Some of the joint axis (-2)."""
+    parts = [values[..., chosen, :] for chosen in slices]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -2)

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from .body import BodyModel, PosedBody, require_gender
+from .body import BodyModel, require_gender
 from .errors import SettingError
+from .mesh_error import MESH_ERRORS
 from .model import Gaussian, Transition
-from .skeleton import CONTACT_JOINTS
+from .skeleton import CONTACT_JOINTS, NUM_VERTICES
+from .skinning import Pose
 from .state import MotionState
 
 
@@ -41,11 +44,12 @@ class LossWeights:
 
 @dataclass(frozen=True, eq=False)
 class PosedRows:
-    """The rows of one gender, posed: prediction and target, meshes included."""
+    """The rows of one gender, posed."""
 
-    predicted: PosedBody
-    target: PosedBody
-    state: MotionState  # the prediction itself
+    predicted: Float[Tensor, "n 22 3"]  # joints of the predicted pose, metres
+    target: Float[Tensor, "n 22 3"]  # joints of the target pose
+    stated: Float[Tensor, "n 22 3"]  # the joints that the network predicts beside the pose
+    squared_mesh_error: Float[Tensor, ""]  # square metres, summed over rows and vertices
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +90,10 @@ def _posed_error(difference: Callable[[PosedRows], Tensor]) -> Callable[[Compari
     return error
 
 
-def _mesh_difference(rows: PosedRows) -> Tensor:
-    assert rows.predicted.vertices is not None
-    assert rows.target.vertices is not None
-    return rows.predicted.vertices - rows.target.vertices
+def posed_mesh(c: Comparison) -> Float[Tensor, ""]:
+    """Mean squared error of the coordinates of all vertices."""
+    numbers = sum(len(rows.predicted) for rows in c.posed) * 3 * NUM_VERTICES
+    return torch.stack([rows.squared_mesh_error for rows in c.posed]).sum() / numbers
 
 
 # Each name is the field of LossWeights and, with "_loss", the name that the term is reported by.
@@ -97,17 +101,26 @@ TERMS: dict[str, Callable[[Comparison], Tensor]] = {
     **{name: _state_error(name) for name in MotionState.__dataclass_fields__},
     "contacts": lambda c: binary_cross_entropy_with_logits(c.contacts, c.target_contacts),
     "contacts_vel": contact_velocity,
-    "smpl_joint": _posed_error(lambda rows: rows.predicted.joints - rows.target.joints),
-    "smpl_mesh": _posed_error(_mesh_difference),
-    "smpl_joint_consistency": _posed_error(lambda rows: rows.predicted.joints - rows.state.joints),
+    "smpl_joint": _posed_error(lambda rows: rows.predicted - rows.target),
+    "smpl_mesh": posed_mesh,
+    "smpl_joint_consistency": _posed_error(lambda rows: rows.predicted - rows.stated),
 }
 
 
 class HumorLoss(nn.Module):
-    """The training loss over any leading shape of rows; `gender` names the body of each entry of the first axis."""
+    """The training loss over any leading shape of rows; `gender` names the body of each entry of the first axis.
 
-    def __init__(self, bodies: Mapping[str, BodyModel], weights: LossWeights | None = None) -> None:
+    `mesh` is how the mesh term is computed: "fused" (the default), "compiled" (the same with its inner part compiled at
+    the first call) or "plain" (the formula as it is written, which keeps several meshes for the backward pass).
+    """
+
+    def __init__(
+        self, bodies: Mapping[str, BodyModel], weights: LossWeights | None = None, mesh: str = "fused"
+    ) -> None:
         super().__init__()
+        if mesh not in MESH_ERRORS:
+            raise SettingError(f'mesh "{mesh}" is not one of {", ".join(MESH_ERRORS)}.')
+        self.mesh = mesh
         self.bodies = nn.ModuleDict({require_gender(gender): body for gender, body in bodies.items()})
         self.weights = weights or LossWeights()
 
@@ -157,21 +170,33 @@ class HumorLoss(nn.Module):
     def pose(
         self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Sequence[str]
     ) -> list[PosedRows]:
-        """Prediction and target posed with the body of their gender; rows are picked by slices known on the host."""
+        """Prediction and target posed with the body of their gender; rows are picked by slices known on the host.
+
+        The betas are data: they get no gradient.
+        """
         posed = []
+        ours, theirs = (predicted.rotmats, predicted.trans), (target.rotmats, target.trans)
         for name, runs in gender_runs(gender).items():
             if name not in self.bodies:
                 raise SettingError(f'no body for gender "{name}"; HumorLoss has {", ".join(self.bodies)}.')
 
-            def pick(rows: Tensor, runs: list[slice] = runs) -> Tensor:
-                return rows[runs[0]] if len(runs) == 1 else torch.cat([rows[run] for run in runs])
+            def pick(rows: Tensor, runs: list[slice] = runs, axes: int = len(target.batch_shape)) -> Tensor:
+                own = rows[runs[0]] if len(runs) == 1 else torch.cat([rows[run] for run in runs])
+                return own.reshape(own.shape[:axes].numel(), *own.shape[axes:])
 
-            ours, theirs, shape = predicted.map(pick), target.map(pick), pick(betas)
-            body = self.bodies[name]
+            body, shape = cast(BodyModel, self.bodies[name]), pick(betas).detach()
+            joints, pose = _posed(body, shape, *map(pick, ours))
             with torch.no_grad():
-                wanted = body(theirs.rotmats, shape, theirs.trans, vertices="all")
-            posed.append(PosedRows(body(ours.rotmats, shape, ours.trans, vertices="all"), wanted, ours))
+                target_joints, target_pose = _posed(body, shape, *map(pick, theirs))
+            error = MESH_ERRORS[self.mesh](body.surface("all"), pose, target_pose)
+            posed.append(PosedRows(joints, target_joints, pick(predicted.joints), error))
         return posed
+
+
+def _posed(body: BodyModel, betas: Tensor, rotmats: Tensor, trans: Tensor) -> tuple[Tensor, Pose]:
+    """Joints (n, 22, 3), and what carries the mesh."""
+    world = body.place(rotmats, betas, trans)
+    return world[:, 3].permute(2, 1, 0), body.pose(rotmats, betas, world)
 
 
 def gender_runs(gender: Sequence[str]) -> dict[str, list[slice]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 BODY_NAMES = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
@@ -37,6 +37,21 @@ class Level:
 
     joints: tuple[int, ...]
     parents: tuple[int, ...]  # positions within the level above
+
+
+@dataclass(frozen=True)
+class Block:
+    """Joints of one depth whose parents are one joint, or as many that stand together in an earlier block."""
+
+    joints: tuple[int, ...]
+    parent: int  # which block the parents are in
+    first: int  # where they begin in it
+    count: int  # 1, or as many as there are joints
+
+    def is_followed_by(self, parent: int, place: int) -> bool:
+        """Whether an only child of this parent can stand at the block's end."""
+        only_children = self.count == len(self.joints)
+        return only_children and self.parent == parent and self.first + self.count == place
 
 
 @dataclass(frozen=True)
@@ -76,9 +91,58 @@ class Skeleton:
         return tuple(levels)
 
     @cached_property
-    def is_level_order(self) -> bool:
-        """Whether the levels one after the other give the joints in their own order."""
-        return [j for level in self.levels for j in level.joints] == list(range(len(self)))
+    def blocks(self) -> tuple[Block, ...]:
+        """The joints below the root by depth, each depth cut into siblings and rows of only children."""
+        stands = {0: (0, 0)}  # a joint's block and its place there; the root is block 0
+        blocks: list[Block] = []
+        for level in self.levels[1:]:
+            families = [tuple(family) for _, family in groupby(level.joints, lambda joint: self.parents[joint])]
+            for family in families:
+                parent, first = stands[self.parents[family[0]]]
+                last = blocks[-1] if blocks else None
+                if last and len(family) == 1 and last.is_followed_by(parent, first) and last.joints[0] in level.joints:
+                    blocks[-1] = last = Block(last.joints + family, parent, last.first, last.count + 1)
+                else:
+                    blocks.append(last := Block(family, parent, first, 1))
+                stands.update((joint, (len(blocks), place)) for place, joint in enumerate(last.joints))
+        return tuple(blocks)
+
+    @cached_property
+    def block_sizes(self) -> tuple[int, ...]:
+        """How many joints each block holds, the root's first."""
+        return (1, *(len(block.joints) for block in self.blocks))
+
+    @cached_property
+    def by_block(self) -> tuple[slice, ...]:
+        """Slices that put joints in the order of the blocks."""
+        return _slices(self._block_order)
+
+    @cached_property
+    def by_joint(self) -> tuple[slice, ...]:
+        """Slices that put them back."""
+        return _slices(tuple(self._block_order.index(joint) for joint in range(len(self))))
+
+    @cached_property
+    def parent_slices(self) -> tuple[slice, ...]:
+        """Slices that pick every joint's parent, the root left out."""
+        return _slices(self.parents[1:])
+
+    @property
+    def _block_order(self) -> tuple[int, ...]:
+        return (0, *(joint for block in self.blocks for joint in block.joints))
+
+
+def _slices(positions: tuple[int, ...]) -> tuple[slice, ...]:
+    """Positions as few slices as go up evenly; an index tensor would have to travel to the device."""
+    slices, start = [], 0
+    while start < len(positions):
+        step = max(positions[start + 1] - positions[start], 0) if start + 1 < len(positions) else 0
+        stop = start + 1
+        while step and stop < len(positions) and positions[stop] - positions[stop - 1] == step:
+            stop += 1
+        slices.append(slice(positions[start], positions[stop - 1] + 1, max(step, 1)))
+        start = stop
+    return tuple(slices)
 
 
 BODY = Skeleton(BODY_NAMES, BODY_PARENTS)

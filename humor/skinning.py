@@ -1,0 +1,175 @@
+"""Linear blend skinning in blocks of vertices: each stays in the cache from its multiply to its last use.
+
+A row is a body in a pose. What it needs is `features` (1, betas, and each rotation's elements minus identity, root left
+out), which the surface's directions turn into the bent rest mesh, and `transforms`, which carry each joint's part of it
+from the rest pose to the world. Source: Loper et al. 2015 (SMPL), eq. 2-12.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# Rows and vertices that are worked on together. A CPU wants what it just multiplied to stay in its cache (half or
+# double either costs up to a fifth), other devices want few and large kernels.
+_BLOCK = {"cpu": (100, 432)}
+_LARGE_BLOCK = (512, 1 << 30)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What a set of vertices needs to be posed: rest shape, how it changes, and which joints carry it."""
+
+    directions: Float[Tensor, "3 V P"]  # metres for each feature; the first is the template itself
+    weights: Float[Tensor, "V J"]  # rows sum to one
+
+    def at(self, indices: Int[Tensor, " chosen"]) -> "Surface":
+        """The same for some of the vertices only."""
+        return type(self)(self.directions.index_select(1, indices), self.weights.index_select(0, indices))
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """What rows of bodies need to carry a surface."""
+
+    features: Float[Tensor, "N P"]
+    transforms: Float[Tensor, "12 N J"]  # row-major 3x4, from the rest pose to the world
+
+    @classmethod
+    def of(
+        cls,
+        rotmats: Float[Tensor, "N J 3 3"],
+        betas: Float[Tensor, "N 16"],
+        world: Float[Tensor, "3 4 J N"],
+        rest: Float[Tensor, "3 J N"],
+    ) -> "Pose":
+        """The pose of placed joints."""
+        bend = rotmats[:, 1:] - torch.eye(3, dtype=rotmats.dtype, device=rotmats.device)
+        features = torch.cat([torch.ones_like(betas[:, :1]), betas, bend.flatten(1)], 1)
+        shift = world[:, 3] - (world[:, :3] * rest).sum(1)
+        transforms = torch.cat([world[:, :3], shift.unsqueeze(1)], 1)
+        return cls(features, transforms.flatten(0, 1).transpose(1, 2).contiguous())
+
+
+def skin(surface: Surface, pose: Pose) -> Float[Tensor, "N V 3"]:
+    """Vertices in the world, metres. They have first gradients only, and only for the pose."""
+    return _skin(surface.directions, surface.weights, pose.features, pose.transforms)
+
+
+@torch.library.custom_op("humor::skin", mutates_args=())
+def _skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Tensor:
+    """The vertices, (N, V, 3). An operator of its own, so that compiling around it takes it as it is."""
+    vertices = features.new_empty(len(features), len(weights), 3)
+    for block in skinned_blocks(directions, weights, features[None], transforms[:, None]):
+        bent, blended = block.bent[:, 0], block.blended[:, :, 0]
+        moved = blended[:, 3]
+        for axis in range(3):
+            moved.addcmul_(blended[:, axis], bent[axis])
+        vertices[block.rows, block.columns].copy_(moved.permute(1, 2, 0))
+    return vertices
+
+
+@torch.library.custom_op("humor::skin_backward", mutates_args=())
+def _skin_backward(
+    directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the features and the transforms, from the vertices' one; the blocks are computed again."""
+    totals = PoseGradient(directions, weights, features, transforms)
+    for block in skinned_blocks(directions, weights, features[None], transforms[:, None]):
+        bent, blended = block.bent[:, 0], block.blended[:, :, 0]
+        moved = blended[:, 3].copy_(gradient[block.rows, block.columns].permute(2, 0, 1))
+        turned = pull_back(moved, bent, blended[:, :3], torch.empty_like(bent), blended[:, :3])
+        totals.add(block, turned, blended)
+    return totals.features.sum(0), totals.transforms
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some vertices of some rows, of one pose of them or two."""
+
+    rows: slice
+    columns: slice  # vertices
+    bent: Float[Tensor, "3 poses n v"]  # rest positions, metres
+    blended: Float[Tensor, "3 4 poses n v"]  # each vertex's transform from the rest pose to the world
+
+
+def skinned_blocks(
+    directions: Tensor,
+    weights: Tensor,
+    features: Float[Tensor, "poses N P"],
+    transforms: Float[Tensor, "12 poses N J"],
+) -> Iterator[Block]:
+    """The surface block by block. Each is written over the last: a fresh buffer costs as much as what fills it."""
+    most_rows, most_columns = _BLOCK.get(features.device.type, _LARGE_BLOCK)
+    poses, total = features.shape[:2]
+    most_rows, most_columns = min(most_rows, total), min(most_columns, len(weights))
+    scratch = features.new_empty(15 * poses * most_rows * most_columns)
+    for rows in _slices(total, most_rows):
+        own_features, own_transforms = features[:, rows].flatten(0, 1), transforms[:, :, rows].flatten(0, 2)
+        count = len(own_features)
+        for columns in _slices(len(weights), most_columns):
+            width = columns.stop - columns.start
+            bent, blended = scratch[: 15 * count * width].view(15, count, width).split([3, 12])
+            torch.bmm(own_features.expand(3, -1, -1), directions[:, columns].transpose(1, 2), out=bent)
+            torch.mm(own_transforms, weights[columns].T, out=blended.view(12 * count, width))
+            shape = (poses, count // poses, width)
+            yield Block(rows, columns, bent.view(3, *shape), blended.view(3, 4, *shape))
+
+
+def pull_back(
+    moved: Float[Tensor, "3 n v"],
+    bent: Float[Tensor, "3 n v"],
+    turns: Float[Tensor, "3 3 n v"],
+    out_bent: Float[Tensor, "3 n v"],
+    out_turns: Float[Tensor, "3 3 n v"],  # may be `turns`
+) -> Float[Tensor, "3 n v"]:
+    """Write the gradients of bent rest positions and of turns, given that of the vertices; returns the first."""
+    torch.mul(turns[0], moved[0], out=out_bent)
+    out_bent.addcmul_(turns[1], moved[1]).addcmul_(turns[2], moved[2])
+    torch.mul(moved.unsqueeze(1), bent, out=out_turns)
+    return out_bent
+
+
+class PoseGradient:
+    """The sums that a pose's gradient grows in."""
+
+    def __init__(self, directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> None:
+        self.directions, self.weights = directions, weights
+        self.features = features.new_zeros(3, *features.shape)  # an axis each, summed at the end
+        self.transforms = torch.zeros_like(transforms)
+
+    def add(self, block: Block, bent: Float[Tensor, "3 n v"], blended: Float[Tensor, "3 4 n v"]) -> None:
+        """Add a block's share, given the gradients of what it holds."""
+        self.features[:, block.rows].baddbmm_(bent, self.directions[:, block.columns])
+        weights = self.weights[block.columns].expand(12, -1, -1)
+        self.transforms[:, block.rows].baddbmm_(blended.flatten(0, 1), weights)
+
+
+def _slices(total: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, total)) for start in range(0, total, max(size, 1)))
+
+
+@_skin.register_fake
+def _fake_skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Tensor:
+    return features.new_empty(len(features), len(weights), 3)
+
+
+@_skin_backward.register_fake
+def _fake_skin_backward(
+    directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(features), torch.empty_like(transforms)
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _skin_gradients(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, Tensor]:
+    return None, None, *_skin_backward(*ctx.saved_tensors, gradient)
+
+
+_skin.register_autograd(_skin_gradients, setup_context=_keep_inputs)
