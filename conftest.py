@@ -53,6 +53,7 @@ def bodies(run_setup):  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="session")
 def make_batch(run_setup):  # type: ignore[no-untyped-def]
     """A function (windows, seed=0) that draws a batch of windows from the motion."""
-    from humor.data import WindowBatch, training_windows
+    from humor.data import MotionStore, WindowSampler
 
-    return lambda windows, seed=0: WindowBatch.of(training_windows(run_setup.clips, windows, seed))
+    store = MotionStore.in_memory(run_setup.clips)
+    return lambda windows, seed=0: store.batch(*WindowSampler(store, windows, seed).draw(0, 0))

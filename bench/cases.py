@@ -42,6 +42,19 @@ class Bodies:
         return 10 * self.windows
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Windows of a batch to prepare."""
+
+    windows: int
+    full_only: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Transitions."""
+        return 10 * self.windows
+
+
 LINEAR = {
     #                    size  rows
     "1024":       Linear(1024,   80),
@@ -74,6 +87,12 @@ TRAIN = {
     "study":    Network(8,       1),
     "study-4x": Network(8,       4, full_only=True),
     "training": Network(200,     1, full_only=True),
+}  # fmt: skip
+
+DATA = {
+    #                    windows
+    "study":      Windows(8),
+    "training":   Windows(200),
 }  # fmt: skip
 
 QUICK = ("1024", "study")  # the cases that --quick keeps

@@ -23,12 +23,15 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         raise FileError(f"{path}: not an .npz archive (damaged, or another format under that name); export it again.")
     arrays: dict[str, np.ndarray] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: where an archive is damaged, np.load leaves a file that it opened itself open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 arrays[name] = _read_member(path, archive, name)
+    except FileError:
+        raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise FileError(f"{path}: damaged .npz archive ({error}); copy or export it again.") from error
-    except (SyntaxError, TypeError, MemoryError, OverflowError, RuntimeError, UnicodeError) as error:
+    except (MemoryError, Exception) as error:  # damaged headers end in almost any exception
         raise FileError(f"{path}: damaged array header in the .npz archive; copy or export it again.") from error
     return arrays
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from humor.data import RawClip, WindowBatch, evaluation_windows, process_clip, read_amass, training_windows
+from humor.data import RawClip, evaluation_windows, process_clip, read_amass
 from humor.data.processing import Dropped, angular_velocity, downsampling, process_or_drop
 from humor.data.synthetic import synthetic_clip
-from humor.errors import MotionError
 from humor.rotations import rotvec_to_rotmat
 from humor.state import CanonicalFrame
 
@@ -102,13 +101,9 @@ def test_a_clip_of_under_a_second_is_dropped_and_says_so(bodies):
     assert outcome == Dropped("short", "0.96 s after trimming, under 1 s")
 
 
-def test_evaluation_windows_do_not_overlap_and_training_windows_follow_their_seed(clip):
+def test_evaluation_windows_do_not_overlap(clip):
     starts = [window.start for window in evaluation_windows([clip])]
     assert starts == list(range(0, len(clip) - 10, 11))
-    draws = [[w.start for w in training_windows([clip], 20, seed)] for seed in (1, 1, 2)]
-    assert draws[0] == draws[1] != draws[2]
-    assert min(draws[0]) >= 0
-    assert max(draws[0]) + 11 <= len(clip)
 
 
 def test_a_pair_is_told_in_its_past_frame(clip):
@@ -123,24 +118,9 @@ def test_a_pair_is_told_in_its_past_frame(clip):
         )
 
 
-def test_a_batch_is_grouped_by_gender_and_keeps_every_window(bodies):
-    clips = [
-        process_clip(synthetic_clip(seed=s, seconds=4.0, gender=g), bodies) for s, g in enumerate(["neutral", "male"])
-    ]
-    windows = training_windows(clips, 12, 0)
-    batch = WindowBatch.of(windows)
-    assert batch.gender == sorted(batch.gender, key=["male", "female", "neutral"].index)
-    assert batch.past.batch_shape == (12, 10)
-    assert batch.betas.shape == (12, 10, 16)
-    found = sorted(x.past.joints.sum().item() for x in windows)
-    np.testing.assert_allclose(sorted(batch.past.joints.sum((1, 2, 3)).tolist()), found, rtol=1e-4, atol=1e-4)
-
-
 def test_too_short_motion_has_no_windows(clip):
     from dataclasses import replace
 
     cut = {"state": clip.state.map(lambda x: x[:10]), "contacts": clip.contacts[:10], "keypoints": clip.keypoints[:10]}
     short = replace(clip, **cut)
     assert evaluation_windows([short]) == []
-    with pytest.raises(MotionError, match=r"^no clip has the 11 frames of a window; use longer clips\.$"):
-        training_windows([short], 1, 0)

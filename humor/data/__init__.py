@@ -1,10 +1,10 @@
-"""Motion from files or from rules, processed and cut into windows."""
+"""Motion from files or from rules: processed, stored, and cut into windows."""
 
 from .amass import RawClip, read_amass
 from .loading import load_clips, synthetic_motion
 from .processing import Clip, process_clip
 from .store import BatchLoader, ClipInfo, MotionStore, WindowSampler
-from .windows import Window, WindowBatch, evaluation_windows, training_windows
+from .windows import Window, WindowBatch, evaluation_windows
 
 __all__ = [
     "BatchLoader",
@@ -20,5 +20,4 @@ __all__ = [
     "process_clip",
     "read_amass",
     "synthetic_motion",
-    "training_windows",
 ]

@@ -3,7 +3,6 @@
 Each processed file is written whole and names what it was made from, so a killed run goes on where it was.
 """
 
-import io
 import json
 import os
 import signal
@@ -14,7 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +23,7 @@ from ..errors import FileError, HumorError, MotionError, SettingError
 from ..files import remove_unfinished, whole_file, write_whole
 from ..skeleton import GENDERS
 from .amass import RawClip, is_motion_file, with_mended_rate
-from .processed import arrays_of, clip_of, is_processed, read_processed
+from .processed import clip_of, is_processed, read_processed, write_processed
 from .processing import Clip, Dropped, process_or_drop
 from .splits import reason_to_leave_out, subset_of, tree_root
 from .store import FIELDS, FORMAT, FRAMES_FILE, INDEX_FILE, VERSION, ClipInfo, MotionStore, rows_of
@@ -144,10 +142,8 @@ def process_file(job: Job, bodies: Mapping[str, BodyModel]) -> Outcome:
         if isinstance(result, Outcome):
             job.target.unlink(missing_ok=True)  # of a run with other settings
             return result
-        clip, content = result, io.BytesIO()
-        arrays: dict[str, Any] = {**arrays_of(clip), _MADE_FROM: np.array(made_from)}
-        np.savez(content, **arrays)
-        write_whole(job.target, content.getvalue())
+        clip = result
+        write_processed(job.target, clip, **{_MADE_FROM: np.array(made_from)})
     return Outcome(job.name, "kept", "", len(clip) / clip.fps)
 
 

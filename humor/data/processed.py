@@ -1,7 +1,9 @@
 """The published processed format: a clip is one `.npz`, by which names HuMoR's own processing writes it."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from ..arrays import read_npz
 from ..errors import MotionError
+from ..files import write_whole
 from ..rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ..skeleton import CONTACT_JOINTS, NUM_BETAS
 from ..state import MotionState
@@ -38,6 +41,13 @@ def is_processed(arrays: Mapping[str, np.ndarray]) -> bool:
 def read_processed(path: str | Path, name: str | None = None) -> Clip:
     """Read a processed clip. Raises FileError for an unreadable file, MotionError for one that holds no such clip."""
     return clip_of(read_npz(path), name or str(path))
+
+
+def write_processed(path: Path, clip: Clip, **more: np.ndarray) -> None:
+    """Write a processed clip, wholly or not at all, and more arrays beside it. Raises FileError."""
+    content, arrays = io.BytesIO(), cast(dict[str, Any], {**arrays_of(clip), **more})
+    np.savez(content, **arrays)
+    write_whole(path, content.getvalue())
 
 
 def clip_of(arrays: Mapping[str, np.ndarray], name: str) -> Clip:

@@ -206,19 +206,17 @@ class BatchLoader:
 
     def epoch(self, epoch: int, first: int = 0) -> Generator[WindowBatch, None, None]:
         """The batches of an epoch from the `first` on, the same whatever the prefetch; closing it ends its thread."""
-        indices = iter(range(first, self.steps_per_epoch))
+        indices, ahead = iter(range(first, self.steps_per_epoch)), deque[Future[WindowBatch]]()
         with ThreadPoolExecutor(1, "batches") as thread:
-
-            def prepare(index: int) -> Future[WindowBatch]:
-                return thread.submit(self._prepared, epoch, index)
-
-            ahead = deque(prepare(index) for index in islice(indices, max(1, self.prefetch)))
             try:
-                while ahead:
+                while True:
+                    wanted = islice(indices, 1 + self.prefetch - len(ahead))
+                    ahead.extend(thread.submit(self._prepared, epoch, index) for index in wanted)
+                    if not ahead:
+                        return
                     asked = perf_counter()
                     batch = ahead.popleft().result()
                     self.waited += perf_counter() - asked
-                    ahead.extend(prepare(index) for index in islice(indices, 1))
                     yield batch
             finally:
                 for waiting in ahead:
@@ -277,13 +275,15 @@ def _read_index(folder: Path) -> tuple[list[ClipInfo], np.ndarray, int]:
             raise ValueError(f'format "{index["format"]}"')
         if index["version"] != VERSION or index["fields"] != FIELDS:
             raise FileError(
-                f"{path}: version {index['version']} of the store; this humor reads {VERSION}; run humor process again."
+                f"{path}: version {index['version']} of the store, or other fields; this humor reads {VERSION}; "
+                "run humor process again."
             )
         betas = np.array([clip.pop("betas") for clip in index["clips"]], dtype=np.float32).reshape(-1, NUM_BETAS)
         clips = [ClipInfo(**clip) for clip in index["clips"]]
         count = 0
         for clip in clips:
-            if clip.gender not in GENDERS or clip.first != count or clip.frames < 1:
+            numbers = isinstance(clip.frames, int) and isinstance(clip.fps, int | float)
+            if clip.gender not in GENDERS or clip.first != count or not numbers or clip.frames < 1:
                 raise ValueError(f"clip {clip.name}")
             count += clip.frames
         if count != index["frames"] or len(betas) != len(clips) or not np.isfinite(betas).all():

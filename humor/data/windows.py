@@ -4,13 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import MotionError
-from ..skeleton import GENDERS
 from ..state import CanonicalFrame, MotionState
 from .processing import Clip
 
@@ -43,24 +40,6 @@ class WindowBatch:
     gender: list[str]
     world: MotionState | None = None  # where it was asked for: training does not read it
 
-    @classmethod
-    def of(cls, windows: Sequence[Window]) -> "WindowBatch":
-        """The batch of some windows. Raises MotionError for none."""
-        if not windows:
-            raise MotionError(f"no windows: every clip is shorter than {FRAMES} frames; use longer clips.")
-        grouped = sorted(windows, key=lambda window: GENDERS.index(window.gender))
-        states = {
-            name: MotionState.stack([getattr(window, name) for window in grouped], 0)
-            for name in ("past", "current", "world")
-        }
-        betas = torch.stack([window.betas for window in grouped])[:, None].expand(-1, PAIRS, -1)
-        return cls(
-            **states,
-            contacts=torch.stack([window.contacts for window in grouped]),
-            betas=betas,
-            gender=[window.gender for window in grouped],
-        )
-
     def __len__(self) -> int:
         return len(self.gender)
 
@@ -82,22 +61,6 @@ class WindowBatch:
 def evaluation_windows(clips: Sequence[Clip]) -> list[Window]:
     """Every window of every clip in order, none overlapping another."""
     return [window for clip in clips for window in cut(clip, torch.arange(0, len(clip) - FRAMES + 1, FRAMES))]
-
-
-def training_windows(clips: Sequence[Clip], count: int, seed: int) -> list[Window]:
-    """So many windows, each of a clip drawn uniformly and then a start drawn uniformly.
-
-    Raises MotionError where no clip is long enough.
-    """
-    usable = [clip for clip in clips if len(clip) >= FRAMES]
-    if not usable:
-        raise MotionError(f"no clip has the {FRAMES} frames of a window; use longer clips.")
-    random = np.random.default_rng(seed)
-    windows: list[Window] = []
-    for _ in range(count):
-        clip = usable[random.integers(len(usable))]
-        windows += cut(clip, torch.tensor([int(random.integers(len(clip) - FRAMES + 1))]))
-    return windows
 
 
 def cut(clip: Clip, starts: Int[Tensor, " windows"]) -> Iterator[Window]:
