@@ -13,6 +13,7 @@ from .verdict import compare_curves, verdict_sentence
 
 CURVES = ("train", "validation")
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
+LINES = ("-", "--", ":", "-.")  # so that curves which agree are seen both
 
 
 def write_report(result: StudyResult, out: Path) -> list[str]:
@@ -76,10 +77,10 @@ def draw_curves(result: StudyResult, path: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasSVG(figure)
     for axes, curve in zip(figure.subplots(1, len(CURVES), sharey=True), CURVES, strict=True):
-        for name, colour in zip(result.precisions, COLOURS, strict=False):
+        for name, colour, line in zip(result.precisions, COLOURS, LINES, strict=False):
             losses = getattr(result, curve)[name]
             epochs = np.arange(1, losses.shape[1] + 1)
-            axes.plot(epochs, losses.mean(0), color=colour, marker=".", label=name)
+            axes.plot(epochs, losses.mean(0), color=colour, linestyle=line, marker=".", label=name)
             axes.fill_between(epochs, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0)
         axes.set(title=f"{curve} loss", xlabel="epoch", yscale="log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
