@@ -55,52 +55,60 @@ def mesh_error_and_gradients(
     compiled: bool,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N P"], Float[Tensor, "12 N J"]]:
     """The error, and the gradients of the prediction's features and transforms: zeros where they are not wanted."""
-    error = features.new_zeros(3)
+    error = features.new_zeros(())
     totals = PoseGradient(directions, weights, features, transforms)
     compare = _compiled_compare() if compiled else compare_in_place
-    both = torch.stack([features, target_features]), torch.stack([transforms, target_transforms], 1)
+    both = torch.stack([features, target_features]), torch.stack([transforms, target_transforms])
     for block in skinned_blocks(directions, weights, *both):
         block_error, bent, blended = compare(block.bent, block.blended, gradient)
         error += block_error
         if gradient:
             totals.add(block, bent, blended)
-    return error.sum(), 2 * totals.features.sum(0), 2 * totals.transforms
+    return error, 2 * totals.features.sum(0), 2 * totals.transforms
 
 
 def compare_in_place(
-    bent: Float[Tensor, "3 2 n v"], blended: Float[Tensor, "3 4 2 n v"], gradient: bool
-) -> tuple[Float[Tensor, "3"], Float[Tensor, "3 n v"], Float[Tensor, "3 4 n v"]]:
-    """Squared difference of a block's two poses, an axis each, and half the gradients of the first pose.
+    bent: Float[Tensor, "3 2 n v"], blended: Float[Tensor, "2 3 4 n v"], gradient: bool
+) -> tuple[Float[Tensor, ""], Float[Tensor, "3 n v"], Float[Tensor, "3 4 n v"]]:
+    """Squared difference of a block's two poses, summed, and half the gradients of the first pose.
 
     They take the second pose's place, which is not needed any more.
     """
-    difference = torch.sub(blended[:, 3, 0], blended[:, 3, 1], out=blended[:, 3, 1])
-    for axis in range(3):
-        difference.addcmul_(blended[:, axis, 0], bent[axis, 0])
-        difference.addcmul_(blended[:, axis, 1], bent[axis, 1], value=-1)
-    error = torch.linalg.vecdot(difference.flatten(1), difference.flatten(1))
+    ours, theirs = blended.unbind()
+    *turns, difference = theirs.unbind(1)
+    *our_turns, our_shift = ours.unbind(1)
+    torch.sub(our_shift, difference, out=difference)
+    for axis, (our_bent, their_bent) in enumerate(map(torch.unbind, bent)):
+        difference.addcmul_(our_turns[axis], our_bent).addcmul_(turns[axis], their_bent, value=-1)
+    error = torch.linalg.vecdot(difference.flatten(1), difference.flatten(1)).sum()
     if gradient:
-        pull_back(difference, bent[:, 0], blended[:, :3, 0], bent[:, 1], blended[:, :3, 1])
-    return error, bent[:, 1], blended[:, :, 1]
+        pull_back(difference, bent[:, 0], ours[:, :3], bent[:, 1], theirs[:, :3])
+    return error, bent[:, 1], theirs
 
 
 def compare(
-    bent: Float[Tensor, "3 2 n v"], blended: Float[Tensor, "3 4 2 n v"], gradient: bool
-) -> tuple[Float[Tensor, "3"], Float[Tensor, "3 n v"], Float[Tensor, "3 4 n v"]]:
-    """The same without writing over anything, for a compiler to fuse."""
-    turns, shifts = blended[:, :3], blended[:, 3]
-    vertices = (turns * bent).sum(1) + shifts
-    difference = vertices[:, 0] - vertices[:, 1]
-    error = difference.square().sum((1, 2))
+    bent: Float[Tensor, "3 2 n v"], blended: Float[Tensor, "2 3 4 n v"], gradient: bool
+) -> tuple[Float[Tensor, ""], Float[Tensor, "3 n v"], Float[Tensor, "3 4 n v"]]:
+    """The same without writing over anything and number by number, which a compiler fuses into one pass."""
+    ours, theirs = ([row.unbind() for row in pose.unbind()] for pose in blended.unbind())
+    our_bent, their_bent = (pose.unbind() for pose in bent.unbind(1))
+    x, y, z = (  # the difference, axis by axis
+        (a * p + b * q + c * r + d) - (e * u + f * v + g * w + h)
+        for (p, q, r), (a, b, c, d), (u, v, w), (e, f, g, h) in zip(
+            [our_bent] * 3, ours, [their_bent] * 3, theirs, strict=True
+        )
+    )
+    error = (x.square() + y.square() + z.square()).sum()
     if not gradient:
-        return error, bent[:, 0], blended[:, :, 0]
-    carried = torch.cat([difference.unsqueeze(1) * bent[:, 0], difference.unsqueeze(1)], 1)
-    return error, (turns[:, :, 0] * difference.unsqueeze(1)).sum(0), carried
+        return error, bent[:, 0], blended[0]
+    turned = [a * x + b * y + c * z for a, b, c in list(zip(*ours, strict=True))[:3]]
+    carried = [number for axis in (x, y, z) for number in (*(axis * p for p in our_bent), axis)]
+    return error, torch.stack(turned), torch.stack(carried).unflatten(0, (3, 4))
 
 
 @cache
 def _compiled_compare() -> Any:
-    return torch.compile(compare, fullgraph=True, dynamic=False)
+    return torch.compile(compare, fullgraph=True, dynamic=True)
 
 
 @torch.library.custom_op("humor::mesh_error", mutates_args=())
