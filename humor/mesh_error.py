@@ -34,7 +34,7 @@ def fused_mesh_error(surface: Surface, predicted: Pose, target: Pose, compiled: 
     rows = (predicted.features, predicted.transforms)
     wanted = torch.is_grad_enabled() and any(row.requires_grad for row in rows)
     against = (target.features.detach(), target.transforms.detach())
-    return _mesh_error(surface.directions, surface.weights, *rows, *against, wanted, compiled)[0]
+    return _MeshError.apply(surface.directions, surface.weights, *rows, *against, wanted, compiled)
 
 
 MESH_ERRORS: dict[str, Callable[[Surface, Pose, Pose], Tensor]] = {
@@ -111,43 +111,33 @@ def _compiled_compare() -> Any:
     return torch.compile(compare, fullgraph=True, dynamic=True)
 
 
-@torch.library.custom_op("humor::mesh_error", mutates_args=())
-def _mesh_error(
-    directions: Tensor,
-    weights: Tensor,
-    features: Tensor,
-    transforms: Tensor,
-    target_features: Tensor,
-    target_transforms: Tensor,
-    gradient: bool,
-    compiled: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """An operator of its own, so that compiling a step around it takes it as it is."""
-    poses = features, transforms, target_features, target_transforms
-    return mesh_error_and_gradients(directions, weights, *poses, gradient, compiled)
+class _MeshError(torch.autograd.Function):
+    """The error alone, its gradients kept."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        work = mesh_error_operator if torch.compiler.is_compiling() else mesh_error_and_gradients
+        error, features, transforms = work(*inputs)
+        ctx.save_for_backward(features, transforms)
+        return error
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        features, transforms = ctx.saved_tensors
+        return None, None, scale * features, scale * transforms, None, None, None, None
 
 
-@_mesh_error.register_fake
-def _fake(
-    directions: Tensor,
-    weights: Tensor,
-    features: Tensor,
-    transforms: Tensor,
-    target_features: Tensor,
-    target_transforms: Tensor,
-    gradient: bool,
-    compiled: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return features.new_empty(()), torch.empty_like(features), torch.empty_like(transforms)
+# An operator of its own, so that compiling a step takes it as it is instead of a graph of every block.
+mesh_error_operator = torch.library.custom_op(
+    "humor::mesh_error",
+    mesh_error_and_gradients,
+    mutates_args=(),
+    schema="(Tensor directions, Tensor weights, Tensor features, Tensor transforms, Tensor target_features,"
+    " Tensor target_transforms, bool gradient, bool compiled) -> (Tensor, Tensor, Tensor)",
+)
 
 
-def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*output[1:])
-
-
-def _scale_gradients(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    features, transforms = ctx.saved_tensors
-    return None, None, scale * features, scale * transforms, None, None, None, None
-
-
-_mesh_error.register_autograd(_scale_gradients, setup_context=_keep_gradients)
+@mesh_error_operator.register_fake
+def _fake(directions: Tensor, weights: Tensor, *poses: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return poses[0].new_empty(()), torch.empty_like(poses[0]), torch.empty_like(poses[1])

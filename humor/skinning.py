@@ -5,7 +5,7 @@ out), which the surface's directions turn into the bent rest mesh, and `transfor
 from the rest pose to the world. Source: Loper et al. 2015 (SMPL), eq. 2-12.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,12 +56,10 @@ class Pose:
 
 def skin(surface: Surface, pose: Pose) -> Float[Tensor, "N V 3"]:
     """Vertices in the world, metres. They have first gradients only, and only for the pose."""
-    return _skin(surface.directions, surface.weights, pose.features, pose.transforms)
+    return _Skin.apply(surface.directions, surface.weights, pose.features, pose.transforms)
 
 
-@torch.library.custom_op("humor::skin", mutates_args=())
-def _skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Tensor:
-    """The vertices, (N, V, 3). An operator of its own, so that compiling around it takes it as it is."""
+def _skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Float[Tensor, "N V 3"]:
     vertices = features.new_empty(len(features), len(weights), 3)
     for block in skinned_blocks(directions, weights, features[None], transforms[None]):
         *turns, moved = block.blended[0].unbind(1)
@@ -71,7 +69,6 @@ def _skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Ten
     return vertices
 
 
-@torch.library.custom_op("humor::skin_backward", mutates_args=())
 def _skin_backward(
     directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -146,7 +143,8 @@ class PoseGradient:
 
     def add(self, block: Block, bent: Float[Tensor, "3 n v"], blended: Float[Tensor, "3 4 n v"]) -> None:
         """Add a block's share, given the gradients of what it holds."""
-        self.features[:, block.rows].baddbmm_(bent, self.directions[:, block.columns])
+        features = self.features[:, block.rows]
+        torch.baddbmm(features, bent, self.directions[:, block.columns], out=features)
         share = blended.reshape(-1, blended.shape[-1]) @ self.weights[block.columns]
         self.transforms[:, block.rows] += share.view(12, blended.shape[2], -1)
 
@@ -155,24 +153,37 @@ def _slices(total: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, total)) for start in range(0, total, max(size, 1)))
 
 
-@_skin.register_fake
+class _Skin(torch.autograd.Function):
+    """The vertices; the blocks are computed again for the gradient, so that none is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(*inputs)
+        return (skin_operator if torch.compiler.is_compiling() else _skin)(*inputs)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        work: Callable[..., Any] = skin_backward_operator if torch.compiler.is_compiling() else _skin_backward
+        return None, None, *work(*ctx.saved_tensors, gradient)
+
+
+# Operators of their own, so that compiling around them takes them as they are instead of a graph of every block.
+_INPUTS = "Tensor directions, Tensor weights, Tensor features, Tensor transforms"
+skin_operator = torch.library.custom_op("humor::skin", _skin, mutates_args=(), schema=f"({_INPUTS}) -> Tensor")
+skin_backward_operator = torch.library.custom_op(
+    "humor::skin_backward",
+    _skin_backward,
+    mutates_args=(),
+    schema=f"({_INPUTS}, Tensor gradient) -> (Tensor, Tensor)",
+)
+
+
+@skin_operator.register_fake
 def _fake_skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Tensor:
     return features.new_empty(len(features), len(weights), 3)
 
 
-@_skin_backward.register_fake
-def _fake_skin_backward(
-    directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(features), torch.empty_like(transforms)
-
-
-def _keep_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _skin_gradients(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, Tensor]:
-    return None, None, *_skin_backward(*ctx.saved_tensors, gradient)
-
-
-_skin.register_autograd(_skin_gradients, setup_context=_keep_inputs)
+@skin_backward_operator.register_fake
+def _fake_skin_backward(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(inputs[2]), torch.empty_like(inputs[3])

@@ -12,10 +12,11 @@ from test_state import random_state
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.harness.counters import count_work
 from humor import HumorLoss, HumorModel, Precision, skinning
 from humor.data import WindowBatch
 from humor.errors import SettingError
-from humor.mesh_error import MESH_ERRORS, _mesh_error, compare, compare_in_place, mesh_error_and_gradients
+from humor.mesh_error import MESH_ERRORS, compare, compare_in_place, mesh_error_and_gradients, mesh_error_operator
 from humor.skinning import Pose, Surface, skin
 from humor.training import TrainStep
 
@@ -98,13 +99,27 @@ def test_what_is_compiled_compares_as_what_is_not(seed):
         torch.testing.assert_close(ours[: 3 if gradient else 1], theirs[: 3 if gradient else 1])
 
 
-@pytest.mark.parametrize("gradient", [True, False])
-def test_the_operators_keep_pytorchs_rules(gradient):
+def test_the_operators_keep_pytorchs_rules():
     surface, pose, target = random_surface(), random_pose(2, 0), random_pose(2, 1)
-    pose = Pose(pose.features.requires_grad_(gradient), pose.transforms.requires_grad_(gradient))
-    rows = (pose.features, pose.transforms, target.features, target.transforms)
-    torch.library.opcheck(_mesh_error, (surface.directions, surface.weights, *rows, gradient, False))
-    torch.library.opcheck(skinning._skin, (surface.directions, surface.weights, pose.features, pose.transforms))
+    rows = (surface.directions, surface.weights, pose.features, pose.transforms)
+    checks = ("test_schema", "test_faketensor")  # their gradients belong to the functions around them
+    torch.library.opcheck(
+        mesh_error_operator, (*rows, target.features, target.transforms, True, False), test_utils=checks
+    )
+    torch.library.opcheck(skinning.skin_operator, rows, test_utils=checks)
+    gradient = torch.ones(2, 37, 3, dtype=torch.float64)
+    torch.library.opcheck(skinning.skin_backward_operator, (*rows, gradient), test_utils=checks)
+
+
+def test_the_work_is_counted_that_the_plain_formula_has():
+    """The benchmarks' counters look inside: the fused error multiplies what the plain one and its backward pass do."""
+    surface, target = random_surface(), random_pose(3, 1)
+
+    def count(mesh):
+        return count_work(lambda: value_and_gradients(MESH_ERRORS[mesh], surface, random_pose(3, 0), target))
+
+    assert count("fused").flops == count("plain").flops
+    assert count("fused").bytes > 0
 
 
 def test_an_unknown_way_is_refused():
