@@ -5,7 +5,7 @@ out), which the surface's directions turn into the bent rest mesh, and `transfor
 from the rest pose to the world. Source: Loper et al. 2015 (SMPL), eq. 2-12.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Rows and vertices that are worked on together. A CPU wants what it just multiplied to stay in its cache (half or
-# double either costs up to a fifth), other devices want few and large kernels.
-_BLOCK = {"cpu": (100, 432)}
+# How many rows, and how many vertices times rows, are worked on together. A CPU wants what it multiplied to stay in
+# its cache (half or double either costs up to a fifth), other devices want few and large kernels.
+_BLOCK = {"cpu": (100, 40_000)}
 _LARGE_BLOCK = (512, 1 << 30)
 
 
@@ -50,36 +50,32 @@ class Pose:
         bend = rotmats[:, 1:] - torch.eye(3, dtype=rotmats.dtype, device=rotmats.device)
         features = torch.cat([torch.ones_like(betas[:, :1]), betas, bend.flatten(1)], 1)
         shift = world[:, 3] - (world[:, :3] * rest).sum(1)
-        transforms = torch.cat([world[:, :3], shift.unsqueeze(1)], 1)
-        return cls(features, transforms.flatten(0, 1).transpose(1, 2).contiguous())
+        transforms = torch.cat([world[:, :3], shift.unsqueeze(1)], 1).flatten(0, 1)
+        return cls(features, transforms.transpose(1, 2))
 
 
 def skin(surface: Surface, pose: Pose) -> Float[Tensor, "N V 3"]:
     """Vertices in the world, metres. They have first gradients only, and only for the pose."""
-    return _skin(surface.directions, surface.weights, pose.features, pose.transforms)
+    return _Skin.apply(surface.directions, surface.weights, pose.features, pose.transforms)
 
 
-@torch.library.custom_op("humor::skin", mutates_args=())
-def _skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Tensor:
-    """The vertices, (N, V, 3). An operator of its own, so that compiling around it takes it as it is."""
+def _skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Float[Tensor, "N V 3"]:
     vertices = features.new_empty(len(features), len(weights), 3)
-    for block in skinned_blocks(directions, weights, features[None], transforms[:, None]):
-        bent, blended = block.bent[:, 0], block.blended[:, :, 0]
-        moved = blended[:, 3]
-        for axis in range(3):
-            moved.addcmul_(blended[:, axis], bent[axis])
+    for block in skinned_blocks(directions, weights, features[None], transforms[None]):
+        *turns, moved = block.blended[0].unbind(1)
+        for turn, bent in zip(turns, block.bent[:, 0].unbind(), strict=True):
+            moved.addcmul_(turn, bent)
         vertices[block.rows, block.columns].copy_(moved.permute(1, 2, 0))
     return vertices
 
 
-@torch.library.custom_op("humor::skin_backward", mutates_args=())
 def _skin_backward(
     directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the features and the transforms, from the vertices' one; the blocks are computed again."""
     totals = PoseGradient(directions, weights, features, transforms)
-    for block in skinned_blocks(directions, weights, features[None], transforms[:, None]):
-        bent, blended = block.bent[:, 0], block.blended[:, :, 0]
+    for block in skinned_blocks(directions, weights, features[None], transforms[None]):
+        bent, blended = block.bent[:, 0], block.blended[0]
         moved = blended[:, 3].copy_(gradient[block.rows, block.columns].permute(2, 0, 1))
         turned = pull_back(moved, bent, blended[:, :3], torch.empty_like(bent), blended[:, :3])
         totals.add(block, turned, blended)
@@ -93,19 +89,20 @@ class Block:
     rows: slice
     columns: slice  # vertices
     bent: Float[Tensor, "3 poses n v"]  # rest positions, metres
-    blended: Float[Tensor, "3 4 poses n v"]  # each vertex's transform from the rest pose to the world
+    blended: Float[Tensor, "poses 3 4 n v"]  # each vertex's transform from the rest pose to the world
 
 
 def skinned_blocks(
     directions: Tensor,
     weights: Tensor,
     features: Float[Tensor, "poses N P"],
-    transforms: Float[Tensor, "12 poses N J"],
+    transforms: Float[Tensor, "poses 12 N J"],
 ) -> Iterator[Block]:
     """The surface block by block. Each is written over the last: a fresh buffer costs as much as what fills it."""
-    most_rows, most_columns = _BLOCK.get(features.device.type, _LARGE_BLOCK)
     poses, total = features.shape[:2]
-    most_rows, most_columns = min(most_rows, total), min(most_columns, len(weights))
+    most_rows, most_numbers = _BLOCK.get(features.device.type, _LARGE_BLOCK)
+    most_rows = max(min(most_rows, total), 1)
+    most_columns = min(max(most_numbers // most_rows // 16 * 16, 16), len(weights))
     scratch = features.new_empty(15 * poses * most_rows * most_columns)
     for rows in _slices(total, most_rows):
         own_features, own_transforms = features[:, rows].flatten(0, 1), transforms[:, :, rows].flatten(0, 2)
@@ -115,8 +112,8 @@ def skinned_blocks(
             bent, blended = scratch[: 15 * count * width].view(15, count, width).split([3, 12])
             torch.bmm(own_features.expand(3, -1, -1), directions[:, columns].transpose(1, 2), out=bent)
             torch.mm(own_transforms, weights[columns].T, out=blended.view(12 * count, width))
-            shape = (poses, count // poses, width)
-            yield Block(rows, columns, bent.view(3, *shape), blended.view(3, 4, *shape))
+            shape = (count // poses, width)
+            yield Block(rows, columns, bent.view(3, poses, *shape), blended.view(poses, 3, 4, *shape))
 
 
 def pull_back(
@@ -127,8 +124,11 @@ def pull_back(
     out_turns: Float[Tensor, "3 3 n v"],  # may be `turns`
 ) -> Float[Tensor, "3 n v"]:
     """Write the gradients of bent rest positions and of turns, given that of the vertices; returns the first."""
-    torch.mul(turns[0], moved[0], out=out_bent)
-    out_bent.addcmul_(turns[1], moved[1]).addcmul_(turns[2], moved[2])
+    for axis, (turn, way) in enumerate(zip(turns.unbind(), moved.unbind(), strict=True)):
+        if axis == 0:
+            torch.mul(turn, way, out=out_bent)
+        else:
+            out_bent.addcmul_(turn, way)
     torch.mul(moved.unsqueeze(1), bent, out=out_turns)
     return out_bent
 
@@ -143,33 +143,47 @@ class PoseGradient:
 
     def add(self, block: Block, bent: Float[Tensor, "3 n v"], blended: Float[Tensor, "3 4 n v"]) -> None:
         """Add a block's share, given the gradients of what it holds."""
-        self.features[:, block.rows].baddbmm_(bent, self.directions[:, block.columns])
-        weights = self.weights[block.columns].expand(12, -1, -1)
-        self.transforms[:, block.rows].baddbmm_(blended.flatten(0, 1), weights)
+        features = self.features[:, block.rows]
+        torch.baddbmm(features, bent, self.directions[:, block.columns], out=features)
+        share = blended.reshape(-1, blended.shape[-1]) @ self.weights[block.columns]
+        self.transforms[:, block.rows] += share.view(12, blended.shape[2], -1)
 
 
 def _slices(total: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, total)) for start in range(0, total, max(size, 1)))
 
 
-@_skin.register_fake
+class _Skin(torch.autograd.Function):
+    """The vertices; the blocks are computed again for the gradient, so that none is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(*inputs)
+        return (skin_operator if torch.compiler.is_compiling() else _skin)(*inputs)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        work: Callable[..., Any] = skin_backward_operator if torch.compiler.is_compiling() else _skin_backward
+        return None, None, *work(*ctx.saved_tensors, gradient)
+
+
+# Operators of their own, so that compiling around them takes them as they are instead of a graph of every block.
+_INPUTS = "Tensor directions, Tensor weights, Tensor features, Tensor transforms"
+skin_operator = torch.library.custom_op("humor::skin", _skin, mutates_args=(), schema=f"({_INPUTS}) -> Tensor")
+skin_backward_operator = torch.library.custom_op(
+    "humor::skin_backward",
+    _skin_backward,
+    mutates_args=(),
+    schema=f"({_INPUTS}, Tensor gradient) -> (Tensor, Tensor)",
+)
+
+
+@skin_operator.register_fake
 def _fake_skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Tensor:
     return features.new_empty(len(features), len(weights), 3)
 
 
-@_skin_backward.register_fake
-def _fake_skin_backward(
-    directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(features), torch.empty_like(transforms)
-
-
-def _keep_inputs(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _skin_gradients(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, Tensor]:
-    return None, None, *_skin_backward(*ctx.saved_tensors, gradient)
-
-
-_skin.register_autograd(_skin_gradients, setup_context=_keep_inputs)
+@skin_backward_operator.register_fake
+def _fake_skin_backward(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(inputs[2]), torch.empty_like(inputs[3])
