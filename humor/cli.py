@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .body import BodyModel
+from .body import BodyModel, find_bodies
 from .data.building import Outcome, Supplied, build_store, load_bodies, process_tree
 from .data.cmu import FPS, import_cmu
 from .data.loading import synthetic_motion
@@ -51,6 +51,7 @@ def import_motion(
     source: Annotated[Path, tyro.conf.Positional],
     out: Path,
     fps: float = FPS,
+    body_model: Path | None = None,
 ) -> None:
     """Turn a folder of CMU's .asf and .amc files into AMASS-format .npz: OUT/CMU/01/01_01_poses.npz, and so on.
 
@@ -59,9 +60,11 @@ def import_motion(
         source: the folder; its sub-folders count too.
         out: folder to write to.
         fps: frames a second of the files, which do not say it.
+        body_model: folder of SMPL+H files, whose neutral body is fitted; a mannequin if it is left out.
     """
+    body = BodyModel.mannequin("neutral") if body_model is None else BodyModel.load(find_bodies(body_model)["neutral"])
     with _progress("importing") as advance:
-        summary = import_cmu(source, out, BodyModel.mannequin("neutral"), fps, lambda _, total: advance(total))
+        summary = import_cmu(source, out, body, fps, lambda _, total: advance(total))
     for clip in summary.left_out:
         console.print(f"left out: {clip.note}", markup=False)
     frames = sum(clip.frames for clip in summary.imported)
