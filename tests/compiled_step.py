@@ -10,7 +10,7 @@ from humor.data import WindowBatch
 def main() -> None:
     """Compile network and loss as one graph, and the mesh error's inner part; compare with what is not compiled."""
     torch.manual_seed(0)
-    states = [MotionState.from_vector(torch.randn(3, 10, 207), "rotvec") for _ in range(3)]
+    states = [MotionState.from_vector(torch.randn(3, 10, 207), "rotvec") for _ in range(2)]
     contacts, betas = torch.randint(2, (3, 10, 9)).float(), torch.randn(3, 10, 16)
     batch = WindowBatch(*states, contacts, betas, ["male", "male", "female"])
     model, noise = HumorModel(), torch.randn(3, 10, 48)
