@@ -44,6 +44,7 @@ class BodyModel(nn.Module):
     offset_directions: Tensor  # (3, joints, 1 + 16 + 3): as seen from its parent; the root's also by trans
     faces: Tensor
     keypoints: Tensor
+    finger_vertices: Tensor  # those that a joint beyond the 22 moves
 
     def __init__(self, arrays: Mapping[str, np.ndarray], name: str = "body model") -> None:
         super().__init__()
@@ -66,6 +67,8 @@ class BodyModel(nn.Module):
                 key, torch.as_tensor(np.ascontiguousarray(value), dtype=torch.float32), persistent=False
             )
         self.register_buffer("faces", torch.as_tensor(arrays["f"].astype(np.int64)), persistent=False)
+        fingers = (weights[:, NUM_BODY_JOINTS:] != 0).any(1) | (directions[:, :, _BODY_FEATURES:] != 0).any((1, 2))
+        self.register_buffer("finger_vertices", torch.as_tensor(np.flatnonzero(fingers)), persistent=False)
         self.register_buffer("keypoints", torch.tensor(KEYPOINT_VERTICES), persistent=False)
 
     @classmethod
@@ -107,8 +110,7 @@ class BodyModel(nn.Module):
             placed = world[:, 3, :NUM_BODY_JOINTS].permute(2, 1, 0).reshape(*batch, NUM_BODY_JOINTS, 3)
             if bare:
                 return PosedBody(placed, None)
-            surface = self.surface(vertices, hands=joints > NUM_BODY_JOINTS)
-            posed = skin(surface, self.pose(rotmats, betas, world))
+            posed = self._skin(vertices, joints > NUM_BODY_JOINTS, self.pose(rotmats, betas, world))
             return PosedBody(placed, posed.reshape(*batch, *posed.shape[1:]))
 
     def place(
@@ -136,6 +138,16 @@ class BodyModel(nn.Module):
         if vertices not in ("keypoints", "all"):
             raise SettingError(f'vertices: "{vertices}" is not one of none, keypoints, all, or a list of indices.')
         return whole if vertices == "all" else whole.at(self.keypoints)
+
+    def _skin(self, vertices: str | Sequence[int] | Tensor, hands: bool, pose: Pose) -> Float[Tensor, "N V 3"]:
+        """Vertices. A whole mesh with hands is posed without them, and then the few that follow the fingers anew."""
+        few = 2 * len(self.finger_vertices) < NUM_VERTICES
+        if not (hands and few and isinstance(vertices, str) and vertices == "all"):
+            return skin(self.surface(vertices, hands), pose)
+        body = skin(
+            self.surface("all"), Pose(pose.features[:, :_BODY_FEATURES], pose.transforms[..., :NUM_BODY_JOINTS])
+        )
+        return body.index_copy_(1, self.finger_vertices, skin(self.surface(self.finger_vertices, hands), pose))
 
     def _rest(self, betas: Float[Tensor, "N 16"], joints: int) -> Float[Tensor, "3 J N"]:
         directions = self.rest_directions[:, :joints].flatten(0, 1)

@@ -69,6 +69,8 @@ class Skeleton:
             raise ValueError("a skeleton needs a name for every joint and -1 as the root's parent")
         if any(not 0 <= parent < joint for joint, parent in enumerate(self.parents[1:], 1)):
             raise ValueError(f"every joint's parent must come before it, got parents {self.parents}")
+        # Worked out now: torch.compile cannot follow the lock inside cached_property.
+        _ = self.blocks, self.block_sizes, self.by_block, self.by_joint, self.parent_slices
 
     def __len__(self) -> int:
         return len(self.parents)

@@ -1,0 +1,163 @@
+"""Posing by ours and by public implementations, over the same body: what `bench_peers.py` measures.
+
+`python -m bench.peers` takes them in turns in one process and prints medians and ratios to smplx. Those that are not
+installed are left out: `pip install smplfitter body-models` brings them.
+"""
+
+import argparse
+import importlib.util
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from smplx.lbs import batch_rigid_transform
+from torch import Tensor
+
+from humor import BodyModel
+from humor.kinematics import forward_kinematics
+from humor.mannequin import mannequin_arrays
+from humor.rotations import rotmat_to_rotvec, rotvec_to_rotmat
+from humor.skeleton import BODY, NUM_BODY_JOINTS, SMPLH
+
+from .harness.timing import cpu_timer
+from .recipe import smplx_body
+
+Arrays = Mapping[str, np.ndarray]
+Pose = Callable[[], Any]
+VERTICES = {"joints": "none", "mesh": "all", "mesh with hands": "all"}
+OUTPUTS = ("kinematics", *VERTICES)  # "kinematics": joint transforms out of given rest joints
+
+
+def ours(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose:
+    """Our body; hands at rest are left out."""
+    if output != "mesh with hands":
+        rotmats = rotmats[:, :NUM_BODY_JOINTS].contiguous()
+    body = BodyModel(arrays).to(rotmats.device)
+    if output == "kinematics":
+        rest = body.rest_joints(betas)
+        return lambda: forward_kinematics(rotmats, rest, BODY)
+    return lambda: body(rotmats, betas, trans, vertices=VERTICES[output])
+
+
+def smplx(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose:
+    """smplx, which always poses the whole mesh and all 52 joints."""
+    if output == "kinematics":
+        rest, parents = torch.randn(len(rotmats), len(SMPLH), 3), torch.tensor(SMPLH.parents)
+        return lambda: batch_rigid_transform(rotmats, rest.to(rotmats.device), parents.to(rotmats.device))
+    body, rotvecs = smplx_body(arrays).to(rotmats.device), rotmat_to_rotvec(rotmats).flatten(1)
+    names = ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose")
+    pose = dict(zip(names, rotvecs.split([3, 63, 45, 45], 1), strict=True))
+    return lambda: body(betas=betas, transl=trans, **pose)
+
+
+def smplfitter(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose | None:
+    """Source: github.com/isarandi/smplfitter."""
+    if output == "kinematics":
+        return None
+    from smplfitter.pt import BodyModel as Fitter
+
+    with tempfile.TemporaryDirectory() as folder:
+        _written(arrays, Path(folder))
+        np.save(Path(folder) / "kid_template.npy", arrays["v_template"])  # it insists on one
+        body = Fitter("smplh16", "neutral", folder).to(rotmats.device)
+    mesh = output != "joints"
+    return lambda: body(rel_rotmats=rotmats, shape_betas=betas, trans=trans, return_vertices=mesh)
+
+
+def body_models(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose | None:
+    """Source: pypi.org/project/body-models."""
+    if output == "kinematics":
+        return None
+    from body_models.smplh import torch as models
+
+    with tempfile.TemporaryDirectory() as folder:
+        body = models.SMPLH(model_path=_written(arrays, Path(folder)), flat_hand_mean=True, rotation_type="rotmat")
+    run = body.to(rotmats.device).forward_skeleton if output == "joints" else body.forward_vertices
+    root, limbs, hands = rotmats.split([1, 21, 30], 1)
+    return lambda: run(limbs, hands, shape=betas, pelvis_rotation=root[:, 0], global_translation=trans)
+
+
+PEERS = {"smplx": smplx, "smplfitter": smplfitter, "body_models": body_models, "ours": ours}
+
+
+def installed() -> list[str]:
+    """The implementations that can be run here."""
+    return [name for name in PEERS if name in ("ours", "smplx") or importlib.util.find_spec(name)]
+
+
+def random_pose(rows: int, hands: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """All 52 rotations, betas and trans; hands at rest unless asked for."""
+    random = torch.Generator().manual_seed(0)
+    rotmats = rotvec_to_rotmat(torch.randn(rows, len(SMPLH), 3, generator=random))
+    if not hands:
+        rotmats[:, NUM_BODY_JOINTS:] = torch.eye(3)
+    return rotmats, torch.randn(rows, 16, generator=random), torch.randn(rows, 3, generator=random)
+
+
+def main() -> None:
+    """Measure in turns and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[80, 2000])
+    parser.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=list(OUTPUTS))
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--compiled", action="store_true", help="also each through torch.compile")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    arrays = mannequin_arrays("neutral")
+    for rows in options.rows:
+        for output in options.outputs:
+            pose = random_pose(rows, hands=output == "mesh with hands")
+            calls = {name: PEERS[name](arrays, *pose, output) for name in installed()}
+            chosen = {name: call for name, call in calls.items() if call is not None}
+            if options.compiled:
+                chosen |= {f"{name} compiled": torch.compile(call) for name, call in chosen.items()}
+            report(f"{output}, {rows} bodies", in_turns(chosen, options.rounds))
+
+
+@torch.no_grad()
+def in_turns(calls: Mapping[str, Pose], rounds: int) -> dict[str, np.ndarray]:
+    """Milliseconds of each call in each round. A short one is repeated, or its neighbour's cold caches are measured."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    repeats = {name: max(1, round(0.01 / _seconds(call, 3))) for name, call in calls.items()}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(_seconds(call, repeats[name]))
+    return {name: np.array(measured) * 1000 for name, measured in times.items()}
+
+
+def _seconds(call: Pose, repeats: int) -> float:
+    """Seconds a call, after one that is not counted."""
+    call()
+    start = cpu_timer()
+    for _ in range(repeats):
+        call()
+    return (cpu_timer() - start) / repeats
+
+
+def report(title: str, times: Mapping[str, np.ndarray]) -> None:
+    """Print one comparison."""
+    table = Table(title=f"{title}, {torch.get_num_threads()} threads", title_justify="left")
+    for column in ("", "median ms", "smplx takes so many times as long", "middle half"):
+        table.add_column(column, justify="right")
+    for name, measured in times.items():
+        low, middle, high = np.quantile(times["smplx"] / measured, [0.25, 0.5, 0.75])
+        table.add_row(name, f"{np.median(measured):.3g}", f"{middle:.3g}", f"{low:.3g} to {high:.3g}")
+    Console(width=100).print(table)
+
+
+def _written(arrays: Arrays, folder: Path) -> Path:
+    """The body as a file, where peers look for it."""
+    file = folder / "neutral" / "model.npz"
+    file.parent.mkdir()
+    np.savez(file, **dict(arrays))  # type: ignore[arg-type]
+    return file
+
+
+if __name__ == "__main__":
+    main()
