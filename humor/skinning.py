@@ -5,7 +5,7 @@ out), which the surface's directions turn into the bent rest mesh, and `transfor
 from the rest pose to the world. Source: Loper et al. 2015 (SMPL), eq. 2-12.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,11 @@ class Pose:
         shift = world[:, 3] - (world[:, :3] * rest).sum(1)
         transforms = torch.cat([world[:, :3], shift.unsqueeze(1)], 1).flatten(0, 1)
         return cls(features, transforms.transpose(1, 2))
+
+    def split(self, counts: Sequence[int]) -> "list[Pose]":
+        """Poses of so many rows each."""
+        parts = zip(self.features.split(counts), self.transforms.split(counts, 1), strict=True)
+        return [type(self)(*part) for part in parts]
 
 
 def skin(surface: Surface, pose: Pose) -> Float[Tensor, "N V 3"]:
