@@ -68,23 +68,21 @@ class RecipeLoss(HumorLoss):
         """As HumorLoss's."""
         return self.evaluate(*args, **kwargs)
 
-    def pose(
-        self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Sequence[str]
-    ) -> list[PosedRows]:
+    def pose(self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Sequence[str]) -> PosedRows:
         """Pose each gender with a batch padded to its full size, then keep the gender's own rows."""
         rows = predicted.batch_shape.numel()
         of_row = np.repeat(np.array(gender), rows // len(gender))
-        posed = []
+        posed: list[tuple[Tensor, ...]] = []
         for name in dict.fromkeys(gender):
             chosen = torch.as_tensor(of_row == name, device=betas.device)
 
-            ours, theirs = (self._posed_rows(name, state, betas, chosen) for state in (predicted, target))
-            assert ours.vertices is not None
-            assert theirs.vertices is not None
-            stated = _rows(predicted.joints, predicted.batch_shape)[chosen]
-            error = (ours.vertices - theirs.vertices).square().sum()
-            posed.append(PosedRows(ours.joints, theirs.joints, stated, error))
-        return posed
+            one, other = (self._posed_rows(name, state, betas, chosen) for state in (predicted, target))
+            assert one.vertices is not None
+            assert other.vertices is not None
+            error = (one.vertices - other.vertices).square().sum()
+            posed.append((one.joints, other.joints, _rows(predicted.joints, predicted.batch_shape)[chosen], error))
+        ours, theirs, stated, errors = zip(*posed, strict=True)
+        return PosedRows(torch.cat(ours), torch.cat(theirs), torch.cat(stated), torch.stack(errors).sum())
 
     def _posed_rows(self, gender: str, state: MotionState, betas: Tensor, chosen: Tensor) -> PosedBody:
         def padded(x: Tensor) -> Tensor:

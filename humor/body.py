@@ -86,7 +86,7 @@ class BodyModel(nn.Module):
 
     def rest_joints(self, betas: Float[Tensor, "*batch 16"]) -> Float[Tensor, "*batch 22 3"]:
         """The 22 body joints of the shaped body in the rest pose, metres."""
-        rest = self._rest(betas.reshape(-1, NUM_BETAS), NUM_BODY_JOINTS)
+        rest = self.rest(betas.reshape(-1, NUM_BETAS))
         return rest.permute(2, 1, 0).reshape(*betas.shape[:-1], NUM_BODY_JOINTS, 3)
 
     def forward(
@@ -106,28 +106,27 @@ class BodyModel(nn.Module):
             joints = NUM_BODY_JOINTS if bare else rotmats.shape[-3]
             rotmats = rotmats[..., :joints, :, :].reshape(batch.numel(), joints, 3, 3).to(dtype)
             betas, trans = (x.reshape(batch.numel(), x.shape[-1]).to(dtype) for x in (betas, trans))
-            world = self.place(rotmats, betas, trans)
+            skeleton = BODY if joints == NUM_BODY_JOINTS else self.skeleton
+            world = place_joints(rotmats, self.offsets(betas, trans, joints), skeleton)
             placed = world[:, 3, :NUM_BODY_JOINTS].permute(2, 1, 0).reshape(*batch, NUM_BODY_JOINTS, 3)
             if bare:
                 return PosedBody(placed, None)
-            posed = self._skin(vertices, joints > NUM_BODY_JOINTS, self.pose(rotmats, betas, world))
+            pose = Pose.of(rotmats, betas, world, self.rest(betas, joints))
+            posed = self._skin(vertices, joints > NUM_BODY_JOINTS, pose)
             return PosedBody(placed, posed.reshape(*batch, *posed.shape[1:]))
 
-    def place(
-        self, rotmats: Float[Tensor, "N J 3 3"], betas: Float[Tensor, "N 16"], trans: Float[Tensor, "N 3"]
-    ) -> Float[Tensor, "3 4 J N"]:
-        """[rotation | position] of each joint in the world."""
-        joints = rotmats.shape[1]
+    def offsets(
+        self, betas: Float[Tensor, "N 16"], trans: Float[Tensor, "N 3"], joints: int = NUM_BODY_JOINTS
+    ) -> Float[Tensor, "3 J N"]:
+        """The way to each joint from its parent in the rest pose, and to the root from the world's origin; metres."""
         directions = self.offset_directions[:, :joints].flatten(0, 1)
         offsets = torch.addmm(directions[:, :1], directions[:, 1:], torch.cat([betas, trans], 1).T)
-        skeleton = BODY if joints == NUM_BODY_JOINTS else self.skeleton
-        return place_joints(rotmats, offsets.unflatten(0, (3, joints)), skeleton)
+        return offsets.unflatten(0, (3, joints))
 
-    def pose(
-        self, rotmats: Float[Tensor, "N J 3 3"], betas: Float[Tensor, "N 16"], world: Float[Tensor, "3 4 J N"]
-    ) -> Pose:
-        """What carries a surface once the joints are placed."""
-        return Pose.of(rotmats, betas, world, self._rest(betas, rotmats.shape[1]))
+    def rest(self, betas: Float[Tensor, "N 16"], joints: int = NUM_BODY_JOINTS) -> Float[Tensor, "3 J N"]:
+        """Where each joint is in the rest pose, metres."""
+        directions = self.rest_directions[:, :joints].flatten(0, 1)
+        return torch.addmm(directions[:, :1], directions[:, 1:], betas.T).unflatten(0, (3, joints))
 
     def surface(self, vertices: str | Sequence[int] | Int[Tensor, " chosen"], hands: bool = False) -> Surface:
         """The constants of a choice of vertices; with `hands` the fingers have weights and directions of their own."""
@@ -148,10 +147,6 @@ class BodyModel(nn.Module):
             self.surface("all"), Pose(pose.features[:, :_BODY_FEATURES], pose.transforms[..., :NUM_BODY_JOINTS])
         )
         return body.index_copy_(1, self.finger_vertices, skin(self.surface(self.finger_vertices, hands), pose))
-
-    def _rest(self, betas: Float[Tensor, "N 16"], joints: int) -> Float[Tensor, "3 J N"]:
-        directions = self.rest_directions[:, :joints].flatten(0, 1)
-        return torch.addmm(directions[:, :1], directions[:, 1:], betas.T).unflatten(0, (3, joints))
 
 
 def read_body(path: str | Path) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -11,9 +12,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from .body import BodyModel, require_gender
 from .errors import SettingError
+from .kinematics import place_joints
 from .mesh_error import MESH_ERRORS
 from .model import Gaussian, Transition
-from .skeleton import CONTACT_JOINTS, NUM_VERTICES
+from .skeleton import BODY, CONTACT_JOINTS, NUM_VERTICES
 from .skinning import Pose
 from .state import MotionState
 
@@ -44,7 +46,7 @@ class LossWeights:
 
 @dataclass(frozen=True, eq=False)
 class PosedRows:
-    """The rows of one gender, posed."""
+    """All rows posed with the body of their gender, the genders one after the other."""
 
     predicted: Float[Tensor, "n 22 3"]  # joints of the predicted pose, metres
     target: Float[Tensor, "n 22 3"]  # joints of the target pose
@@ -60,7 +62,7 @@ class Comparison:
     target: MotionState
     contacts: Float[Tensor, "*batch 9"]  # logits
     target_contacts: Float[Tensor, "*batch 9"]  # 0 or 1
-    posed: Sequence[PosedRows]  # one for each gender there is
+    posed: PosedRows
 
 
 def kl_divergence(posterior: Gaussian, prior: Gaussian) -> Float[Tensor, ""]:
@@ -80,30 +82,14 @@ def _state_error(name: str) -> Callable[[Comparison], Tensor]:
     return lambda c: mse_loss(getattr(c.predicted, name), getattr(c.target, name))
 
 
-def _posed_error(difference: Callable[[PosedRows], Tensor]) -> Callable[[Comparison], Tensor]:
-    """Mean square over all rows of what is summed gender by gender."""
-
-    def error(c: Comparison) -> Tensor:
-        parts = [difference(rows) for rows in c.posed]
-        return torch.stack([part.square().sum() for part in parts]).sum() / sum(part.numel() for part in parts)
-
-    return error
-
-
-def posed_mesh(c: Comparison) -> Float[Tensor, ""]:
-    """Mean squared error of the coordinates of all vertices."""
-    numbers = sum(len(rows.predicted) for rows in c.posed) * 3 * NUM_VERTICES
-    return torch.stack([rows.squared_mesh_error for rows in c.posed]).sum() / numbers
-
-
 # Each name is the field of LossWeights and, with "_loss", the name that the term is reported by.
 TERMS: dict[str, Callable[[Comparison], Tensor]] = {
     **{name: _state_error(name) for name in MotionState.__dataclass_fields__},
     "contacts": lambda c: binary_cross_entropy_with_logits(c.contacts, c.target_contacts),
     "contacts_vel": contact_velocity,
-    "smpl_joint": _posed_error(lambda rows: rows.predicted - rows.target),
-    "smpl_mesh": posed_mesh,
-    "smpl_joint_consistency": _posed_error(lambda rows: rows.predicted - rows.stated),
+    "smpl_joint": lambda c: mse_loss(c.posed.predicted, c.posed.target),
+    "smpl_mesh": lambda c: c.posed.squared_mesh_error / (3 * NUM_VERTICES * max(len(c.posed.stated), 1)),
+    "smpl_joint_consistency": lambda c: mse_loss(c.posed.predicted, c.posed.stated),
 }
 
 
@@ -167,36 +153,44 @@ class HumorLoss(nn.Module):
         }
         return reconstruction + weighted_kl, terms
 
-    def pose(
-        self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Sequence[str]
-    ) -> list[PosedRows]:
-        """Prediction and target posed with the body of their gender; rows are picked by slices known on the host.
+    def pose(self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Sequence[str]) -> PosedRows:
+        """Prediction and target posed with the body of their gender. The betas are data: they get no gradient."""
+        runs, axes = gender_runs(gender), len(target.batch_shape)
+        missing = [name for name in runs if name not in self.bodies]
+        if missing:
+            raise SettingError(f'no body for gender "{missing[0]}"; HumorLoss has {", ".join(self.bodies)}.')
+        bodies = [cast(BodyModel, self.bodies[name]) for name in runs]
+        inner = betas.shape[1:axes].numel()
+        counts = [inner * sum(run.stop - run.start for run in own) for own in runs.values()]
 
-        The betas are data: they get no gradient.
-        """
-        posed = []
-        ours, theirs = (predicted.rotmats, predicted.trans), (target.rotmats, target.trans)
-        for name, runs in gender_runs(gender).items():
-            if name not in self.bodies:
-                raise SettingError(f'no body for gender "{name}"; HumorLoss has {", ".join(self.bodies)}.')
+        def grouped(x: Tensor) -> Tensor:
+            x = by_gender(x, runs)
+            return x.reshape(sum(counts), *x.shape[axes:]).to(bodies[0].directions.dtype)
 
-            def pick(rows: Tensor, runs: list[slice] = runs, axes: int = len(target.batch_shape)) -> Tensor:
-                own = rows[runs[0]] if len(runs) == 1 else torch.cat([rows[run] for run in runs])
-                return own.reshape(own.shape[:axes].numel(), *own.shape[axes:])
+        betas = grouped(betas).detach()
+        shapes = betas.split(counts)
+        rest = torch.cat([body.rest(own) for body, own in zip(bodies, shapes, strict=True)], 2)
 
-            body, shape = cast(BodyModel, self.bodies[name]), pick(betas).detach()
-            joints, pose = _posed(body, shape, *map(pick, ours))
-            with torch.no_grad():
-                target_joints, target_pose = _posed(body, shape, *map(pick, theirs))
-            error = MESH_ERRORS[self.mesh](body.surface("all"), pose, target_pose)
-            posed.append(PosedRows(joints, target_joints, pick(predicted.joints), error))
-        return posed
+        def placed(state: MotionState) -> tuple[Tensor, Pose]:
+            rotmats, trans = grouped(state.rotmats), grouped(state.trans).split(counts)
+            offsets = [body.offsets(*own) for body, *own in zip(bodies, shapes, trans, strict=True)]
+            world = place_joints(rotmats, torch.cat(offsets, 2), BODY)
+            return world[:, 3].permute(2, 1, 0), Pose.of(rotmats, betas, world, rest)
+
+        joints, pose = placed(predicted)
+        with torch.no_grad():
+            target_joints, target_pose = placed(target)
+        pairs = zip(bodies, pose.split(counts), target_pose.split(counts), strict=True)
+        errors = [MESH_ERRORS[self.mesh](body.surface("all"), ours, theirs) for body, ours, theirs in pairs]
+        return PosedRows(joints, target_joints, grouped(predicted.joints), torch.stack(errors).sum())
 
 
-def _posed(body: BodyModel, betas: Tensor, rotmats: Tensor, trans: Tensor) -> tuple[Tensor, Pose]:
-    """Joints (n, 22, 3), and what carries the mesh."""
-    world = body.place(rotmats, betas, trans)
-    return world[:, 3].permute(2, 1, 0), body.pose(rotmats, betas, world)
+def by_gender(rows: Tensor, runs: Mapping[str, list[slice]]) -> Tensor:
+    """Rows gender by gender, picked by slices known on the host; a batch that is grouped stays as it is."""
+    order = [run for own in runs.values() for run in own]
+    if all(run.stop == after.start for run, after in pairwise(order)):
+        return rows
+    return torch.cat([rows[run] for run in order])
 
 
 def gender_runs(gender: Sequence[str]) -> dict[str, list[slice]]:

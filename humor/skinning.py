@@ -5,7 +5,7 @@ out), which the surface's directions turn into the bent rest mesh, and `transfor
 from the rest pose to the world. Source: Loper et al. 2015 (SMPL), eq. 2-12.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,20 +53,23 @@ class Pose:
         transforms = torch.cat([world[:, :3], shift.unsqueeze(1)], 1).flatten(0, 1)
         return cls(features, transforms.transpose(1, 2))
 
+    def split(self, counts: Sequence[int]) -> "list[Pose]":
+        """Poses of so many rows each."""
+        parts = zip(self.features.split(counts), self.transforms.split(counts, 1), strict=True)
+        return [type(self)(*part) for part in parts]
+
 
 def skin(surface: Surface, pose: Pose) -> Float[Tensor, "N V 3"]:
-    """Vertices in the world, metres. They have first gradients only, and only for the pose."""
+    """Vertices in the world, metres, stored axis first. They have first gradients only, and only for the pose."""
     return _Skin.apply(surface.directions, surface.weights, pose.features, pose.transforms)
 
 
 def _skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Float[Tensor, "N V 3"]:
-    vertices = features.new_empty(len(features), len(weights), 3)
+    vertices = features.new_empty(3, len(features), len(weights))  # axis first, as the blocks are: no copy across
     for block in skinned_blocks(directions, weights, features[None], transforms[None]):
-        *turns, moved = block.blended[0].unbind(1)
-        for turn, bent in zip(turns, block.bent[:, 0].unbind(), strict=True):
-            moved.addcmul_(turn, bent)
-        vertices[block.rows, block.columns].copy_(moved.permute(1, 2, 0))
-    return vertices
+        (x, y, z), (a, b, c, moved) = block.bent[:, 0].unbind(), block.blended[0].unbind(1)
+        torch.addcmul(moved.addcmul_(a, x).addcmul_(b, y), c, z, out=vertices[:, block.rows, block.columns])
+    return vertices.permute(1, 2, 0)
 
 
 def _skin_backward(
@@ -181,7 +184,7 @@ skin_backward_operator = torch.library.custom_op(
 
 @skin_operator.register_fake
 def _fake_skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Tensor:
-    return features.new_empty(len(features), len(weights), 3)
+    return features.new_empty(3, len(features), len(weights)).permute(1, 2, 0)
 
 
 @skin_backward_operator.register_fake

@@ -189,12 +189,12 @@ def test_the_loss_keeps_little_for_the_backward_pass(windows):
 def test_betas_are_data_and_a_gender_may_have_no_rows():
     loss, state = HumorLoss(golden.bodies()), random_state((2, 0), dtype=torch.float32)
     betas = torch.zeros(2, 0, 16, requires_grad=True)
-    for rows in loss.pose(state, state, betas, ["male", "female"]):
-        assert rows.squared_mesh_error == 0
-        assert rows.predicted.shape == (0, 22, 3)
+    rows = loss.pose(state, state, betas, ["male", "female"])
+    assert rows.squared_mesh_error == 0
+    assert rows.predicted.shape == (0, 22, 3)
     state = random_state((1,), dtype=torch.float32).map(lambda x: x.requires_grad_())
     betas = torch.zeros(1, 16, requires_grad=True)
-    (rows,) = loss.pose(state, state.map(torch.zeros_like), betas, ["male"])
+    rows = loss.pose(state, state.map(torch.zeros_like), betas, ["male"])
     (rows.squared_mesh_error + rows.predicted.sum()).backward()
     assert betas.grad is None
     assert state.pose_body.grad.abs().sum() > 0
