@@ -4,12 +4,16 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..cases import Choice, left_out, not_compared
 from .setup import setup_of
+from .stats import Rule
+
+if TYPE_CHECKING:
+    import torch
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 COLLECTED = pytest.StashKey[set[str]]()  # every benchmark's name, those left out too
@@ -22,10 +26,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("humor-bench cases", "humor-bench: which benchmarks run")
     group.addoption("--quick", action="store_true", help="only the smallest case of each table")
     group.addoption("--full", action="store_true", help="also what takes minutes on a CPU")
+    group.addoption("--threads", type=int, metavar="N", help="PyTorch's (default: its own; 1 for --against on a CPU)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEFT_OUT] = Counter()
+    if config.getoption("--threads"):
+        import torch
+
+        torch.set_num_threads(config.getoption("--threads"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -75,7 +84,7 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
     precision, implementation = params.get("precision", "fp32"), params.get("implementation", "ours")
     choice = Choice(name, size.full_only, precision, implementation, size.rows)
     reason = left_out(choice, device, config.getoption("--quick"), config.getoption("--full"))
-    if reason is None and config.getoption("--against"):
+    if reason is None and (config.getoption("--against") or config.getoption("--self-test")):
         reason = not_compared(implementation, item.get_closest_marker("sleeps") is not None)
     return reason
 
@@ -104,17 +113,25 @@ def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Call
         )
         if not benchmark.enabled:
             return benchmark(call)
-        start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            start = time.perf_counter()
             work = count_work(call)
+            counted = time.perf_counter() - start
         benchmark.extra_info.update(flops=work.flops, bytes=work.bytes, operators=work.operators)
-        if time.perf_counter() - start > float(pytestconfig.getoption("benchmark_max_time")):
+        most = float(pytestconfig.getoption("benchmark_max_time"))
+        if counted > most and _seconds(call) > most:
             # One call is a round: spare the runs that would find out how many calls make one.
             return benchmark.pedantic(call, rounds=pytestconfig.getoption("benchmark_min_rounds"))
         return benchmark(call)
 
     return run
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
@@ -141,3 +158,26 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     for reason, count in config.stash[LEFT_OUT].most_common():
         terminalreporter.write_line(f"left out: {count} benchmarks ({reason})")
+
+
+def rule_of(config: pytest.Config, cases: int) -> Rule:
+    """What counts as a change in this run, over so many cases. Raises UsageError."""
+    return Rule(
+        percentage(config.getoption("--slower-than")), percentage(config.getoption("--error-rate")), max(cases, 1)
+    )
+
+
+def threads_of(config: pytest.Config, device: "torch.device") -> int | None:
+    """How many threads a comparison uses; None for PyTorch's own choice."""
+    return config.getoption("--threads") or (1 if device.type == "cpu" else None)
+
+
+def percentage(text: str) -> float:
+    """A share of an option: 3% or 0.03. Raises UsageError."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise pytest.UsageError(f'"{text}" is no share between 0 and 100 %; give, say, 3%.')
+    return share
