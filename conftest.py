@@ -6,7 +6,7 @@ import pytest
 
 from bench.harness.setup import Setup, setup_of
 
-pytest_plugins = ["bench.harness.plugin"]
+pytest_plugins = ["bench.harness.plugin", "bench.harness.counting"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
