@@ -35,7 +35,7 @@ class Tally:
     chosen: dict[Key, bool] = field(default_factory=dict)  # to be counted, and whether with graph breaks
     known: dict[str, set[str] | None] = field(default_factory=dict)  # each file's cases; None: only some were looked at
     counts: dict[str, CountsFile] = field(default_factory=dict)
-    on_device: dict[str, Counter[str]] = field(default_factory=dict)  # by case, on CUDA
+    on_device: dict[Key, Counter[str]] = field(default_factory=dict)  # on CUDA
     lines: list[str] = field(default_factory=list)  # to be printed
 
 
@@ -69,11 +69,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return (yield)
     if not all(_is_benchmark(item) for item in items):
         raise pytest.UsageError("--counts is for benchmarks alone; run pytest bench --counts, and pytest after it.")
-    for file, case in map(_key, items):
-        tally.known.setdefault(file, set()).add(case)
+    keys, some = [_key(item) for item in items], any("::" in argument for argument in config.args)
+    tally.known = {of: None if some else {case for file, case in keys if file == of} for of, _ in keys}
     yield
-    if any("::" in argument for argument in config.args):
-        tally.known = dict.fromkeys(tally.known)
     dropped = {item: reason for item in items if (reason := not_counted(_params(item)))}
     items[:] = [item for item in items if item not in dropped]
     config.stash[LEFT_OUT].update(dropped.values())
@@ -99,11 +97,11 @@ def not_counted(params: Mapping[str, Any]) -> str | None:
 
 
 def counts_breaks(params: Mapping[str, Any]) -> bool:
-    """Whether graph breaks are counted: of what computes in a precision, and of a table's smallest case.
+    """Whether graph breaks are counted: where there is a precision to choose, for fp32 and a table's smallest case.
 
-    They come from the code, not from the size, and nobody compiles the reading of files.
+    They come from the code, not from sizes and number formats; and nobody compiles the reading of files.
     """
-    return "precision" in params and params["case"][0] in QUICK
+    return params.get("precision") == "fp32" and params["case"][0] in QUICK
 
 
 def count_if_asked(config: pytest.Config, nodeid: str, call: Callable[[], Any]) -> None:
@@ -118,7 +116,7 @@ def count_if_asked(config: pytest.Config, nodeid: str, call: Callable[[], Any]) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if setup_of(config).device.type == "cuda":
-            tally.on_device[case] = count_launches(call)
+            tally.on_device[file, case] = count_launches(call)
         else:
             counts = count_call(call, tally.chosen[file, case])
             tally.counts.setdefault(file, CountsFile(_torch_here())).cases[case] = counts
@@ -130,19 +128,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if tally is None or exitstatus not in finished or session.config.option.collectonly:
         return
     try:
-        session.exitstatus = _verdict(tally)
+        session.exitstatus = _verdict(tally, failed=exitstatus == pytest.ExitCode.TESTS_FAILED)
     except CountsError as error:
         tally.lines.append(f"refused: {error}")
         session.exitstatus = REFUSED
 
 
-def _verdict(tally: Tally) -> int:
-    """Compare, and write if that is asked for; raises CountsError where either would hide something."""
-    counted = {(file, case) for file, counts in tally.counts.items() for case in counts.cases}
-    lacking = [] if tally.on_device else sorted(case for _, case in tally.chosen.keys() - counted)
-    if lacking:
-        raise CountsError(f"no counts of {', '.join(lacking)}, which failed or was skipped; mend that and run again.")
-    if not counted and not tally.on_device:
+def _verdict(tally: Tally, failed: bool) -> int:
+    """Compare, or write if that is asked for; raises CountsError where either would hide something."""
+    counted = {(file, case) for file, counts in tally.counts.items() for case in counts.cases} | tally.on_device.keys()
+    lacking = sorted(case for _, case in tally.chosen.keys() - counted)
+    if failed or lacking:
+        which = ", ".join(lacking) or "a benchmark"
+        raise CountsError(f"{which} failed or was skipped, as said above; mend that and run again.")
+    if not counted:
         raise CountsError("nothing was counted; choose benchmarks that are counted, as pytest bench --counts does.")
     before = {file: _before(file, tally.accept) for file in sorted(tally.counts)}
     changed = [line for file, old in before.items() for line in changes(old, tally.counts[file])]
@@ -171,12 +170,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     for line in tally.lines:
         terminalreporter.write_line(line)
-    for case, launches in tally.on_device.items():
+    for (_, case), launches in tally.on_device.items():
         terminalreporter.write_line(f"{case}: {', '.join(f'{number} {name}' for name, number in launches.items())}")
 
 
 def _before(file: str, accept: bool) -> CountsFile:
-    """What the repository holds for a file; nothing, or another PyTorch's counts, only where they are to be replaced."""
+    """The repository's counts of a file: nothing, or another PyTorch's, only where they are to be replaced."""
     path = FOLDER / f"{file}.json"
     if accept:
         return read_counts(path) if path.exists() else CountsFile(_torch_here())
