@@ -98,6 +98,21 @@ def test_memory_is_new_storages_and_the_most_that_live_at_once():
     assert (memory.allocations, memory.peak, memory.live) == (3, 1200, 0)
 
 
+def test_what_the_backward_pass_keeps_is_alive():
+    x = torch.ones(100, requires_grad=True)
+
+    def call():
+        y = x * 2
+        z = y.exp()
+        total = z.sum()
+        del y, z  # the graph keeps z
+        a, b = torch.ones(100), torch.ones(100)
+        del a, b
+        return total
+
+    assert count_operators(call).memory.peak == 400 + 4 + 800
+
+
 def test_counting_changes_nothing_of_what_is_dispatched():
     body, seen = humor.BodyModel.mannequin(), []
     rotmats = torch.eye(3).expand(2, 22, 3, 3).clone().requires_grad_()

@@ -155,7 +155,7 @@ def test_more_and_fewer_are_both_changes_and_both_can_be_accepted(monkeypatch, t
         assert code == CHANGED
         assert lines[:2] == ["bench_x[a]", f"  kernels: {3 - kernels} -> {kernels} (x{kernels / (3 - kernels):g})"]
         assert judged(monkeypatch, tmp_path, now, accept=True)[0] == EQUAL
-        assert judged(monkeypatch, tmp_path, now) == (EQUAL, [])
+        assert judged(monkeypatch, tmp_path, now) == (EQUAL, ["counts of 1 cases: all equal"])
 
 
 def test_what_cannot_be_compared_is_refused(monkeypatch, tmp_path):

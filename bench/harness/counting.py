@@ -161,7 +161,9 @@ def _verdict(tally: Tally, failed: bool) -> int:
         raise CountsError("some cases cannot be compared; if that is meant, run pytest bench --accept-counts.")
     if changed:
         tally.lines.append("counts changed; if that is meant, run pytest bench --accept-counts and commit the files.")
-    return CHANGED if changed else EQUAL
+        return CHANGED
+    tally.lines.append(f"counts of {len(counted)} cases: all equal" if tally.counts else "on a device: not compared")
+    return EQUAL
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
