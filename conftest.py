@@ -7,7 +7,13 @@ import pytest
 from bench.harness.setup import Setup, setup_of
 
 # Each after those that it imports.
-pytest_plugins = ["bench.harness.plugin", "bench.harness.selftest", "bench.harness.against", "bench.harness.saved"]
+pytest_plugins = [
+    "bench.harness.plugin",
+    "bench.harness.counting",
+    "bench.harness.selftest",
+    "bench.harness.against",
+    "bench.harness.saved",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
