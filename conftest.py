@@ -6,7 +6,7 @@ import pytest
 
 from bench.harness.setup import Setup, setup_of
 
-pytest_plugins = ["bench.harness.plugin"]
+pytest_plugins = ["bench.harness.plugin", "bench.harness.against"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,7 +53,4 @@ def bodies(run_setup):  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="session")
 def make_batch(run_setup):  # type: ignore[no-untyped-def]
     """A function (windows, seed=0) that draws a batch of windows from the motion."""
-    from humor.data import MotionStore, WindowSampler
-
-    store = MotionStore.in_memory(run_setup.clips)
-    return lambda windows, seed=0: store.batch(*WindowSampler(store, windows, seed).draw(0, 0))
+    return run_setup.make_batch

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from humor.data import BatchLoader, MotionStore, WindowSampler
-from humor.data.building import CLIPS_FOLDER, build_store
-from humor.data.processed import read_processed, write_processed
+from humor.data.building import CLIPS_FOLDER
+from humor.data.processed import read_processed
 from humor.data.windows import cut
 
 from .cases import DATA
@@ -15,21 +15,12 @@ from .cases import DATA
 STEP_SECONDS = 0.02  # of a consumer that only sleeps: a fast step on a GPU; what is over it was spent waiting for data
 
 
-@pytest.fixture(scope="module")
-def folder(run_setup, tmp_path_factory):
-    """The run's motion as a store on disk, a processed file for each clip beside it."""
-    folder = tmp_path_factory.mktemp("store")
-    for number, clip in enumerate(run_setup.clips):
-        write_processed(folder / CLIPS_FOLDER / f"{number:05}.npz", clip)
-    build_store(folder)
-    return folder
-
-
 @pytest.mark.parametrize("implementation", ["store", "file for each window"])
 @pytest.mark.parametrize("case", DATA.items(), ids=DATA.keys())
-def bench_windows(case, implementation, folder, measure):
+def bench_windows(case, implementation, run_setup, measure):
     """One batch, cut on the CPU. The published data set opens the clip's file for every window."""
     _, size = case
+    folder = run_setup.stored_motion
     store = MotionStore.open(folder)
     clips, starts = WindowSampler(store, size.windows, seed=0).draw(0, 0)
 
@@ -44,19 +35,19 @@ def bench_windows(case, implementation, folder, measure):
     measure(prepare, f"data, {size.windows} windows", windows=size.windows)
 
 
+@pytest.mark.sleeps
 @pytest.mark.parametrize("prefetch", [0, 2])
 @pytest.mark.parametrize("case", DATA.items(), ids=DATA.keys())
-def bench_step_that_waits_for_data(case, prefetch, folder, device, measure, benchmark):
+def bench_step_that_waits_for_data(case, prefetch, run_setup, device, measure):
     """Ten steps of a consumer that sleeps while a batch is prepared behind it."""
     _, size = case
-    store = MotionStore.open(folder)
+    store = MotionStore.open(run_setup.stored_motion)
     loader = BatchLoader(store, WindowSampler(store, size.windows, seed=0), 10, device, prefetch)
 
     def epoch():
         for _ in loader.epoch(0):
             sleep(STEP_SECONDS)
 
-    measure(epoch, f"data, ten steps of {1000 * STEP_SECONDS:g} ms, {size.windows} windows", windows=size.windows)
-    before = loader.waited
     epoch()
-    benchmark.extra_info["waited"] = loader.waited - before
+    group = f"data, ten steps of {1000 * STEP_SECONDS:g} ms, {size.windows} windows"
+    measure(epoch, group, windows=size.windows, waited=loader.waited)

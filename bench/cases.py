@@ -64,6 +64,7 @@ LINEAR = {
 
 SAMPLING = {
     #                        windows  width
+    "small":         Network(2,       1),
     "study":         Network(8,       1),
     "study-4x":      Network(8,       4),
     "training":      Network(200,     1),
@@ -78,12 +79,14 @@ POSING = {
 
 LOSS = {
     #                    windows
+    "small":      Bodies(2),
     "study":      Bodies(8),
     "training":   Bodies(200),
 }  # fmt: skip
 
 TRAIN = {
     #                   windows  width
+    "small":    Network(2,       1),
     "study":    Network(8,       1),
     "study-4x": Network(8,       4, full_only=True),
     "training": Network(200,     1, full_only=True),
@@ -99,6 +102,7 @@ QUICK = ("1024", "study")  # the cases that --quick keeps
 OUTPUTS = ("joints", "keypoints", "mesh")
 DIRECTIONS = ("forward", "forward+backward")
 PUBLISHED_IMPLEMENTATIONS = ("published", "smplx")
+OUR_IMPLEMENTATIONS = ("ours", "store")
 
 
 @dataclass(frozen=True)
@@ -124,3 +128,10 @@ def left_out(choice: Choice, device: str, quick: bool, full: bool) -> str | None
     if choice.precision == "fp16" and (slow_twin or choice.rows > 80):
         return "a CPU may have to emulate float16 and take minutes; --full runs it"
     return None
+
+
+def not_compared(implementation: str, sleeps: bool) -> str | None:
+    """Why two versions of the library are not compared by a benchmark, or None."""
+    if implementation not in OUR_IMPLEMENTATIONS:
+        return "other implementations do not change with the library"
+    return "its time is mostly a pause" if sleeps else None

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .skinning import Pose, PoseGradient, Surface, pull_back, skinned_blocks
+from .skinning import NAMESPACE, Pose, PoseGradient, Surface, pull_back, skinned_blocks
 
 
 def plain_mesh_error(surface: Surface, predicted: Pose, target: Pose) -> Float[Tensor, ""]:
@@ -130,7 +130,7 @@ class _MeshError(torch.autograd.Function):
 
 # An operator of its own, so that compiling a step takes it as it is instead of a graph of every block.
 mesh_error_operator = torch.library.custom_op(
-    "humor::mesh_error",
+    f"{NAMESPACE}::mesh_error",
     mesh_error_and_gradients,
     mutates_args=(),
     schema="(Tensor directions, Tensor weights, Tensor features, Tensor transforms, Tensor target_features,"

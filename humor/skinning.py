@@ -171,11 +171,13 @@ class _Skin(torch.autograd.Function):
         return None, None, *work(*ctx.saved_tensors, gradient)
 
 
-# Operators of their own, so that compiling around them takes them as they are instead of a graph of every block.
+# Operators of their own, so that compiling around them takes them as they are instead of a graph of every block. They
+# are named by the package, so that a second version of it can be loaded beside this one under another name.
+NAMESPACE = __name__.partition(".")[0]
 _INPUTS = "Tensor directions, Tensor weights, Tensor features, Tensor transforms"
-skin_operator = torch.library.custom_op("humor::skin", _skin, mutates_args=(), schema=f"({_INPUTS}) -> Tensor")
+skin_operator = torch.library.custom_op(f"{NAMESPACE}::skin", _skin, mutates_args=(), schema=f"({_INPUTS}) -> Tensor")
 skin_backward_operator = torch.library.custom_op(
-    "humor::skin_backward",
+    f"{NAMESPACE}::skin_backward",
     _skin_backward,
     mutates_args=(),
     schema=f"({_INPUTS}, Tensor gradient) -> (Tensor, Tensor)",

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from ..cases import Choice, left_out
+from ..cases import Choice, left_out, not_compared
 from .setup import setup_of
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
+COLLECTED = pytest.StashKey[set[str]]()  # every benchmark's name, those left out too
 TESTS_AND_BENCHMARKS = (
     "run pytest bench and pytest one after the other: tests check the shapes of every call, and that would be measured."
 )
@@ -42,6 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     if len(benchmarks) < len(items) and not config.getoption("benchmark_disable"):
         raise pytest.UsageError(TESTS_AND_BENCHMARKS)
+    config.stash[COLLECTED] = {item.nodeid for item in benchmarks}
     _use_device_clock(config)
     device = setup_of(config).device.type
     kept, dropped = [], []
@@ -72,7 +74,10 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
     name, size = params["case"]
     precision, implementation = params.get("precision", "fp32"), params.get("implementation", "ours")
     choice = Choice(name, size.full_only, precision, implementation, size.rows)
-    return left_out(choice, device, config.getoption("--quick"), config.getoption("--full"))
+    reason = left_out(choice, device, config.getoption("--quick"), config.getoption("--full"))
+    if reason is None and config.getoption("--against"):
+        reason = not_compared(implementation, item.get_closest_marker("sleeps") is not None)
+    return reason
 
 
 def _use_device_clock(config: pytest.Config) -> None:

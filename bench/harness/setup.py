@@ -1,5 +1,7 @@
 """What a run works on, as the command line chose it: device, bodies, motion."""
 
+import tempfile
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +14,13 @@ if TYPE_CHECKING:
     import torch
 
     from humor import BodyModel
-    from humor.data import Clip
+    from humor.data import Clip, MotionStore, WindowBatch
 
 
 class Setup:
     """The device, bodies and clips of a run, each made once and when first asked for."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        option = config.getoption
+    def __init__(self, option: Callable[[str], Any]) -> None:  # what the command line says, by the option's name
         self.device = choose_device(option("--device"), option("--require-cuda"))
         self._body_folder: Path | None = option("--body-model")
         self._motion: Path | None = option("--motion")
@@ -73,6 +74,31 @@ class Setup:
             return synthetic_motion(self.bodies)
         return load_clips(self._motion, self.bodies, **self._supplied, on_problem=self.passed_over.append)
 
+    def make_batch(self, windows: int, seed: int = 0) -> "WindowBatch":
+        """A batch of windows drawn from the motion."""
+        from humor.data import WindowSampler
+
+        return self._store.batch(*WindowSampler(self._store, windows, seed).draw(0, 0))
+
+    @cached_property
+    def _store(self) -> "MotionStore":
+        from humor.data import MotionStore
+
+        return MotionStore.in_memory(self.clips)
+
+    @cached_property
+    def stored_motion(self) -> Path:
+        """A folder with the motion as a store, and a processed file for each clip beside it."""
+        from humor.data.building import CLIPS_FOLDER, build_store
+        from humor.data.processed import write_processed
+
+        self._folder = tempfile.TemporaryDirectory(prefix="humor-bench-")  # as long as this object
+        folder = Path(self._folder.name)
+        for number, clip in enumerate(self.clips):
+            write_processed(folder / CLIPS_FOLDER / f"{number:05}.npz", clip)
+        build_store(folder)
+        return folder
+
 
 def choose_device(name: str | None, require_cuda: bool) -> "torch.device":
     """The device of a name, or the best one there is. Raises SettingError where it is not there."""
@@ -120,7 +146,7 @@ def setup_of(config: pytest.Config) -> Setup:
 
     if _SETUP not in config.stash:
         try:
-            config.stash[_SETUP] = Setup(config)
+            config.stash[_SETUP] = Setup(config.getoption)
         except HumorError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[_SETUP]

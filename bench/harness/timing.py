@@ -1,6 +1,7 @@
 """The suite's one clock: it waits for the device before it reads the time."""
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -20,3 +21,8 @@ def device_timer() -> float:
     """Seconds, read when the accelerator has finished."""
     torch.accelerator.synchronize()
     return time.perf_counter()
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """The clock that waits for what a device does."""
+    return cpu_timer if device.type == "cpu" else device_timer

@@ -1,0 +1,243 @@
+"""`pytest bench --against REF`: the library at a git ref and in the working tree, measured in alternation.
+
+Exit codes, failing closed: 0, every case is the same or faster; 1, at least one is slower; 3, at least one is unclear
+(`--allow-unclear` makes it 0); 4, refused: nothing was measured, a case failed, or one was skipped or exists in one
+version only (`--allow-missing` accepts these two).
+"""
+
+import random
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import versions
+from .isolation import Launches
+from .pairing import Comparison, Pair, TimedCall, compare
+from .plugin import COLLECTED
+from .report import REFUSED, Findings, Result, lines, write_json
+from .setup import setup_of
+from .stats import Rule
+from .steady import steady
+from .timing import clock_of
+from .versions import ROOT, Side, Spec, VersionError
+
+SETUP_OPTIONS = ("--device", "--require-cuda", "--body-model", "--motion", "--fps", "--gender", "--up")
+SELECTION = ("--quick", "--full")
+GATE = pytest.StashKey["Gate"]()
+PairOf = Callable[[int, Spec], Pair | None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("humor-bench gate", "humor-bench: did a commit make it slower?")
+    group.addoption("--against", metavar="REF", help="measure this commit's library in turns with the working tree's")
+    group.addoption("--isolate", action="store_true", help="each version in processes of its own, launched repeatedly")
+    group.addoption("--launches", type=int, default=12, metavar="N", help="pairs of processes at most (default: 12)")
+    group.addoption("--against-python", metavar="EXE", help="interpreter, and so packages, of the old version")
+    group.addoption("--slower-than", default="3%", metavar="P", help="the smallest change that matters (default: 3%%)")
+    group.addoption("--error-rate", default="1%", metavar="P", help="of a run's intervals together (default: 1%%)")
+    group.addoption("--max-time", type=float, default=10.0, metavar="S", help="seconds a case may take (default: 10)")
+    group.addoption("--threads", type=int, metavar="N", help="of a comparison (default: 1 on a CPU)")
+    group.addoption("--allow-unclear", action="store_true", help="exit with 0 where a verdict is unclear")
+    group.addoption("--allow-missing", action="store_true", help="compare what both versions have, and list the rest")
+    group.addoption("--verdicts", type=Path, metavar="FILE", help="write the verdicts and their samples as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--against"):
+        config.option.benchmark_disable = True  # what is measured is measured here
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.getoption("--against") and not session.config.getoption("collectonly"):
+        session.config.stash[GATE] = Gate(session.config, [item.nodeid for item in session.items])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    gate = pyfuncitem.config.stash.get(GATE, None)
+    if gate is None:
+        return None
+    unused: Any = pyfuncitem.funcargs["benchmark"]
+    unused(lambda: None)  # or pytest-benchmark says that it was not
+    gate.measure(_name(pyfuncitem.nodeid), versions.spec_of(pyfuncitem.function, pyfuncitem.callspec.params))
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, Any]:
+    result = yield
+    gate = session.config.stash.get(GATE, None)
+    if gate is not None:
+        if exitstatus != pytest.ExitCode.INTERRUPTED:
+            session.exitstatus = gate.finish()
+        gate.resources.close()
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    gate = config.stash.get(GATE, None)
+    if gate is not None:
+        terminalreporter.section(f"{gate.option('--against')} against the working tree")
+        for line in gate.lines():
+            terminalreporter.write_line(line)
+
+
+class Gate:
+    """A comparison of two versions, from the options to the exit code. Raises UsageError for what cannot be."""
+
+    def __init__(self, config: pytest.Config, selected: list[str]) -> None:
+        self.option = config.getoption
+        self.conclusion, self.code = "nothing was measured", REFUSED
+        self.selected = [_name(each) for each in selected]
+        self.findings = Findings()
+        self.chance = random.Random()
+        self.resources = ExitStack()
+        self.started = time.perf_counter()
+        self.rule = Rule(
+            percentage(self.option("--slower-than")), percentage(self.option("--error-rate")), max(len(selected), 1)
+        )
+        self.device = setup_of(config).device
+        self.threads = self.option("--threads") or (1 if self.device.type == "cpu" else None)
+        try:
+            self.commit = versions.commit_of(self.option("--against"))
+            self.tree = self.resources.enter_context(versions.checked_out(self.commit))
+        except VersionError as error:
+            raise pytest.UsageError(f"--against: {error}") from None
+        self.isolated = bool(self.option("--isolate") or self.option("--against-python"))
+        self.pair_of = self._processes() if self.isolated else self._side_by_side()
+        self._note_differences(config)
+        self.resources.enter_context(steady(self.threads))
+
+    def measure(self, name: str, spec: Spec) -> None:
+        """Compare one case and note what was found. Raises what the new version raises."""
+        first = self.pair_of(0, spec)
+        assert first is not None
+        old, new = first
+        try:
+            new()
+        except pytest.skip.Exception as skipped:
+            self.findings.skipped[name] = str(skipped)
+            raise
+        except Exception as error:
+            self.findings.failed[name] = _why(error)
+            raise
+        try:
+            old()
+        except Exception as error:
+            self.findings.only_new.append(f"{name} ({_why(error)})")
+            return
+        found = compare(
+            lambda turn: self.pair_of(turn, spec), self.rule, self.option("--max-time"), self.chance, self.isolated
+        )
+        self.findings.results.append(result_of(name, found))
+
+    def finish(self) -> int:
+        """Close the case: the exit code, with the verdicts written."""
+        seen = {result.name for result in self.findings.results} | {*self.findings.failed, *self.findings.skipped}
+        seen |= {name.partition(" ")[0] for name in self.findings.only_new}
+        self.findings.failed |= {name: "it did not run" for name in self.selected if name not in seen}
+        missing, unclear = self.option("--allow-missing"), self.option("--allow-unclear")
+        self.conclusion, self.code = self.findings.conclusion(missing, unclear)
+        if self.option("--verdicts"):
+            write_json(self.option("--verdicts"), self._as_json())
+        return self.code
+
+    def lines(self) -> list[str]:
+        """What is printed at the end."""
+        seconds = time.perf_counter() - self.started
+        word = f"refused: {self.conclusion}" if self.code == REFUSED else self.conclusion
+        return [*lines(self.findings), "", f"{word} ({seconds:.0f} s; {self.rule.slower_than:.3g} matters)"]
+
+    def _as_json(self) -> dict[str, Any]:
+        settings = {
+            "slower_than": self.rule.slower_than,
+            "error_rate": self.rule.error_rate,
+            "max_time": self.option("--max-time"),
+            "threads": self.threads,
+            "isolate": self.isolated,
+        }
+        head = {"ref": "working tree", "commit": versions.commit_of("HEAD"), "dirty": versions.has_changes()}
+        return self.findings.as_json(
+            self.conclusion,
+            self.code,
+            versions={"base": {"ref": self.option("--against"), "commit": self.commit}, "head": head},
+            machine={},
+            settings=settings,
+            seconds=time.perf_counter() - self.started,
+        )
+
+    def _side_by_side(self) -> PairOf:
+        try:
+            old, new = Side(self.options, self.tree), Side(self.options)
+        except Exception as error:  # whatever the old version does when it is imported beside the new one
+            self.isolated = True
+            self.findings.warnings.append(
+                f"the old version does not load beside the new one ({_why(error)}): each got processes of its own."
+            )
+            return self._processes()
+        clock = clock_of(self.device)
+
+        def pair_of(turn: int, spec: Spec) -> Pair:
+            return lambda: TimedCall(old.build(spec), clock), lambda: TimedCall(new.build(spec), clock)
+
+        return pair_of
+
+    def _processes(self) -> PairOf:
+        pythons = (self.option("--against-python") or sys.executable, sys.executable)
+        launches = Launches(pythons, self.tree, self.options, self.threads, self.option("--launches"), self.chance)
+        return self.resources.enter_context(launches)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a version's setup reads."""
+        return {name: self.option(name) for name in SETUP_OPTIONS}
+
+    def _note_differences(self, config: pytest.Config) -> None:
+        """What a comparison of the library alone would hide: other dependencies, and benchmarks that are gone."""
+        if versions.dependencies(self.tree) != versions.dependencies(ROOT) and not self.option("--against-python"):
+            self.findings.warnings.append(
+                "the two versions ask for different packages, and both were measured with those installed here; "
+                "--against-python EXE gives the old version its own."
+            )
+        if not versions.same_suite(self.commit):
+            known = config.stash[COLLECTED]
+            chosen = [name for name in SELECTION if self.option(name)]
+            if config.option.keyword:
+                chosen += ["-k", config.option.keyword]
+            try:
+                self.findings.only_old += [
+                    _name(each) for each in versions.collected(self.tree, config.args, chosen) if each not in known
+                ]
+            except VersionError as error:
+                self.findings.warnings.append(f"which benchmarks the old version had is not known: {error}")
+
+
+def result_of(name: str, found: Comparison) -> Result:
+    """A comparison as a line of the table."""
+    rounds = [[x for block in blocks for x in block.log_ratios] for blocks in found.rounds]
+    return Result(name, found.trial.verdict, found.trial.interval, rounds, found.seconds)
+
+
+def percentage(text: str) -> float:
+    """A share of an option: 3% or 0.03. Raises UsageError."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise pytest.UsageError(f'"{text}" is no share between 0 and 100 %; give, say, 3%.')
+    return share
+
+
+def _name(nodeid: str) -> str:
+    return nodeid.removeprefix("bench/")
+
+
+def _why(error: BaseException) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

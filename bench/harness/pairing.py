@@ -1,0 +1,127 @@
+"""Two versions of a call, measured in alternation: pairs, blocks and rounds, as stats.py defines them."""
+
+import gc
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from .stats import Rule, Trial, block_value
+
+SAMPLE_SECONDS = 0.002  # a sample is at least so long: many calls where one is short
+BLOCK_SECONDS = 0.06
+PAIRS = 3  # of a block, at least
+WARM_UP = 2  # calls
+
+
+class Timed(Protocol):
+    """A built call that can be timed."""
+
+    def seconds(self, calls: int) -> float:
+        """How long so many calls take."""
+
+
+@dataclass
+class TimedCall:
+    """A call of this process."""
+
+    call: Callable[[], Any]
+    clock: Callable[[], float] = time.perf_counter
+
+    def seconds(self, calls: int) -> float:
+        """How long so many calls take."""
+        start = self.clock()
+        for _ in range(calls):
+            self.call()
+        return self.clock() - start
+
+
+Builder = Callable[[], Timed]
+Pair = tuple[Builder, Builder]  # the old version's and the new one's
+
+
+@dataclass
+class Block:
+    """Pairs of one build of both versions."""
+
+    log_ratios: list[float] = field(default_factory=list)
+    seconds: list[tuple[float, float]] = field(default_factory=list)  # old and new, a call
+
+
+@dataclass
+class Comparison:
+    """What was measured of a case."""
+
+    trial: Trial
+    rounds: list[tuple[Block, Block]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """The median of a call, old and new."""
+        old, new = np.median([pair for rnd in self.rounds for block in rnd for pair in block.seconds], axis=0)
+        return float(old), float(new)
+
+    @property
+    def pairs(self) -> int:
+        """How many were taken."""
+        return sum(len(block.log_ratios) for rnd in self.rounds for block in rnd)
+
+
+def compare(
+    pair_of: Callable[[int], Pair | None], rule: Rule, max_time: float, chance: random.Random, isolated: bool = False
+) -> Comparison:
+    """Measure rounds until the verdict is clear, the time is spent and there was a first look, or no pair is left.
+
+    `pair_of` gives the builders of a round: always the same in one process; if `isolated`, another pair of processes'.
+    """
+    comparison = Comparison(Trial(rule))
+    spent = 0.0  # launching a pair is not measuring
+    clear = False
+    while not clear and (comparison.trial.waits_for_first_look or spent < max_time):
+        pair = pair_of(len(comparison.rounds))
+        if pair is None:
+            break
+        start = time.perf_counter()
+        old_first = chance.random() < 0.5
+        blocks = (measure_block(*pair, old_first, chance), measure_block(*pair, not old_first, chance))
+        comparison.rounds.append(blocks)
+        values = [block_value(block.log_ratios) for block in blocks]
+        clear = comparison.trial.add([float(np.mean(values))] if isolated else values)
+        spent += time.perf_counter() - start
+    comparison.trial.finish()
+    return comparison
+
+
+def measure_block(old: Builder, new: Builder, old_first: bool, chance: random.Random) -> Block:
+    """Build both, warm both up, and take pairs in random order, for as long as the building took or longer."""
+    start = time.perf_counter()
+    first, second = (old, new) if old_first else (new, old)
+    built = (first(), second())
+    sides: Sequence[Timed] = built if old_first else built[::-1]
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        warm = min(side.seconds(1) for side in sides for _ in range(WARM_UP))
+        calls = max(1, math.ceil(SAMPLE_SECONDS / max(warm, 1e-9)))
+        now = time.perf_counter()
+        return take_pairs(sides, calls, now + max(BLOCK_SECONDS, now - start), chance)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def take_pairs(sides: Sequence[Timed], calls: int, end: float, chance: random.Random) -> Block:
+    """Samples of both, one right after the other in random order, until a time and at least a few."""
+    block = Block()
+    while len(block.log_ratios) < PAIRS or time.perf_counter() < end:
+        taken = [0.0, 0.0]
+        for index in (0, 1) if chance.random() < 0.5 else (1, 0):
+            taken[index] = sides[index].seconds(calls)
+        block.log_ratios.append(math.log(taken[1] / taken[0]))
+        block.seconds.append((taken[0] / calls, taken[1] / calls))
+    return block

@@ -1,0 +1,145 @@
+"""Faster, slower, same or unclear: the verdict over two versions of a case, and how often it is wrong.
+
+What is measured. A *pair* is one sample of each version, taken one right after the other in random order; its number is
+the logarithm of the new time over the old. What disturbs a machine for longer than a pair (another process, heat, a
+governor) meets both versions alike. A *block* is a few pairs of freshly built objects, and its number is the median of
+its pairs', so that what disturbs a single sample does not count. Where an object lies in memory moves its times by one
+to three percent for as long as it lives, and the object built second lies elsewhere than the first (Mytkowicz et al.
+2009, "Producing wrong data without doing anything obviously wrong"; Curtsinger and Berger 2013, "Stabilizer"). So two
+blocks make a *round*: one with the old version built first, one with the new, in random order. With unchanged code the
+two labels could be swapped in any block, so its number is as likely positive as negative, whatever the noise is,
+drifting or in bursts: blocks are what the interval is computed over. What building first or second does cancels in
+their mean and stays in their spread, which makes the interval wider, never narrower. With `--isolate` one launch of a
+process differs from the next by some percent, so that the blocks of a pair of processes are one number, their mean, and
+a round is a pair launched for it (Kalibera and Jones 2013, "Rigorous benchmarking in reasonable time": repeat at the
+level that varies).
+
+The interval is Student's t over these numbers. For symmetric numbers with heavier tails than the normal's it is too
+wide, never too narrow (Benjamini 1983, "Is the t test really conservative when the parent distribution is
+long-tailed?"). It is looked at after 6 numbers, and again whenever there are a fifth more, until the verdict is clear.
+Looking often would find something by chance, so look k = 0, 1, 2, ... may only be wrong with a share 0.2 x 0.8^k of the
+case's probability, which sums to all of it; and a case of n has an n-th of the suite's (Bonferroni for both). With
+`--error-rate 1%`, then, all intervals of all cases at all looks hold together in 99 of 100 runs.
+
+The verdict. `--slower-than 3%` is the smallest change that matters, t:
+
+  same     the interval lies inside (-t, +t): a change that matters is ruled out.
+  slower   the interval lies above zero, and reaches t: it is slower, and a slowdown that matters is not ruled out.
+  faster   the same below zero.
+  unclear  neither: more samples would tell. Never the same as "same".
+
+These are a test of equivalence and one of difference, whichever speaks first (Schuirmann 1987). As the interval
+narrows around a true change d, it leaves zero before it fits under t if d > t/2, and the other way round if d < t/2. So
+a change of t is called slower long before the interval could tell t from a bit less; half of t is where the two words
+meet; and a false "slower" takes an estimate that is wrong by t/2 on top of an interval that misses.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+FIRST_LOOK = 6  # blocks
+GROWTH = 1.2
+SPENT_AT_FIRST = 0.2
+VERDICTS = ("slower", "unclear", "faster", "same")  # the worst first
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A logarithm of new time over old, and where it lies."""
+
+    middle: float
+    low: float
+    high: float
+
+    def widened(self, by: float) -> "Interval":
+        """The same with so much more on either side."""
+        return Interval(self.middle, self.low - by, self.high + by)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What counts as a change, and how often the whole suite may be wrong about one."""
+
+    slower_than: float = 0.03  # relative
+    error_rate: float = 0.01  # of the run, over all cases and looks
+    cases: int = 1
+
+    def verdict(self, interval: Interval) -> str:
+        """One of four words."""
+        matters = math.log1p(self.slower_than)
+        if -matters < interval.low and interval.high < matters:
+            return "same"
+        if interval.low > 0:
+            return "slower"
+        if interval.high < 0:
+            return "faster"
+        return "unclear"
+
+    def error_at(self, look: int) -> float:
+        """The probability with which one case's interval may miss at one look."""
+        return self.error_rate / self.cases * SPENT_AT_FIRST * (1 - SPENT_AT_FIRST) ** look
+
+
+def next_look(count: int) -> int:
+    """After how many numbers to look again."""
+    return max(FIRST_LOOK, count + 1, math.floor(count * GROWTH))
+
+
+def block_value(log_ratios: Sequence[float]) -> float:
+    """A block's number."""
+    return float(np.median(log_ratios))
+
+
+def interval_of(values: Sequence[float], error: float) -> Interval:
+    """Student's interval, which misses with probability `error`; everything where there are not two numbers."""
+    middle = float(np.mean(values)) if len(values) else 0.0
+    if len(values) < 2:
+        return Interval(middle, -math.inf, math.inf)
+    half = float(stats.t.isf(error / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return Interval(middle, middle - half, middle + half)
+
+
+class Trial:
+    """The numbers of one case, and what they say so far."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.values: list[float] = []
+        self.interval = interval_of([], 1.0)
+        self._looks, self._next = 0, FIRST_LOOK
+
+    @property
+    def verdict(self) -> str:
+        """What the last look said."""
+        return self.rule.verdict(self.interval)
+
+    @property
+    def waits_for_first_look(self) -> bool:
+        """Whether there are too few numbers to say anything."""
+        return len(self.values) < FIRST_LOOK
+
+    def add(self, values: Sequence[float]) -> bool:
+        """Take a round's numbers; look if it is time to. Whether the verdict is clear."""
+        self.values.extend(values)
+        if len(self.values) >= self._next:
+            self._look()
+        return self.verdict != "unclear"
+
+    def finish(self) -> str:
+        """The verdict after the last round: what has not been looked at yet is, once."""
+        if self.verdict == "unclear" and len(self.values) > 1:
+            self._look()
+        return self.verdict
+
+    def _look(self) -> None:
+        self.interval = interval_of(self.values, self.rule.error_at(self._looks))
+        self._looks, self._next = self._looks + 1, next_look(len(self.values))
+
+
+def verdict_of_suite(verdicts: Iterable[str]) -> str:
+    """The worst of the cases' words."""
+    return min(verdicts, key=VERDICTS.index, default="unclear")
