@@ -15,9 +15,9 @@ from bench.harness.summary import MARKER
 
 ROOT = Path(__file__).parents[1]
 CASE = "bench_linear.py::bench_linear[fp32-1024-forward]"
-# One small case on the CPU; a change must be large to matter, and a wrong verdict must be rare enough for a test.
+# One small case on the CPU. What is rehearsed is who is stopped, so the change is twelvefold and clear on any machine.
 OPTIONS = (
-    "-k 'bench_linear and 1024-forward and fp32 and not backward' --device=cpu --slower-than=30% --error-rate=0.01% "
+    "-k 'bench_linear and 1024-forward and fp32 and not backward' --device=cpu --slower-than=90% --error-rate=0.1% "
     "--max-time=60 -p no:cacheprovider"
 )
 FORWARD = "        with self.multiplies(device), self.autocast(device):\n            yield\n"
