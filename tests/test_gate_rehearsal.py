@@ -107,7 +107,7 @@ def rehearse(pull, folder):
     """Both steps, one after the other as the runner does: the second whatever the first said."""
     measure, summarize = steps(pull, folder)
     measured, summarized = measure(), summarize()
-    assert summarized.returncode == 0, summarized.stderr
+    assert summarized.returncode == 0, measured.stdout + measured.stderr + summarized.stderr
     verdicts = json.loads((folder / "verdicts.json").read_text())
     return Run(measured.returncode, measured.stdout, verdicts, (folder / "summary.md").read_text(encoding="utf-8"))
 
