@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.harness import summary
-from bench.harness.summary import EXITS, LIMIT, MARKER, code, markdown, plain
+from bench.harness.report import EXIT_CODES
+from bench.harness.summary import LIMIT, MARKER, code, markdown, plain
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +25,7 @@ def case(name, verdict="same", change=0.0, **more):
 def report(*cases, verdict="same", **more):
     return {
         "format": 1,
-        "exit": EXITS[verdict],
+        "exit": EXIT_CODES.get(verdict, 4),
         "verdict": verdict,
         "reason": "",
         "versions": {
@@ -102,7 +103,7 @@ def rows(text):
 def test_the_worst_comes_first():
     words = ["faster", "same", "unclear", "slower"]
     cases = [case(f"{word} {change}", word, change) for word in words for change in (-0.1, 0.3, 0.2)]
-    order = ["slower", "unclear", "same", "faster"]
+    order = ["slower", "unclear", "faster", "same"]
     assert rows(markdown(report(*cases, verdict="slower"))) == [f"{w} {c}" for w in order for c in (0.3, 0.2, -0.1)]
 
 
@@ -176,6 +177,13 @@ def test_a_file_that_cannot_be_read_is_no_verdict(tmp_path, capsys, text, senten
     assert capsys.readouterr().out == f"{MARKER}\n### refused: no verdict\n\n{sentence}\n"
 
 
+@pytest.mark.parametrize(("word", "exit"), [*EXIT_CODES.items(), ("unclear", 0), ("refused", 4)])
+def test_every_exit_of_a_comparison_is_read(tmp_path, word, exit):
+    file = tmp_path / "v.json"
+    file.write_text(json.dumps(report(case("a"), verdict=word, exit=exit)))
+    assert summary.read(file)["verdict"] == word
+
+
 def damaged(**changes):
     found = copy.deepcopy(report(case("a"))) | changes
     return {name: value for name, value in found.items() if value is not ...}
@@ -185,6 +193,7 @@ def damaged(**changes):
     ("found", "problem"),
     [
         (damaged(exit=1), 'verdict "same" with exit 1'),
+        (damaged(verdict="refused"), 'verdict "refused" with exit 0'),
         (damaged(verdict="fine"), 'verdict "fine" with exit 0'),
         (damaged(verdict=None, exit=None), 'verdict "None" with exit None'),
         (damaged(cases=...), "no cases"),
