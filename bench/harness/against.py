@@ -131,7 +131,9 @@ class Gate:
         except Exception as error:
             self.findings.only_new.append(f"{name} ({_why(error)})")
             return
-        found = compare(lambda turn: self.pair_of(turn, spec), self.rule, self.option("--max-time"), self.chance)
+        found = compare(
+            lambda turn: self.pair_of(turn, spec), self.rule, self.option("--max-time"), self.chance, self.isolated
+        )
         self.findings.results.append(result_of(name, found))
 
     def finish(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .stats import Rule, Trial, round_value
+from .stats import Rule, Trial, block_value
 
 SAMPLE_SECONDS = 0.002  # a sample is at least so long: many calls where one is short
 BLOCK_SECONDS = 0.06
@@ -71,10 +71,12 @@ class Comparison:
         return sum(len(block.log_ratios) for rnd in self.rounds for block in rnd)
 
 
-def compare(pair_of: Callable[[int], Pair | None], rule: Rule, max_time: float, chance: random.Random) -> Comparison:
+def compare(
+    pair_of: Callable[[int], Pair | None], rule: Rule, max_time: float, chance: random.Random, isolated: bool = False
+) -> Comparison:
     """Measure rounds until the verdict is clear, the time is spent and there was a first look, or no pair is left.
 
-    `pair_of` gives the builders of a round: always the same in one process, those of another pair of processes else.
+    `pair_of` gives the builders of a round: always the same in one process; if `isolated`, another pair of processes'.
     """
     comparison = Comparison(Trial(rule))
     spent = 0.0  # launching a pair is not measuring
@@ -87,14 +89,16 @@ def compare(pair_of: Callable[[int], Pair | None], rule: Rule, max_time: float, 
         old_first = chance.random() < 0.5
         blocks = (measure_block(*pair, old_first, chance), measure_block(*pair, not old_first, chance))
         comparison.rounds.append(blocks)
-        clear = comparison.trial.add(round_value([block.log_ratios for block in blocks]))
+        values = [block_value(block.log_ratios) for block in blocks]
+        clear = comparison.trial.add([float(np.mean(values))] if isolated else values)
         spent += time.perf_counter() - start
     comparison.trial.finish()
     return comparison
 
 
 def measure_block(old: Builder, new: Builder, old_first: bool, chance: random.Random) -> Block:
-    """Build both, warm both up, and take pairs in random order."""
+    """Build both, warm both up, and take pairs in random order, for as long as the building took or longer."""
+    start = time.perf_counter()
     first, second = (old, new) if old_first else (new, old)
     built = (first(), second())
     sides: Sequence[Timed] = built if old_first else built[::-1]
@@ -102,16 +106,18 @@ def measure_block(old: Builder, new: Builder, old_first: bool, chance: random.Ra
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _take_pairs(sides, chance)
+        warm = min(side.seconds(1) for side in sides for _ in range(WARM_UP))
+        calls = max(1, math.ceil(SAMPLE_SECONDS / max(warm, 1e-9)))
+        now = time.perf_counter()
+        return take_pairs(sides, calls, now + max(BLOCK_SECONDS, now - start), chance)
     finally:
         if collecting:
             gc.enable()
 
 
-def _take_pairs(sides: Sequence[Timed], chance: random.Random) -> Block:
-    warm = [min(side.seconds(1) for _ in range(WARM_UP)) for side in sides]
-    calls = max(1, math.ceil(SAMPLE_SECONDS / max(min(warm), 1e-9)))
-    block, end = Block(), time.perf_counter() + BLOCK_SECONDS
+def take_pairs(sides: Sequence[Timed], calls: int, end: float, chance: random.Random) -> Block:
+    """Samples of both, one right after the other in random order, until a time and at least a few."""
+    block = Block()
     while len(block.log_ratios) < PAIRS or time.perf_counter() < end:
         taken = [0.0, 0.0]
         for index in (0, 1) if chance.random() < 0.5 else (1, 0):

@@ -6,15 +6,17 @@ governor) meets both versions alike. A *block* is a few pairs of freshly built o
 its pairs', so that what disturbs a single sample does not count. Where an object lies in memory moves its times by one
 to three percent for as long as it lives, and the object built second lies elsewhere than the first (Mytkowicz et al.
 2009, "Producing wrong data without doing anything obviously wrong"; Curtsinger and Berger 2013, "Stabilizer"). So two
-blocks make a *round*: one with the old version built first, one with the new, in random order. A round's number is the
-mean of its two blocks. With unchanged code the two labels could be swapped in every round, so its number is as likely
-positive as negative, whatever the noise is, drifting or in bursts: rounds are what the interval is computed over. With
-`--isolate` a round is a pair of processes, launched for it (Kalibera and Jones 2013, "Rigorous benchmarking in
-reasonable time": repeat at the level that varies).
+blocks make a *round*: one with the old version built first, one with the new, in random order. With unchanged code the
+two labels could be swapped in any block, so its number is as likely positive as negative, whatever the noise is,
+drifting or in bursts: blocks are what the interval is computed over. What building first or second does cancels in
+their mean and stays in their spread, which makes the interval wider, never narrower. With `--isolate` one launch of a
+process differs from the next by some percent, so that the blocks of a pair of processes are one number, their mean, and
+a round is a pair launched for it (Kalibera and Jones 2013, "Rigorous benchmarking in reasonable time": repeat at the
+level that varies).
 
-The interval is Student's t over the rounds' numbers. For symmetric numbers with heavier tails than the normal's it is
-too wide, never too narrow (Benjamini 1983, "Is the t test really conservative when the parent distribution is
-long-tailed?"). It is looked at after 4 rounds, and again whenever there are a fifth more, until the verdict is clear.
+The interval is Student's t over these numbers. For symmetric numbers with heavier tails than the normal's it is too
+wide, never too narrow (Benjamini 1983, "Is the t test really conservative when the parent distribution is
+long-tailed?"). It is looked at after 6 numbers, and again whenever there are a fifth more, until the verdict is clear.
 Looking often would find something by chance, so look k = 0, 1, 2, ... may only be wrong with a share 0.2 x 0.8^k of the
 case's probability, which sums to all of it; and a case of n has an n-th of the suite's (Bonferroni for both). With
 `--error-rate 1%`, then, all intervals of all cases at all looks hold together in 99 of 100 runs.
@@ -33,13 +35,13 @@ meet; and a false "slower" takes an estimate that is wrong by t/2 on top of an i
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-FIRST_LOOK = 4  # rounds
+FIRST_LOOK = 6  # blocks
 GROWTH = 1.2
 SPENT_AT_FIRST = 0.2
 VERDICTS = ("slower", "unclear", "faster", "same")  # the worst first
@@ -82,12 +84,9 @@ class Rule:
         return self.error_rate / self.cases * SPENT_AT_FIRST * (1 - SPENT_AT_FIRST) ** look
 
 
-def looks() -> Iterator[int]:
-    """After how many rounds to look."""
-    rounds = FIRST_LOOK
-    while True:
-        yield rounds
-        rounds = max(rounds + 1, math.floor(rounds * GROWTH))
+def next_look(count: int) -> int:
+    """After how many numbers to look again."""
+    return max(FIRST_LOOK, count + 1, math.floor(count * GROWTH))
 
 
 def block_value(log_ratios: Sequence[float]) -> float:
@@ -95,13 +94,8 @@ def block_value(log_ratios: Sequence[float]) -> float:
     return float(np.median(log_ratios))
 
 
-def round_value(blocks: Sequence[Sequence[float]]) -> float:
-    """A round's number: the mean of its blocks'."""
-    return float(np.mean([block_value(block) for block in blocks]))
-
-
 def interval_of(values: Sequence[float], error: float) -> Interval:
-    """Student's interval of rounds' numbers, which misses with probability `error`; everything below two rounds."""
+    """Student's interval, which misses with probability `error`; everything where there are not two numbers."""
     middle = float(np.mean(values)) if len(values) else 0.0
     if len(values) < 2:
         return Interval(middle, -math.inf, math.inf)
@@ -110,14 +104,13 @@ def interval_of(values: Sequence[float], error: float) -> Interval:
 
 
 class Trial:
-    """The rounds of one case, and what they say so far."""
+    """The numbers of one case, and what they say so far."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.values: list[float] = []
         self.interval = interval_of([], 1.0)
-        self._looks = enumerate(looks())
-        self._look, self._next = next(self._looks)
+        self._looks, self._next = 0, FIRST_LOOK
 
     @property
     def verdict(self) -> str:
@@ -126,25 +119,25 @@ class Trial:
 
     @property
     def waits_for_first_look(self) -> bool:
-        """Whether there are too few rounds to say anything."""
+        """Whether there are too few numbers to say anything."""
         return len(self.values) < FIRST_LOOK
 
-    def add(self, value: float) -> bool:
-        """Take a round's number; look if it is time to. Whether the verdict is clear."""
-        self.values.append(value)
+    def add(self, values: Sequence[float]) -> bool:
+        """Take a round's numbers; look if it is time to. Whether the verdict is clear."""
+        self.values.extend(values)
         if len(self.values) >= self._next:
-            self._take_look()
+            self._look()
         return self.verdict != "unclear"
 
     def finish(self) -> str:
         """The verdict after the last round: what has not been looked at yet is, once."""
         if self.verdict == "unclear" and len(self.values) > 1:
-            self._take_look()
+            self._look()
         return self.verdict
 
-    def _take_look(self) -> None:
-        self.interval = interval_of(self.values, self.rule.error_at(self._look))
-        self._look, self._next = next(self._looks)
+    def _look(self) -> None:
+        self.interval = interval_of(self.values, self.rule.error_at(self._looks))
+        self._looks, self._next = self._looks + 1, next_look(len(self.values))
 
 
 def verdict_of_suite(verdicts: Iterable[str]) -> str:

@@ -1,0 +1,60 @@
+"""What nvidia-smi says of one GPU, field by field, as text; nothing where there is none."""
+
+import re
+import subprocess
+from collections.abc import Callable, Sequence
+
+Query = Callable[[Sequence[str]], dict[str, str]]  # names of fields -> those that the driver answers
+
+_UNANSWERED = re.compile(r"\[.*\]|N/A|")  # "[N/A]", "[Not Supported]", "[Unknown Error]"
+_UNKNOWN_FIELD = re.compile(r'Field "(.+?)" is not a valid field')
+
+
+def no_gpu(fields: Sequence[str]) -> dict[str, str]:
+    """The answer where there is no GPU to ask."""
+    return {}
+
+
+def gpu_query(uuid: str | None) -> Query:
+    """A function that asks nvidia-smi for fields of the GPU with this UUID; `no_gpu` without one.
+
+    An index would not do: CUDA_VISIBLE_DEVICES counts differently from nvidia-smi.
+    """
+    if uuid is None:
+        return no_gpu
+
+    def ask(fields: Sequence[str]) -> dict[str, str]:
+        left = list(fields)
+        while left:
+            answer = _nvidia_smi(f"--id={uuid}", f"--query-gpu={','.join(left)}", "--format=csv,noheader")
+            unknown = _UNKNOWN_FIELD.search(answer)
+            if unknown is None or unknown[1] not in left:
+                return _answered(left, answer)
+            left.remove(unknown[1])  # an older driver refuses the whole question for one field
+        return {}
+
+    return ask
+
+
+def _answered(fields: Sequence[str], answer: str) -> dict[str, str]:
+    values = [value.strip() for value in answer.strip().split(",")]
+    if len(values) != len(fields):
+        return {}
+    return {field: value for field, value in zip(fields, values, strict=True) if not _UNANSWERED.fullmatch(value)}
+
+
+def _nvidia_smi(*arguments: str) -> str:
+    try:
+        return subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def device_uuid(device: str) -> str | None:
+    """The UUID of a CUDA device as nvidia-smi writes it, None of any other device."""
+    import torch
+
+    chosen = torch.device(device)
+    if chosen.type != "cuda" or not torch.cuda.is_available():
+        return None
+    return f"GPU-{torch.cuda.get_device_properties(chosen).uuid}"
