@@ -19,8 +19,11 @@ class Machine:
     layout: float = 0.01  # standard deviation of what a build's place in memory adds
     places: float = 0.0  # what the worse of two places adds
 
-    def rounds(self, change: float, runs: int, rounds: int, seed: int) -> np.ndarray:
-        """Numbers of rounds, (runs, rounds), where the new version takes exp(change) of the old one's time."""
+    def numbers(self, change: float, runs: int, rounds: int, seed: int, isolated: bool = False) -> np.ndarray:
+        """Numbers of each run's blocks, (runs, 2 rounds), the new version taking exp(change) of the old one's time.
+
+        Isolated, a number of each round, (runs, rounds).
+        """
         chance = np.random.default_rng(seed)
         noise = self.scale * NOISES[self.kind](chance, runs, rounds * SAMPLES)
         samples = noise.reshape(runs, rounds, 2, PAIRS, 2)
@@ -30,7 +33,7 @@ class Machine:
         builds = (*samples.shape[:3], 2)
         placed = self.layout * chance.standard_normal(builds) + self.places * chance.integers(0, 2, builds)
         blocks = np.median(pairs, -1) + self.second * built_second + placed[..., 1] - placed[..., 0]
-        return change + blocks.mean(-1)
+        return change + (blocks.mean(-1) if isolated else blocks.reshape(runs, 2 * rounds))
 
 
 def even(chance, runs, count):

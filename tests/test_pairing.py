@@ -4,6 +4,7 @@ import gc
 import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from bench.harness import pairing
@@ -57,7 +58,9 @@ class Built:
 def world(monkeypatch):
     made = World()
     monkeypatch.setattr(pairing, "time", SimpleNamespace(perf_counter=lambda: made.now))
-    return made
+    gc.freeze()  # or every block searches all that the tests have made
+    yield made
+    gc.unfreeze()
 
 
 def rounds_of(world, count, seed=0, **changed):
@@ -133,6 +136,19 @@ def test_a_block_lasts_as_long_as_it_should_and_has_pairs_enough(world, cost):
     assert len(block.log_ratios) == len(block.seconds) == pytest.approx(max(PAIRS, BLOCK_SECONDS / pair), abs=1)
 
 
+def test_a_block_lasts_as_long_as_its_building(world):
+    build = Built.__init__
+
+    def slow_to_build(built, *arguments):
+        build(built, *arguments)
+        world.now += 0.5
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Built, "__init__", slow_to_build)
+        block = measure_block(*world.builders(), True, random.Random(0))
+    assert len(block.log_ratios) == pytest.approx(1.0 / 0.004, abs=3)
+
+
 def test_which_was_built_first_does_not_swap_the_versions(world):
     world.cost["new"] = 3e-3
     for old_first in (True, False):
@@ -144,10 +160,10 @@ def test_which_was_built_first_does_not_swap_the_versions(world):
 def test_a_clear_case_ends_at_the_first_look(world):
     noisy(world, 0.001)
     found = rounds_of(world, 100, rule=Rule(0.03))
-    assert (found.trial.verdict, len(found.rounds)) == ("same", FIRST_LOOK)
+    assert (found.trial.verdict, len(found.rounds)) == ("same", FIRST_LOOK // 2)
     world.cost["new"] *= 1.5
     found = rounds_of(world, 100, rule=Rule(0.03))
-    assert (found.trial.verdict, len(found.rounds)) == ("slower", FIRST_LOOK)
+    assert (found.trial.verdict, len(found.rounds)) == ("slower", FIRST_LOOK // 2)
     assert found.seconds == pytest.approx((1e-3, 1.5e-3), rel=0.01)
     assert found.trial.interval.low < 0.4054651081081644 < found.trial.interval.high
     assert found.pairs == sum(len(block.log_ratios) for rnd in found.rounds for block in rnd)
@@ -162,10 +178,22 @@ def test_an_unclear_case_ends_when_its_time_is_spent(world):
     assert found.trial.interval.high < 1.0  # it was looked at after the last round
 
 
+@pytest.mark.parametrize(("isolated", "rounds"), [(False, FIRST_LOOK // 2), (True, FIRST_LOOK)])
 @pytest.mark.parametrize("max_time", [0.0, -1.0, 1e-9])
-def test_there_is_a_first_look_however_little_time_there_is(world, max_time):
+def test_there_is_a_first_look_however_little_time_there_is(world, max_time, isolated, rounds):
     noisy(world, 0.5)
-    assert len(rounds_of(world, 100, max_time=max_time).rounds) == FIRST_LOOK
+    found = rounds_of(world, 100, max_time=max_time, isolated=isolated)
+    assert len(found.rounds) == rounds
+    assert found.trial.interval.high < float("inf")
+
+
+def test_a_round_is_two_numbers_and_of_two_processes_their_mean(world):
+    noisy(world, 0.5)
+    blocks = [np.median(block.log_ratios) for rnd in (here := rounds_of(world, 5)).rounds for block in rnd]
+    assert here.trial.values == pytest.approx(blocks)
+    launched = rounds_of(world, 5, isolated=True)
+    means = [np.mean([np.median(block.log_ratios) for block in rnd]) for rnd in launched.rounds]
+    assert launched.trial.values == pytest.approx(means)
 
 
 def test_launching_is_not_measuring(world):
@@ -182,7 +210,7 @@ def test_launching_is_not_measuring(world):
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
 def test_measuring_ends_with_the_last_pair(world, count):
     noisy(world, 0.5)
-    found = rounds_of(world, count)
+    found = rounds_of(world, count, isolated=True)
     assert len(found.rounds) == count
     assert found.trial.verdict == "unclear"
     assert (found.trial.interval.high < float("inf")) == (count > 1)
