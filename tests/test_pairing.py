@@ -189,7 +189,8 @@ def test_there_is_a_first_look_however_little_time_there_is(world, max_time, iso
 
 def test_a_round_is_two_numbers_and_of_two_processes_their_mean(world):
     noisy(world, 0.5)
-    blocks = [np.median(block.log_ratios) for rnd in (here := rounds_of(world, 5)).rounds for block in rnd]
+    here = rounds_of(world, 5)
+    blocks = [np.median(block.log_ratios) for rnd in here.rounds for block in rnd]
     assert here.trial.values == pytest.approx(blocks)
     launched = rounds_of(world, 5, isolated=True)
     means = [np.mean([np.median(block.log_ratios) for block in rnd]) for rnd in launched.rounds]
