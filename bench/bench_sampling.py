@@ -16,9 +16,10 @@ def bench_sampling(case, precision, device, make_batch, measure):
     batch = make_batch(size.windows).to(device)
     noise = torch.randn(size.windows, 10, 48, device=device)
     chosen = Precision(precision)
+    copies = chosen.copies(model)
 
     def sample():
-        with chosen.forward(device):
+        with chosen.forward(device), copies.lent():
             return model(batch.past, batch.current, noise)
 
     group = f"sampling, {size.windows} windows, width {size.width}"

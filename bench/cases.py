@@ -13,6 +13,7 @@ class Linear:
     size: int
     rows: int
     full_only: bool = False  # on a CPU, left to --full
+    has_weights = True  # that a precision may keep in half
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Network:
     windows: int
     width: int
     full_only: bool = False
+    has_weights = True
 
     @property
     def rows(self) -> int:
@@ -35,6 +37,7 @@ class Bodies:
 
     windows: int
     full_only: bool = False
+    has_weights = False
 
     @property
     def rows(self) -> int:
@@ -48,6 +51,7 @@ class Windows:
 
     windows: int
     full_only: bool = False
+    has_weights = False
 
     @property
     def rows(self) -> int:
@@ -110,17 +114,20 @@ class Choice:
     precision: str
     implementation: str
     rows: int
+    has_weights: bool
 
 
 def left_out(choice: Choice, device: str, quick: bool, full: bool) -> str | None:
     """Why a benchmark is not run here, or None. A CPU is spared what would take it minutes."""
     if quick and choice.case not in QUICK:
         return "--quick keeps the smallest case of each table"
+    if choice.precision.endswith("-weights") and not choice.has_weights:
+        return "no network weights to keep in half"
     if device != "cpu" or full:
         return None
     slow_twin = choice.implementation in PUBLISHED_IMPLEMENTATIONS
     if choice.full_only or (slow_twin and choice.rows > 80):
         return "minutes on a CPU; --full runs it"
-    if choice.precision == "fp16" and (slow_twin or choice.rows > 80):
+    if choice.precision.startswith("fp16") and (slow_twin or choice.rows > 80):
         return "a CPU may have to emulate float16 and take minutes; --full runs it"
     return None

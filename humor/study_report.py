@@ -12,8 +12,8 @@ from .study import StudyResult
 from .verdict import compare_curves, verdict_sentence
 
 CURVES = ("train", "validation")
-COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
-LINES = ("-", "--", ":", "-.")  # so that curves which agree are seen both
+COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
+LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))  # so that curves which agree are seen both
 
 
 def write_report(result: StudyResult, out: Path) -> list[str]:

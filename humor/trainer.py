@@ -227,6 +227,8 @@ def _built(
         model = HumorModel(settings.width).to(team.device)
     loss = HumorLoss(bodies).to(team.device)
     optimizer = Adamax(model.parameters(), lr=settings.learning_rate)
+    if precision.preset.kept:  # the gradients are those of the copies, which the processes would not share
+        return optimizer, TrainStep(model, loss, optimizer, precision, None, clock, team.average)
     return optimizer, TrainStep(model, loss, optimizer, precision, team.share(model), clock)
 
 

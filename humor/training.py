@@ -1,6 +1,6 @@
 """One training step in named phases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -33,9 +33,11 @@ class TrainStep:
         precision: Precision,
         network: nn.Module | None = None,  # the model as processes share it; default: the model
         clock: PhaseClock | None = None,  # told where phases begin, with the loss's and the network's backward apart
+        average: Callable[[list[Tensor]], None] | None = None,  # of gradients over processes, where `network` does not
     ) -> None:
         self.model, self.loss, self.optimizer, self.precision = model, loss, optimizer, precision
-        self.network, self.clock = network or model, clock
+        self.network, self.clock, self.average = network or model, clock, average
+        self.copies = precision.copies(model)
         self.device = next(model.parameters()).device
         self.scaler = precision.scaler(self.device)
 
@@ -65,7 +67,7 @@ class TrainStep:
         fed_truth: Sequence[bool] | None = None,
     ) -> Transition:
         """Run the network forward, with the posterior's sample; on its own predictions where `fed_truth` says so."""
-        with self._phase("sample"), self.precision.forward(self.device):
+        with self._phase("sample"), self.precision.forward(self.device), self.copies.lent():
             if fed_truth is None:
                 out = self.network(batch.past, batch.current, noise)
             else:
@@ -90,9 +92,13 @@ class TrainStep:
     def optimize(self) -> None:
         """Update the weights, unless a scaled gradient overflowed, and clear the gradients."""
         with self._phase("optimize"):
+            self.copies.pass_gradients_on()
+            if self.average is not None:
+                self.average([weight.grad for weight in self.model.parameters() if weight.grad is not None])
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
+            self.copies.refresh()
 
     @torch.no_grad()
     def evaluate(
@@ -104,7 +110,7 @@ class TrainStep:
     ) -> tuple[Float[Tensor, ""], Terms]:
         """The loss and its terms on a batch that nothing is learnt from."""
         ready = batch.to(self.device)
-        with self.precision.forward(self.device):
+        with self.precision.forward(self.device), self.copies.lent():
             if fed_truth is None:
                 out = self.model(ready.past, ready.current, noise)
             else:

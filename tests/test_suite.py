@@ -108,11 +108,19 @@ def test_every_case_of_every_table_runs_somewhere():
     for table in (LINEAR, SAMPLING, POSING, LOSS, TRAIN):
         for name, case in table.items():
             for precision in ("fp32", "fp16"):
-                choice = Choice(name, case.full_only, precision, "published", case.rows)
+                choice = Choice(name, case.full_only, precision, "published", case.rows, case.has_weights)
                 assert left_out(choice, "cuda", quick=False, full=False) is None
                 assert left_out(choice, "cpu", quick=False, full=True) is None
-    assert left_out(Choice("training", False, "fp32", "ours", 2000), "cpu", quick=True, full=True)
-    assert left_out(Choice("study", False, "fp16", "published", 80), "cpu", quick=False, full=False)
+    assert left_out(Choice("training", False, "fp32", "ours", 2000, True), "cpu", quick=True, full=True)
+    assert left_out(Choice("study", False, "fp16", "published", 80, True), "cpu", quick=False, full=False)
+
+
+def test_weights_kept_in_half_are_left_out_where_there_are_no_weights():
+    for table in (LINEAR, SAMPLING, TRAIN, POSING, LOSS):
+        for name, case in table.items():
+            choice = Choice(name, case.full_only, "bf16-weights", "ours", case.rows, case.has_weights)
+            reason = left_out(choice, "cuda", quick=False, full=False)
+            assert reason == ("no network weights to keep in half" if table in (POSING, LOSS) else None)
 
 
 def test_counted_work_is_forward_and_backward():

@@ -71,7 +71,7 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
         return None
     name, size = params["case"]
     precision, implementation = params.get("precision", "fp32"), params.get("implementation", "ours")
-    choice = Choice(name, size.full_only, precision, implementation, size.rows)
+    choice = Choice(name, size.full_only, precision, implementation, size.rows, size.has_weights)
     return left_out(choice, device, config.getoption("--quick"), config.getoption("--full"))
 
 
