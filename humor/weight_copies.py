@@ -36,18 +36,18 @@ class WeightCopies:
     @torch.no_grad()
     def pass_gradients_on(self) -> None:
         """Move the copies' gradients to the masters, where an optimizer looks, in the masters' format."""
-        rows = [row for row in zip(self.masters, self.copies, self._gradients, strict=True) if row[1].grad is not None]
-        if not rows:
-            return
-        torch._foreach_copy_([room for _, _, room in rows], [copy.grad for _, copy, _ in rows if copy.grad is not None])
-        for master, copy, room in rows:
+        rows = zip(self.masters, self.copies, self._gradients, strict=True)
+        told = [(master, copy, room, copy.grad) for master, copy, room in rows if copy.grad is not None]
+        if told:
+            torch._foreach_copy_([room for _, _, room, _ in told], [gradient for *_, gradient in told])
+        for master, copy, room, _ in told:
             master.grad, copy.grad = room, None
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Copy the masters again: the one cast that a step makes of them."""
         if self.copies:
-            torch._foreach_copy_(self.copies, self.masters)
+            torch._foreach_copy_([*self.copies], [*self.masters])
         self._copied = self._versions()
 
     def _put(self, weights: list[nn.Parameter]) -> None:
