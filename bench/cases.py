@@ -32,6 +32,22 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Motions:
+    """Motions to generate together, a frame after the other."""
+
+    motions: int
+    steps: int
+    width: int = 1
+    full_only: bool = False
+    has_weights = True
+
+    @property
+    def rows(self) -> int:
+        """Rows of the network's input, at each step."""
+        return self.motions
+
+
+@dataclass(frozen=True)
 class Bodies:
     """Bodies to pose, over a batch."""
 
@@ -74,6 +90,12 @@ SAMPLING = {
     "training-4x":   Network(200,     4, full_only=True),
 }  # fmt: skip
 
+ROLLOUT = {
+    #                motions  steps
+    "one":   Motions(1,       30),
+    "many":  Motions(64,      30),
+}  # fmt: skip
+
 POSING = {
     #                  windows
     "study":    Bodies(8),
@@ -99,7 +121,7 @@ DATA = {
     "training":   Windows(200),
 }  # fmt: skip
 
-QUICK = ("1024", "study")  # the cases that --quick keeps
+QUICK = ("1024", "study", "one")  # the cases that --quick keeps
 OUTPUTS = ("joints", "keypoints", "mesh")
 DIRECTIONS = ("forward", "forward+backward")
 PUBLISHED_IMPLEMENTATIONS = ("published", "smplx")

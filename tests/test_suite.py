@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cases import LINEAR, LOSS, POSING, SAMPLING, TRAIN, Choice, left_out
+from bench.cases import LINEAR, LOSS, POSING, ROLLOUT, SAMPLING, TRAIN, Choice, left_out
 from bench.harness.counters import count_work
 from bench.harness.setup import choose_device
 from humor.data.synthetic import synthetic_clip
@@ -80,6 +80,17 @@ def test_require_cuda_fails_without_cuda():
     )
 
 
+def test_a_rollout_tells_its_frames_a_second(tmp_path):
+    arguments = ["-k", "bench_rollout and fp32-one", "--benchmark-max-time=0.05", "-q"]
+    result = run("bench", *arguments, f"--benchmark-storage=file://{tmp_path}", "--benchmark-autosave")
+    assert result.returncode == 0, result.stdout
+    (saved,) = tmp_path.rglob("*.json")
+    (benchmark,) = json.loads(saved.read_text())["benchmarks"]
+    told = f"{benchmark['name']}: {30 / benchmark['stats']['median']:,.0f} frames/s"
+    assert benchmark["extra_info"]["frames"] == 30
+    assert told in result.stdout.splitlines()
+
+
 def test_benchmarks_and_tests_are_not_run_together():
     result = run("bench", "tests/test_imports.py", "-q")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
@@ -105,7 +116,7 @@ def test_real_motion_of_another_format_reaches_the_benchmarks():
 
 
 def test_every_case_of_every_table_runs_somewhere():
-    for table in (LINEAR, SAMPLING, POSING, LOSS, TRAIN):
+    for table in (LINEAR, SAMPLING, ROLLOUT, POSING, LOSS, TRAIN):
         for name, case in table.items():
             for precision in ("fp32", "fp16"):
                 choice = Choice(name, case.full_only, precision, "published", case.rows, case.has_weights)
@@ -116,7 +127,7 @@ def test_every_case_of_every_table_runs_somewhere():
 
 
 def test_weights_kept_in_half_are_left_out_where_there_are_no_weights():
-    for table in (LINEAR, SAMPLING, TRAIN, POSING, LOSS):
+    for table in (LINEAR, SAMPLING, ROLLOUT, TRAIN, POSING, LOSS):
         for name, case in table.items():
             choice = Choice(name, case.full_only, "bf16-weights", "ours", case.rows, case.has_weights)
             reason = left_out(choice, "cuda", quick=False, full=False)

@@ -134,5 +134,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for benchmark in getattr(getattr(config, "_benchmarksession", None), "benchmarks", ()):
+        frames = benchmark.extra_info.get("frames")
+        if frames and benchmark.stats.rounds:
+            terminalreporter.write_line(f"{benchmark.name}: {frames / benchmark.stats.median:,.0f} frames/s")
     for reason, count in config.stash[LEFT_OUT].most_common():
         terminalreporter.write_line(f"left out: {count} benchmarks ({reason})")
