@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Literal
 
 from .errors import SettingError
+from .execution import Execution
 from .precision import PrecisionName
 
 
@@ -13,6 +14,7 @@ class TrainSettings:
     """How to train; the defaults are the published ones."""
 
     precision: PrecisionName = "fp32"  # number format of the network
+    execution: Execution = "eager"  # how a step runs: by operators, compiled, or as a recorded CUDA graph
     width: int = 1  # factor on every hidden size: 1 is the released network, 4 the study's
     epochs: int = 200
     batch_size: int = 200  # windows a step, of each process; the study's profile has 8
