@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from .errors import SettingError
 
 Execution = Literal["eager", "compile", "cuda-graph"]
-Call = Callable[[], Tensor]
+Call = Callable[[], Any]  # tells tensors
 MOST_RECORDINGS = 32  # of layouts; where 200 windows are drawn from two genders, most batches have one of so many
 
 
@@ -26,7 +26,7 @@ def require_execution(execution: str, device: torch.device, processes: int = 1) 
 class Recorder(Protocol):
     """What a device offers to record work."""
 
-    def warm_up(self, call: Call) -> Tensor:
+    def warm_up(self, call: Call) -> Any:
         """Run a call as it must have run once before it is recorded."""
 
     def record(self, call: Call) -> Call:
@@ -39,7 +39,7 @@ class CudaGraphs:
     def __init__(self, device: torch.device) -> None:
         self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
 
-    def warm_up(self, call: Call) -> Tensor:
+    def warm_up(self, call: Call) -> Any:
         """On the stream that records, so that what is made at the first call (averages, a scale) is made there."""
         own = torch.cuda.current_stream()
         self.stream.wait_stream(own)
@@ -51,14 +51,35 @@ class CudaGraphs:
     def record(self, call: Call) -> Call:
         """Of this thread alone: the one that prepares batches may go on."""
         graph = torch.cuda.CUDAGraph()
+        torch.clear_autocast_cache()  # weights cast before would be read when they are gone
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             told = call()
+        torch.clear_autocast_cache()
 
-        def play() -> Tensor:
+        def play() -> Any:
             graph.replay()
             return told
 
         return play
+
+
+def executed(call: Call, execution: str, device: torch.device) -> Call:
+    """A call that is made again and again on the same inputs, run in one of the ways."""
+    require_execution(execution, device)
+    if execution == "compile":
+        return cast(Call, torch.compile(call, fullgraph=True))
+    if execution == "eager":
+        return call
+    graphs, played = CudaGraphs(device), list[Call]()
+
+    def run() -> Any:
+        if not played:
+            for _ in range(3):
+                graphs.warm_up(call)
+            played.append(graphs.record(call))
+        return played[0]()
+
+    return run
 
 
 class Recordings:
@@ -78,7 +99,7 @@ class Recordings:
         """What the call tells of these inputs, in memory of its own."""
         if layout not in self._known:
             self._keep(layout, None)
-            return self.recorder.warm_up(lambda: call(inputs))
+            return cast(Tensor, self.recorder.warm_up(lambda: call(inputs)))
         recording = self._known[layout]
         if recording is None:
             own = [x.clone() for x in inputs]
@@ -87,7 +108,7 @@ class Recordings:
         held, play = recording
         torch._foreach_copy_(held, list(inputs))
         self.played += 1
-        return play().clone()
+        return cast(Tensor, play()).clone()
 
     def _keep(self, layout: Hashable, recording: tuple[list[Tensor], Call] | None) -> None:
         self._known[layout] = recording

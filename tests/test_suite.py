@@ -91,6 +91,27 @@ def test_a_rollout_tells_its_frames_a_second(tmp_path):
     assert told in result.stdout.splitlines()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_graphs_without_cuda_are_refused():
+    result = run("bench", *LIGHT, "--execution", "cuda-graph")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.strip() == "ERROR: execution cuda-graph: needs a CUDA device, not cpu; give eager or compile."
+
+
+def test_an_execution_reaches_the_benchmarks_that_have_a_choice():
+    arguments = ["--execution", "compile", "--quick", "--collect-only", "-q", "-k", "fp32"]
+    result = run("bench", *arguments)
+    assert result.returncode == 0, result.stdout
+    kept = {line.partition("[")[0] for line in result.stdout.splitlines() if line.startswith("bench/")}
+    assert kept == {
+        "bench/bench_rollout.py::bench_rollout",
+        "bench/bench_sampling.py::bench_sampling",
+        "bench/bench_train_step.py::bench_train_step",
+    }
+    assert "(--execution compile is for train step, sampling and rollout)" in result.stdout
+    assert "(the published loss reads values from the device, so that it runs eagerly alone)" in result.stdout
+
+
 def test_benchmarks_and_tests_are_not_run_together():
     result = run("bench", "tests/test_imports.py", "-q")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR

@@ -19,8 +19,11 @@ class Setup:
     """The device, bodies and clips of a run, each made once and when first asked for."""
 
     def __init__(self, config: pytest.Config) -> None:
+        from humor.execution import require_execution
+
         option = config.getoption
         self.device = choose_device(option("--device"), option("--require-cuda"))
+        require_execution(option("--execution"), self.device)
         self._body_folder: Path | None = option("--body-model")
         self._motion: Path | None = option("--motion")
         self._supplied = checked_supplies(option("--fps"), option("--gender"), option("--up"))
