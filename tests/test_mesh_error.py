@@ -1,6 +1,5 @@
 """The mesh error in blocks is the plain formula, in value and gradient, and keeps nothing of a mesh's size."""
 
-import copy
 import weakref
 
 import golden_values as golden
@@ -9,16 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_state import random_state
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.harness.counters import count_work
-from humor import HumorLoss, HumorModel, Precision, skinning
-from humor.data import WindowBatch
+from humor import HumorLoss, skinning
 from humor.errors import SettingError
 from humor.mesh_error import MESH_ERRORS, compare, compare_in_place, mesh_error_and_gradients, mesh_error_operator
 from humor.skinning import Pose, Surface, skin
-from humor.training import TrainStep
 
 
 def random_pose(rows, seed, joints=4, features=11, dtype=torch.float64):
@@ -198,34 +194,3 @@ def test_betas_are_data_and_a_gender_may_have_no_rows():
     (rows.squared_mesh_error + rows.predicted.sum()).backward()
     assert betas.grad is None
     assert state.pose_body.grad.abs().sum() > 0
-
-
-class NoReading(TorchDispatchMode):
-    """Fails where a value is read from the device, or a constant is sent to it."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        names = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::lift_fresh")
-        assert func.name() not in names, f"{func.name()} waits for the device"
-        return func(*args, **(kwargs or {}))
-
-
-def test_a_step_up_to_the_loss_never_reads_a_value_from_the_device():
-    """On fake tensors, whose values cannot be read. (CUDA ones need a PyTorch built for CUDA to be sliced.)"""
-    device = "cuda" if torch.backends.cuda.is_built() else "cpu"
-    loss = copy.deepcopy(HumorLoss(golden.bodies()))
-    with FakeTensorMode():
-        states = [random_state((3, 10), dtype=torch.float32).map(lambda x: x.to(device)) for _ in range(2)]
-        contacts, betas = torch.ones(3, 10, 9, device=device), torch.ones(3, 10, 16, device=device)
-        batch = WindowBatch(*states, contacts, betas, ["male", "female", "male"])
-        with torch.device(device):
-            model = HumorModel()
-        for part in loss.modules():
-            for name, own in part.named_buffers(recurse=False):
-                part.register_buffer(name, torch.empty(own.shape, dtype=own.dtype, device=device), persistent=False)
-        step = TrainStep(model, loss, torch.optim.Adamax(model.parameters()), Precision("fp32"))
-        with NoReading():
-            ready = step.prepare(batch)
-            total, _ = step.compare(step.sample(ready), ready, 50)
-            step.backward(total)
-        assert total.shape == ()
-        assert total.device.type == device

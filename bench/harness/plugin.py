@@ -27,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--quick", action="store_true", help="only the smallest case of each table")
     group.addoption("--full", action="store_true", help="also what takes minutes on a CPU")
     group.addoption("--threads", type=int, metavar="N", help="PyTorch's (default: its own; 1 for --against on a CPU)")
+    group.addoption(
+        "--execution",
+        default="eager",
+        choices=["eager", "compile", "cuda-graph"],
+        help="how train step, sampling and rollout run (default: eager)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     device = setup_of(config).device.type
     kept, dropped = [], []
     for item in items:
-        reason = _reason(item, device, config) if _is_benchmark(item) else None
+        reason = _reason(item, device, config) or _other_execution(item, config) if _is_benchmark(item) else None
         if reason:
             config.stash[LEFT_OUT][reason] += 1
             dropped.append(item)
@@ -82,11 +88,29 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
         return None
     name, size = params["case"]
     precision, implementation = params.get("precision", "fp32"), params.get("implementation", "ours")
-    choice = Choice(name, size.full_only, precision, implementation, size.rows)
+    choice = Choice(name, size.full_only, precision, implementation, size.rows, size.has_weights)
     reason = left_out(choice, device, config.getoption("--quick"), config.getoption("--full"))
     if reason is None and (config.getoption("--against") or config.getoption("--self-test")):
         reason = not_compared(implementation, item.get_closest_marker("sleeps") is not None)
     return reason
+
+
+def _other_execution(item: pytest.Item, config: pytest.Config) -> str | None:
+    execution = config.getoption("--execution")
+    if execution == "eager":
+        return None
+    if "execution" not in getattr(item, "fixturenames", ()):
+        return f"--execution {execution} is for train step, sampling and rollout"
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if params.get("implementation") == "published":
+        return "the published loss reads values from the device, so that it runs eagerly alone"
+    return None
+
+
+@pytest.fixture(scope="session")
+def execution(pytestconfig: pytest.Config) -> str:
+    """How a benchmark that takes it runs its call."""
+    return str(pytestconfig.getoption("--execution"))
 
 
 def _use_device_clock(config: pytest.Config) -> None:
@@ -100,14 +124,15 @@ def _use_device_clock(config: pytest.Config) -> None:
 
 @pytest.fixture
 def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:
-    """A function (call, group, **info) that measures a call and writes its work beside the time.
+    """A function (call, group, eager=None, **info) that measures a call and writes its work beside the time.
 
-    The work is counted in a first run, which also warms up whatever starts slowly.
+    The work is counted in a first run, which also warms up whatever starts slowly. What is compiled or recorded hides
+    its work: then that of `eager`, the same call operator by operator, is counted.
     """
     from .counters import count_work
     from .counting import count_if_asked
 
-    def run(call: Callable[[], Any], group: str, **info: Any) -> Any:
+    def run(call: Callable[[], Any], group: str, eager: Callable[[], Any] | None = None, **info: Any) -> Any:
         benchmark.group = group
         benchmark.extra_info.update(
             device=str(run_setup.device), body=run_setup.body_name, motion=run_setup.motion_name, **info
@@ -119,7 +144,9 @@ def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Call
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             start = time.perf_counter()
-            work = count_work(call)
+            work = count_work(call if eager is None else eager)
+            if eager is not None:
+                call()
             counted = time.perf_counter() - start
         benchmark.extra_info.update(flops=work.flops, bytes=work.bytes, operators=work.operators)
         most = float(pytestconfig.getoption("benchmark_max_time"))
@@ -159,6 +186,10 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for benchmark in getattr(getattr(config, "_benchmarksession", None), "benchmarks", ()):
+        frames = benchmark.extra_info.get("frames")
+        if frames and benchmark.stats.rounds:
+            terminalreporter.write_line(f"{benchmark.name}: {frames / benchmark.stats.median:,.0f} frames/s")
     for reason, count in config.stash[LEFT_OUT].most_common():
         terminalreporter.write_line(f"left out: {count} benchmarks ({reason})")
 

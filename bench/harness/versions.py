@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 LIBRARY, SUITE = "humor", "bench"
-SETUP_OPTIONS = ("--device", "--require-cuda", "--body-model", "--motion", "--fps", "--gender", "--up")
+SETUP_OPTIONS = ("--device", "--require-cuda", "--body-model", "--motion", "--fps", "--gender", "--up", "--execution")
 
 
 class VersionError(Exception):
@@ -136,9 +136,10 @@ class Side:
         with self.in_place():
             function = getattr(importlib.import_module(f"{self._own(SUITE)}.{spec.module}"), spec.function)
             fixtures = {
-                "measure": lambda call, group, **info: calls.append(call),
+                "measure": lambda call, group, eager=None, **info: calls.append(call),
                 "run_setup": self.setup,
                 "device": self.setup.device,
+                "execution": self._options.get("--execution", "eager"),
                 "make_batch": self.setup.make_batch,
             }
             wanted = inspect.signature(function).parameters
