@@ -1,6 +1,6 @@
 """One training step in named phases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,11 +11,11 @@ from .clock import PhaseClock
 from .data.windows import PAIRS, WindowBatch
 from .losses import HumorLoss
 from .model import Gaussian, HumorModel, Transition
+from .portions import Terms, joined, portions
 from .precision import Precision
 from .state import CanonicalFrame, MotionState
 
 PHASES = ("prepare", "sample", "loss", "backward", "optimize")
-Terms = Mapping[str, Float[Tensor, ""]]
 
 
 class TrainStep:
@@ -47,11 +47,14 @@ class TrainStep:
         fed_truth: Sequence[bool] | None = None,
     ) -> tuple[Float[Tensor, ""], Terms]:
         """Take one step. Returns the loss before it and its terms, on the device and unread."""
-        ready = self.prepare(batch)
-        total, terms = self.compare(self.sample(ready, noise, fed_truth), ready, epoch)
-        self.backward(total)
+        ready, found = self.prepare(batch), []
+        for portion, own_noise in portions(ready, noise):
+            total, terms = self.compare(self.sample(portion, own_noise, fed_truth), portion, epoch)
+            self.backward(total, len(portion) / len(ready))
+            found.append((portion, total.detach(), terms))
+            del total  # or its graph is kept while the next is made
         self.optimize()
-        return total.detach(), terms
+        return joined(found)
 
     def prepare(self, batch: WindowBatch) -> WindowBatch:
         """Bring a batch to the device."""
@@ -80,11 +83,15 @@ class TrainStep:
         with self._phase("loss"), self.precision.forward(self.device):
             return self.loss(out, batch.current, batch.contacts, batch.betas, batch.gender, epoch)
 
-    def backward(self, total: Float[Tensor, ""]) -> None:
-        """Compute gradients, scaled where the precision needs it; a loss that is not finite makes none that is."""
+    def backward(self, total: Float[Tensor, ""], share: float = 1.0) -> None:
+        """Add gradients of a share of the loss, scaled where the precision needs it.
+
+        A loss that is not finite makes no gradient that is.
+        """
         with self._phase("backward"), self.precision.multiplies(self.device):
             # So that one check of the gradients is enough, and that every process comes to the same answer.
-            spoilt = torch.where(total.detach().isfinite(), 1.0, float("nan")).to(total.dtype)
+            whole = torch.full_like(total, share, requires_grad=False)
+            spoilt = torch.where(total.detach().isfinite(), whole, float("nan"))
             self.scaler.scale(total).backward(spoilt)
 
     def optimize(self) -> None:

@@ -1,7 +1,7 @@
 """Windows of ten transitions, cut from processed clips and told in canonical frames."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import torch
@@ -51,6 +51,11 @@ class WindowBatch:
     def pinned(self) -> "WindowBatch":
         """The batch in page-locked memory, from which `to` copies to a CUDA device while both go on."""
         return self._map(lambda x: x.contiguous().pin_memory())
+
+    def some(self, windows: slice) -> "WindowBatch":
+        """A part of the batch."""
+        part = self._map(lambda x: x[windows])
+        return replace(part, gender=self.gender[windows])
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "WindowBatch":
         world = None if self.world is None else self.world.map(change)
