@@ -139,13 +139,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--compiled", action="store_true", help="also each through torch.compile")
+    parser.add_argument("--without", nargs="+", choices=_MODULES, default=[], help="slow ones to leave out")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     arrays = mannequin_arrays("neutral")
     for rows in options.rows:
         for output in options.outputs:
             pose = random_pose(rows, hands=output.endswith("with hands"))
-            calls = {name: PEERS[name](arrays, *pose, output) for name in installed()}
+            calls = {name: PEERS[name](arrays, *pose, output) for name in installed() if name not in options.without}
             chosen = {name: call for name, call in calls.items() if call is not None}
             if options.compiled:
                 eager = {name: call for name, call in chosen.items() if name != "smplfitter_numba"}
