@@ -22,12 +22,13 @@ from .held_out import Split
 from .losses import HumorLoss
 from .model import HumorModel
 from .optimizer import Adamax
+from .portions import Terms
 from .precision import PRESETS, Precision
 from .progress import TrainingProgress, speed
 from .runlog import PHASES, TERMS, Row, RunLog, rounded
 from .runs import Position, Run, RunIdentity, StopRequest
 from .settings import TrainSettings
-from .training import Terms, TrainStep
+from .training import TrainStep
 
 
 class Trainer:

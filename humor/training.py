@@ -1,6 +1,6 @@
 """One training step in named phases."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -15,11 +15,11 @@ from .execution import CudaGraphs, Execution, Recorder, Recordings, require_exec
 from .losses import HumorLoss, gender_runs
 from .model import Gaussian, HumorModel, Transition
 from .optimizer import Adamax
+from .portions import Terms, joined, portions
 from .precision import Precision
 from .state import CanonicalFrame, MotionState
 
 PHASES = ("prepare", "sample", "loss", "backward", "optimize")
-Terms = Mapping[str, Float[Tensor, ""]]
 
 
 class TrainStep:
@@ -72,10 +72,14 @@ class TrainStep:
         self, batch: WindowBatch, epoch: int, noise: Tensor | None, fed_truth: Sequence[bool] | None
     ) -> tuple[Tensor, Terms]:
         """Everything after `prepare`."""
-        total, terms = self.compare(self.sample(batch, noise, fed_truth), batch, epoch)
-        self.backward(total)
+        found: list[tuple[WindowBatch, Tensor, Terms]] = []
+        for portion, own_noise in portions(batch, noise):
+            total, terms = self.compare(self.sample(portion, own_noise, fed_truth), portion, epoch)
+            self.backward(total, len(portion) / len(batch))
+            found.append((portion, total.detach(), terms))
+            del total  # or its graph is kept while the next is made
         self.optimize()
-        return total.detach(), terms
+        return joined(found)
 
     def record_with(self, recorder: Recorder) -> None:
         """From the next step on, record and play. What an optimizer loads later would not reach the recordings."""
@@ -144,11 +148,15 @@ class TrainStep:
             runs = {name: [(run.start, run.stop) for run in own] for name, own in gender_runs(batch.gender).items()}
             return self._compiled_loss(out, batch.current, batch.contacts, batch.betas, runs, epoch)
 
-    def backward(self, total: Float[Tensor, ""]) -> None:
-        """Compute gradients, scaled where the precision needs it; a loss that is not finite makes none that is."""
+    def backward(self, total: Float[Tensor, ""], share: float = 1.0) -> None:
+        """Add gradients of a share of the loss, scaled where the precision needs it.
+
+        A loss that is not finite makes no gradient that is.
+        """
         with self._phase("backward"), self.precision.multiplies(self.device):
             # So that one check of the gradients is enough, and that every process comes to the same answer.
-            spoilt = torch.where(total.detach().isfinite(), 1.0, float("nan")).to(total.dtype)
+            whole = torch.full_like(total, share, requires_grad=False)
+            spoilt = torch.where(total.detach().isfinite(), whole, float("nan"))
             self.scaler.scale(total).backward(spoilt)
 
     def optimize(self) -> None:

@@ -13,7 +13,7 @@ ORDER = [
     "data.amass", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps", "data.synthetic",
     "data.clustering", "data.processing", "data.processed", "data.windows", "data.splits", "data.store",
     "data.building", "data.loading", "data.__init__",
-    "settings", "draws", "optimizer", "clock", "training",
+    "settings", "draws", "optimizer", "clock", "portions", "training",
     "held_out", "distributed", "runs", "runlog", "progress", "trainer",
     "verdict", "study", "study_report", "__init__", "cli", "__main__",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from bench.harness.counters import count_work
 from humor import HumorLoss, skinning
 from humor.errors import SettingError
 from humor.mesh_error import MESH_ERRORS, compare, compare_in_place, mesh_error_and_gradients, mesh_error_operator
-from humor.skinning import Pose, Surface, skin
+from humor.skinning import Patch, Pose, Surface, skin
 
 
 def random_pose(rows, seed, joints=4, features=11, dtype=torch.float64):
@@ -31,6 +31,19 @@ def random_surface(vertices=37, joints=4, features=11, dtype=torch.float64):
     return Surface(
         torch.randn(3, vertices, features, generator=random, dtype=dtype), weights / weights.sum(1, keepdim=True)
     )
+
+
+def patched_surface():
+    """A surface that further features and joints move in two runs that overlap, and the same without patches."""
+    dense = random_surface()
+    directions, weights = dense.directions, dense.weights
+    further = []
+    for first, stop, features, joints in ((3, 20, slice(5, 8), slice(2, 3)), (17, 36, slice(8, 11), slice(3, 4))):
+        own = directions[:, first:stop, features].clone(), weights[first:stop, joints].clone()
+        further.append(Patch(first, features.start, joints.start, *own))
+        for constants in (directions[..., features].transpose(0, 1), weights[:, joints]):
+            constants[:first], constants[stop:] = 0, 0
+    return Surface(directions[..., :5].contiguous(), weights[:, :2].contiguous(), tuple(further)), dense
 
 
 def plain_vertices(surface, pose):
@@ -73,16 +86,16 @@ def test_gradients_are_those_of_finite_differences(small_blocks):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5])
-def test_skinned_vertices_and_gradients_are_those_of_the_slow_twin(rows, small_blocks):
-    surface, pose = random_surface(), random_pose(rows, 0)
+@pytest.mark.parametrize("surfaces", [lambda: (random_surface(),) * 2, patched_surface], ids=["whole", "patches"])
+def test_skinned_vertices_and_gradients_are_those_of_the_slow_twin(surfaces, rows, small_blocks):
+    (surface, dense), pose = surfaces(), random_pose(rows, 0)
     towards = torch.randn(rows, 37, 3, dtype=torch.float64)
-    torch.testing.assert_close(skin(surface, pose), plain_vertices(surface, pose))
+    torch.testing.assert_close(skin(surface, pose), plain_vertices(dense, pose))
 
-    def along(vertices_of):
-        return lambda surface, pose, _: (vertices_of(surface, pose) * towards).sum()
+    def along(vertices_of, surface):
+        return value_and_gradients(lambda *of: (vertices_of(*of[:2]) * towards).sum(), surface, pose, None)
 
-    ours, theirs = (value_and_gradients(along(way), surface, pose, None) for way in (skin, plain_vertices))
-    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(along(skin, surface), along(plain_vertices, dense))
 
 
 @given(st.integers(0, 1000))
@@ -102,9 +115,9 @@ def test_the_operators_keep_pytorchs_rules():
     torch.library.opcheck(
         mesh_error_operator, (*rows, target.features, target.transforms, True, False), test_utils=checks
     )
-    torch.library.opcheck(skinning.skin_operator, rows, test_utils=checks)
-    gradient = torch.ones(2, 37, 3, dtype=torch.float64)
-    torch.library.opcheck(skinning.skin_backward_operator, (*rows, gradient), test_utils=checks)
+    inputs, gradient = (*vars(pose).values(), *patched_surface()[0].parts()), torch.ones(2, 37, 3, dtype=torch.float64)
+    torch.library.opcheck(skinning.skin_operator, inputs, test_utils=checks)
+    torch.library.opcheck(skinning.skin_backward_operator, (gradient, *inputs), test_utils=checks)
 
 
 def test_the_work_is_counted_that_the_plain_formula_has():

@@ -1,7 +1,7 @@
 """Windows of ten transitions, cut from processed clips and told in canonical frames."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import torch
@@ -62,6 +62,11 @@ class WindowBatch:
         """The same batch with other tensors, in the order of `tensors`."""
         given = iter(tensors)
         return self._map(lambda _: next(given))
+
+    def some(self, windows: slice) -> "WindowBatch":
+        """A part of the batch."""
+        part = self._map(lambda x: x[windows])
+        return replace(part, gender=self.gender[windows])
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "WindowBatch":
         world = None if self.world is None else self.world.map(change)
