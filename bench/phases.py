@@ -17,6 +17,7 @@ from humor import BodyModel, HumorLoss, HumorModel, Precision
 from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
 from humor.mannequin import mannequin_arrays
 from humor.mesh_error import MESH_ERRORS
+from humor.optimizer import Adamax
 from humor.skeleton import GENDERS
 from humor.training import PHASES, TrainStep
 
@@ -24,6 +25,7 @@ from .harness.setup import choose_device
 from .harness.timing import cpu_timer, device_timer
 from .recipe import RecipeLoss
 
+OPTIMIZERS = {"published": torch.optim.Adamax}  # ours else
 COLUMNS = (*PHASES, "loss alone", "step")  # "loss alone": forward and backward of the loss, without the network
 
 
@@ -53,7 +55,7 @@ def measure(windows: int, options: argparse.Namespace) -> dict[str, np.ndarray]:
     batch = store.batch(*WindowSampler(store, windows, seed=0).draw(0, 0))
     losses = {} if options.without_published else {"published": RecipeLoss(arrays)}
     losses |= {name: HumorLoss(bodies, mesh=name) for name in options.ours}
-    steps = {name: train_step(loss.to(device)) for name, loss in losses.items()}
+    steps = {name: train_step(loss.to(device), OPTIMIZERS.get(name, Adamax)) for name, loss in losses.items()}
     rounds: dict[str, list[list[float]]] = {name: [] for name in steps}
     for turn in range(options.rounds + 1):
         for name, step in steps.items():
@@ -63,11 +65,11 @@ def measure(windows: int, options: argparse.Namespace) -> dict[str, np.ndarray]:
     return {name: np.array(times) * 1000 for name, times in rounds.items()}
 
 
-def train_step(loss: HumorLoss) -> TrainStep:
+def train_step(loss: HumorLoss, optimizer: type[torch.optim.Adamax]) -> TrainStep:
     """The step of a loss, with the same network for each."""
     torch.manual_seed(0)
     model = HumorModel().to(next(loss.buffers()).device)
-    return TrainStep(model, loss, torch.optim.Adamax(model.parameters(), lr=1e-4), Precision("fp32"))
+    return TrainStep(model, loss, optimizer(model.parameters(), lr=1e-4), Precision("fp32"))
 
 
 def timed_phases(step: TrainStep, batch: WindowBatch) -> list[float]:
