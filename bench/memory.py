@@ -19,6 +19,7 @@ from rich.table import Table
 from humor import BodyModel, HumorLoss
 from humor.data import MotionStore, WindowSampler, synthetic_motion
 from humor.mannequin import mannequin_arrays
+from humor.optimizer import Adamax
 from humor.skeleton import GENDERS
 
 from .phases import train_step
@@ -57,7 +58,7 @@ def peak(loss: str, windows: int, threads: int) -> float:
     store = MotionStore.in_memory(list(synthetic_motion(bodies)))
     batch = store.batch(*WindowSampler(store, windows, seed=0).draw(0, 0))
     arrays = {gender: mannequin_arrays(gender) for gender in GENDERS} if loss == "published" else {}
-    step = train_step(RecipeLoss(arrays) if arrays else HumorLoss(bodies))
+    step = train_step(RecipeLoss(arrays), torch.optim.Adamax) if arrays else train_step(HumorLoss(bodies), Adamax)
     for _ in range(STEPS):
         step(batch, 50)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes in what the system counts in

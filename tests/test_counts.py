@@ -239,8 +239,7 @@ def test_a_fresh_tree_counts_what_the_repository_holds_and_another_pytorch_is_re
     result = run(tree, "--accept-counts", *choice, threads=2)
     assert result.returncode == EQUAL, result.stdout + result.stderr
     fresh = read_counts(file)
-    assert len(fresh.cases) == 6
-    assert fresh.cases == {case: counts for case, counts in held.cases.items() if case in fresh.cases}
+    assert fresh.cases == {case: counts for case, counts in held.cases.items() if "1024-f" in case}
     write_counts(file, CountsFile("2.0.0", held.cases))
     result = run(tree, "--counts", *choice)
     assert result.returncode == 4
