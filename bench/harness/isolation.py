@@ -121,7 +121,9 @@ def serve(job: Mapping[str, Any], messages: IO[str], answers: IO[str]) -> None:
     from .steady import steady
     from .timing import clock_of
 
-    side = Side(job["options"], job["tree"] and Path(job["tree"]))
+    if job["tree"]:
+        sys.path.insert(0, job["tree"])  # nothing has imported the library yet, so that it needs no other name here
+    side = Side(job["options"])
     clock = clock_of(side.device)
     with steady(job["threads"]):
         built: Timed | None = None
