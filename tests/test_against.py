@@ -10,6 +10,8 @@ import time
 import pytest
 from repository import QUICKLY, SLOWLY, TINY, Repository
 
+from bench.harness.against import percentage
+
 NAME = "bench_tiny.py::bench_place[study]"
 # Far from what a busy machine does to a time: half as slow again is no change, fifty times is.
 COARSE = ["--slower-than", "90%", "--error-rate", "20%", "--max-time", "60"]
@@ -88,7 +90,9 @@ def test_a_slow_change_is_slower_and_its_opposite_faster(repository, tmp_path):
 
 
 def test_processes_of_their_own_see_the_same(repository, tmp_path):
-    result = against(repository, "slow", *COARSE, "--isolate", "--verdicts", str(tmp_path / "v.json"))
+    result = against(
+        repository, "slow", *COARSE, "--isolate", "--launches", "3", "--verdicts", str(tmp_path / "v.json")
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"faster   {NAME}" in result.stdout
     content = json.loads((tmp_path / "v.json").read_text())
@@ -155,10 +159,21 @@ def test_a_case_of_one_version_is_refused_unless_that_is_allowed(repository, tmp
 
 
 def test_a_mistake_in_an_option_is_refused_in_a_sentence(repository):
-    check_refused(
-        against(repository, "HEAD", "--slower-than", "much"),
-        '"much" is no share between 0 and 100 %; give, say, 3%.',
-    )
+    result = against(repository, "HEAD", "--launches", "0")
+    assert result.returncode == 4
+    assert result.stderr.strip() == "ERROR: --launches 0: a comparison needs at least one; give, say, 12."
+
+
+@pytest.mark.parametrize("text", ["much", "0", "-3%", "100%", "3", "nan%", "", "%"])
+def test_what_is_no_share_is_refused(text):
+    with pytest.raises(pytest.UsageError) as error:
+        percentage(text)
+    assert str(error.value) == f'"{text}" is no share between 0 and 100 %; give, say, 3%.'
+
+
+@pytest.mark.parametrize(("text", "share"), [("3%", 0.03), ("0.03", 0.03), ("0.5%", 0.005), ("99%", 0.99)])
+def test_a_share_is_percent_or_a_number(text, share):
+    assert percentage(text) == pytest.approx(share)
 
 
 def test_an_error_of_pytest_s_own_is_refused(repository):

@@ -60,6 +60,8 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
         return (yield)
     try:
         code = yield
+    except pytest.UsageError:
+        raise  # pytest says it, and ends with 4
     except Exception:
         traceback.print_exc()
         return REFUSED
@@ -120,6 +122,11 @@ class Gate:
         self.rule = Rule(
             percentage(self.option("--slower-than")), percentage(self.option("--error-rate")), max(len(selected), 1)
         )
+        for name, example in (("--launches", 12), ("--threads", 1)):
+            if self.option(name) is not None and self.option(name) < 1:
+                raise pytest.UsageError(
+                    f"{name} {self.option(name)}: a comparison needs at least one; give, say, {example}."
+                )
         self.device = setup_of(config).device
         self.threads = self.option("--threads") or (1 if self.device.type == "cpu" else None)
         try:
