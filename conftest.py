@@ -6,7 +6,14 @@ import pytest
 
 from bench.harness.setup import Setup, setup_of
 
-pytest_plugins = ["bench.harness.plugin", "bench.harness.against"]
+# Each after those that it imports.
+pytest_plugins = [
+    "bench.harness.plugin",
+    "bench.harness.counting",
+    "bench.harness.selftest",
+    "bench.harness.against",
+    "bench.harness.saved",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,15 +17,17 @@ def bench_linear(case, direction, precision, device, measure):
     layer = nn.Linear(size.size, size.size).to(device)
     rows = torch.randn(size.rows, size.size, device=device)
     chosen = Precision(precision)
+    copies = chosen.copies(layer)
 
     def forward():
-        with chosen.forward(device):
+        with chosen.forward(device), copies.lent():
             return layer(rows).sum()
 
     def forward_and_backward():
         total = forward()
         with chosen.multiplies(device):
             total.backward()
+        copies.pass_gradients_on()
         layer.zero_grad(set_to_none=True)
 
     call = forward if direction == "forward" else forward_and_backward

@@ -14,7 +14,7 @@ def bench_peers(case, output, implementation, device, run_setup, measure):
     _, size = case
     if implementation not in installed():
         pytest.skip(f"{implementation} is not installed")
-    rotmats, betas, trans = (x.to(device) for x in random_pose(size.rows, hands=output == "mesh with hands"))
+    rotmats, betas, trans = (x.to(device) for x in random_pose(size.rows, hands=output.endswith("with hands")))
     pose = PEERS[implementation](run_setup.body_arrays["neutral"], rotmats, betas, trans, output)
     if pose is None:
         pytest.skip(f"{implementation} has no such call")

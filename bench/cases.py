@@ -13,6 +13,7 @@ class Linear:
     size: int
     rows: int
     full_only: bool = False  # on a CPU, left to --full
+    has_weights = True  # that a precision may keep in half
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Network:
     windows: int
     width: int
     full_only: bool = False
+    has_weights = True
 
     @property
     def rows(self) -> int:
@@ -30,11 +32,28 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Motions:
+    """Motions to generate together, a frame after the other."""
+
+    motions: int
+    steps: int
+    width: int = 1
+    full_only: bool = False
+    has_weights = True
+
+    @property
+    def rows(self) -> int:
+        """Rows of the network's input, at each step."""
+        return self.motions
+
+
+@dataclass(frozen=True)
 class Bodies:
     """Bodies to pose, over a batch."""
 
     windows: int
     full_only: bool = False
+    has_weights = False
 
     @property
     def rows(self) -> int:
@@ -48,6 +67,7 @@ class Windows:
 
     windows: int
     full_only: bool = False
+    has_weights = False
 
     @property
     def rows(self) -> int:
@@ -69,6 +89,12 @@ SAMPLING = {
     "study-4x":      Network(8,       4),
     "training":      Network(200,     1),
     "training-4x":   Network(200,     4, full_only=True),
+}  # fmt: skip
+
+ROLLOUT = {
+    #                motions  steps
+    "one":   Motions(1,       30),
+    "many":  Motions(64,      30),
 }  # fmt: skip
 
 POSING = {
@@ -98,7 +124,7 @@ DATA = {
     "training":   Windows(200),
 }  # fmt: skip
 
-QUICK = ("1024", "study")  # the cases that --quick keeps
+QUICK = ("1024", "study", "one")  # the cases that --quick keeps
 OUTPUTS = ("joints", "keypoints", "mesh")
 DIRECTIONS = ("forward", "forward+backward")
 PUBLISHED_IMPLEMENTATIONS = ("published", "smplx")
@@ -114,18 +140,21 @@ class Choice:
     precision: str
     implementation: str
     rows: int
+    has_weights: bool
 
 
 def left_out(choice: Choice, device: str, quick: bool, full: bool) -> str | None:
     """Why a benchmark is not run here, or None. A CPU is spared what would take it minutes."""
     if quick and choice.case not in QUICK:
         return "--quick keeps the smallest case of each table"
+    if choice.precision.endswith("-weights") and not choice.has_weights:
+        return "no network weights to keep in half"
     if device != "cpu" or full:
         return None
     slow_twin = choice.implementation in PUBLISHED_IMPLEMENTATIONS
     if choice.full_only or (slow_twin and choice.rows > 80):
         return "minutes on a CPU; --full runs it"
-    if choice.precision == "fp16" and (slow_twin or choice.rows > 80):
+    if choice.precision.startswith("fp16") and (slow_twin or choice.rows > 80):
         return "a CPU may have to emulate float16 and take minutes; --full runs it"
     return None
 

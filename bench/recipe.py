@@ -7,7 +7,7 @@ backward pass. Its numbers are the published ones (tests/test_recipe.py).
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import smplx
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from humor import HumorLoss, LossWeights, MotionState
 from humor.body import PosedBody, first_betas
-from humor.losses import PosedRows
+from humor.losses import Genders, PosedRows
 from humor.rotations import rotmat_to_rotvec
 from humor.skeleton import NUM_BETAS, NUM_BODY_JOINTS
 
@@ -68,8 +68,9 @@ class RecipeLoss(HumorLoss):
         """As HumorLoss's."""
         return self.evaluate(*args, **kwargs)
 
-    def pose(self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Sequence[str]) -> PosedRows:
+    def pose(self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Genders) -> PosedRows:
         """Pose each gender with a batch padded to its full size, then keep the gender's own rows."""
+        assert not isinstance(gender, Mapping), "the published loss reads values of the device: it cannot be compiled"
         rows = predicted.batch_shape.numel()
         of_row = np.repeat(np.array(gender), rows // len(gender))
         posed: list[tuple[Tensor, ...]] = []

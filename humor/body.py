@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +15,21 @@ from .errors import BodyError, FileError, SettingError
 from .kinematics import place_joints
 from .mannequin import mannequin_arrays
 from .skeleton import BODY, GENDERS, KEYPOINT_VERTICES, NUM_BETAS, NUM_BODY_JOINTS, NUM_VERTICES, SMPL, SMPLH, Skeleton
-from .skinning import Pose, Surface, skin
+from .skinning import Patch, Pose, Surface, skin
 
 _REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 FILE_ARRAYS = (*_REQUIRED, *(f"hands_{what}{side}" for what in ("components", "mean") for side in "lr"))
 _BODY_FEATURES = 1 + NUM_BETAS + 9 * (NUM_BODY_JOINTS - 1)
+_WRISTS = slice(20, 22)
+_GAP = 32  # vertices: a block costs about as much as multiplying so many more
+
+
+class Run(NamedTuple):
+    """Vertices in a row that one hand's fingers move."""
+
+    side: int  # 0 left, 1 right
+    first: int
+    stop: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +55,8 @@ class BodyModel(nn.Module):
     offset_directions: Tensor  # (3, joints, 1 + 16 + 3): as seen from its parent; the root's also by trans
     faces: Tensor
     keypoints: Tensor
-    finger_vertices: Tensor  # those that a joint beyond the 22 moves
+    finger_directions: Tensor  # (3, v, 9 fingers of a hand): of the vertices that fingers reach, run after run
+    finger_weights: Tensor  # (v, fingers of a hand)
 
     def __init__(self, arrays: Mapping[str, np.ndarray], name: str = "body model") -> None:
         super().__init__()
@@ -54,11 +66,14 @@ class BodyModel(nn.Module):
         self.skeleton: Skeleton = SMPLH if len(regressor) == len(SMPLH) else SMPL
         directions = np.concatenate([template[:, :, None], shapedirs, posedirs], 2)
         joints = np.einsum("jv,vcp->jcp", regressor, directions[:, :, : 1 + NUM_BETAS])
+        self.finger_runs, finger_directions, finger_weights = _fingers(directions, weights)
         constants = {
             "directions": directions.transpose(1, 0, 2),
             "weights": weights,
             "body_directions": directions[..., :_BODY_FEATURES].transpose(1, 0, 2),
             "body_weights": _folded(weights, self.skeleton),
+            "finger_directions": finger_directions.transpose(1, 0, 2),
+            "finger_weights": finger_weights,
             "rest_directions": joints.transpose(1, 0, 2),
             "offset_directions": _from_parents(joints, self.skeleton).transpose(1, 0, 2),
         }
@@ -67,8 +82,6 @@ class BodyModel(nn.Module):
                 key, torch.as_tensor(np.ascontiguousarray(value), dtype=torch.float32), persistent=False
             )
         self.register_buffer("faces", torch.as_tensor(arrays["f"].astype(np.int64)), persistent=False)
-        fingers = (weights[:, NUM_BODY_JOINTS:] != 0).any(1) | (directions[:, :, _BODY_FEATURES:] != 0).any((1, 2))
-        self.register_buffer("finger_vertices", torch.as_tensor(np.flatnonzero(fingers)), persistent=False)
         self.register_buffer("keypoints", torch.tensor(KEYPOINT_VERTICES), persistent=False)
 
     @classmethod
@@ -112,7 +125,7 @@ class BodyModel(nn.Module):
             if bare:
                 return PosedBody(placed, None)
             pose = Pose.of(rotmats, betas, world, self.rest(betas, joints))
-            posed = self._skin(vertices, joints > NUM_BODY_JOINTS, pose)
+            posed = self._skin(vertices, pose)
             return PosedBody(placed, posed.reshape(*batch, *posed.shape[1:]))
 
     def offsets(
@@ -138,15 +151,28 @@ class BodyModel(nn.Module):
             raise SettingError(f'vertices: "{vertices}" is not one of none, keypoints, all, or a list of indices.')
         return whole if vertices == "all" else whole.at(self.keypoints)
 
-    def _skin(self, vertices: str | Sequence[int] | Tensor, hands: bool, pose: Pose) -> Float[Tensor, "N V 3"]:
-        """Vertices. A whole mesh with hands is posed without them, and then the few that follow the fingers anew."""
-        few = 2 * len(self.finger_vertices) < NUM_VERTICES
-        if not (hands and few and isinstance(vertices, str) and vertices == "all"):
+    def _skin(self, vertices: str | Sequence[int] | Tensor, pose: Pose) -> Float[Tensor, "N V 3"]:
+        """Vertices. A whole mesh with hands is the mesh without them, and what its fingers add where they reach."""
+        hands = pose.transforms.shape[2] > NUM_BODY_JOINTS
+        if not (hands and isinstance(vertices, str) and vertices == "all"):
             return skin(self.surface(vertices, hands), pose)
-        body = skin(
-            self.surface("all"), Pose(pose.features[:, :_BODY_FEATURES], pose.transforms[..., :NUM_BODY_JOINTS])
+        body, fingers = pose.transforms.split([NUM_BODY_JOINTS, len(self.skeleton) - NUM_BODY_JOINTS], 2)
+        # The body's weights carry a finger's part along with the wrist; what is left is how it moves against it.
+        wrists = body[..., _WRISTS].repeat_interleave(fingers.shape[2] // 2, 2)
+        surface = Surface(self.body_directions, self.body_weights, self._finger_patches())
+        return skin(surface, Pose(pose.features, torch.cat([body, fingers - wrists], 2)))
+
+    def _finger_patches(self) -> tuple[Patch, ...]:
+        """What the fingers add to the mesh without hands."""
+        lengths = [run.stop - run.first for run in self.finger_runs]
+        parts = zip(
+            self.finger_runs, self.finger_directions.split(lengths, 1), self.finger_weights.split(lengths), strict=True
         )
-        return body.index_copy_(1, self.finger_vertices, skin(self.surface(self.finger_vertices, hands), pose))
+        per_hand = self.finger_weights.shape[1]
+        return tuple(
+            Patch(run.first, _BODY_FEATURES + 9 * per_hand * run.side, NUM_BODY_JOINTS + per_hand * run.side, *part)
+            for run, *part in parts
+        )
 
 
 def read_body(path: str | Path) -> dict[str, np.ndarray]:
@@ -234,6 +260,26 @@ def _folded(weights: np.ndarray, skeleton: Skeleton) -> np.ndarray:
             ancestor = skeleton.parents[ancestor]
         folded[:, ancestor] += weights[:, joint]
     return folded
+
+
+def _fingers(directions: np.ndarray, weights: np.ndarray) -> tuple[list[Run], np.ndarray, np.ndarray]:
+    """The runs of vertices that each hand reaches, their directions for its fingers, and their weights.
+
+    A run goes on over a few vertices that no finger moves: they add nothing.
+    """
+    per_hand = (weights.shape[1] - NUM_BODY_JOINTS) // 2
+    runs: list[Run] = []
+    own_directions, own_weights = [np.zeros((0, 3, 9 * per_hand))], [np.zeros((0, per_hand))]
+    for side in range(2):
+        joints = slice(NUM_BODY_JOINTS + side * per_hand, NUM_BODY_JOINTS + (side + 1) * per_hand)
+        features = slice(_BODY_FEATURES + 9 * side * per_hand, _BODY_FEATURES + 9 * (side + 1) * per_hand)
+        moved = np.flatnonzero((weights[:, joints] != 0).any(1) | (directions[:, :, features] != 0).any((1, 2)))
+        for run in np.split(moved, np.flatnonzero(np.diff(moved) > _GAP) + 1):
+            if len(run):
+                runs.append(Run(side, int(run[0]), int(run[-1]) + 1))
+                own_directions.append(directions[run[0] : run[-1] + 1, :, features])
+                own_weights.append(weights[run[0] : run[-1] + 1, joints])
+    return runs, np.concatenate(own_directions), np.concatenate(own_weights)
 
 
 def _from_parents(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:

@@ -34,6 +34,13 @@ class Team:
         """The model with its gradients averaged over the processes."""
         return DistributedDataParallel(model) if self.size > 1 else model
 
+    def average(self, values: list[Tensor]) -> None:
+        """Replace each by its mean over the processes: what `share` does of itself, for gradients it cannot see."""
+        if self.size > 1:
+            for sent in [dist.all_reduce(value, async_op=True) for value in values]:
+                sent.wait()
+            torch._foreach_div_(values, float(self.size))
+
     def total(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The sum over the processes, in each of them."""
         if self.size > 1:

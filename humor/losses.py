@@ -19,6 +19,10 @@ from .skeleton import BODY, CONTACT_JOINTS, NUM_VERTICES
 from .skinning import Pose
 from .state import MotionState
 
+# Which rows have which gender: a name for each row, or the (start, stop) of each gender's runs. Of the second a
+# compiler sees numbers, and does not begin anew for every batch.
+Genders = Sequence[str] | Mapping[str, Sequence[tuple[int, int]]]
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -94,7 +98,7 @@ TERMS: dict[str, Callable[[Comparison], Tensor]] = {
 
 
 class HumorLoss(nn.Module):
-    """The training loss over any leading shape of rows; `gender` names the body of each entry of the first axis.
+    """The training loss over any leading shape of rows; `gender` tells the body of each entry of the first axis.
 
     `mesh` is how the mesh term is computed: "fused" (the default), "compiled" (the same with its inner part compiled at
     the first call) or "plain" (the formula as it is written, which keeps several meshes for the backward pass).
@@ -116,7 +120,7 @@ class HumorLoss(nn.Module):
         target: MotionState,
         target_contacts: Float[Tensor, "rows *batch 9"],
         betas: Float[Tensor, "rows *batch 16"],
-        gender: Sequence[str],
+        gender: Genders,
         epoch: int,
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The total and its terms, unweighted, by name. Computed in float32 whatever autocast is on around it."""
@@ -129,13 +133,13 @@ class HumorLoss(nn.Module):
         target: MotionState,
         target_contacts: Tensor,
         betas: Tensor,
-        gender: Sequence[str],
+        gender: Genders,
         epoch: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The same in whatever number format holds around it."""
         if out.posterior is None or out.prior is None:
             raise SettingError("the loss needs a posterior and a prior, which a rollout lacks; give it a forward pass.")
-        if len(gender) != len(betas) or not gender:
+        if not isinstance(gender, Mapping) and (len(gender) != len(betas) or not gender):
             raise SettingError(f"{len(gender)} genders for {len(betas)} rows; give one for each.")
         posed = self.pose(out.state, target, betas, gender)
         compared = Comparison(out.state, target, out.contacts, target_contacts, posed)
@@ -153,7 +157,7 @@ class HumorLoss(nn.Module):
         }
         return reconstruction + weighted_kl, terms
 
-    def pose(self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Sequence[str]) -> PosedRows:
+    def pose(self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Genders) -> PosedRows:
         """Prediction and target posed with the body of their gender. The betas are data: they get no gradient."""
         runs, axes = gender_runs(gender), len(target.batch_shape)
         missing = [name for name in runs if name not in self.bodies]
@@ -193,8 +197,10 @@ def by_gender(rows: Tensor, runs: Mapping[str, list[slice]]) -> Tensor:
     return torch.cat([rows[run] for run in order])
 
 
-def gender_runs(gender: Sequence[str]) -> dict[str, list[slice]]:
+def gender_runs(gender: Genders) -> dict[str, list[slice]]:
     """Where each gender stands in a batch, as slices: one each where the batch is grouped."""
+    if isinstance(gender, Mapping):
+        return {name: [slice(start, stop) for start, stop in own] for name, own in gender.items()}
     runs: dict[str, list[slice]] = {}
     start = 0
     for stop in range(1, len(gender) + 1):

@@ -56,10 +56,10 @@ def mesh_error_and_gradients(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N P"], Float[Tensor, "12 N J"]]:
     """The error, and the gradients of the prediction's features and transforms: zeros where they are not wanted."""
     error = features.new_zeros(())
-    totals = PoseGradient(directions, weights, features, transforms)
+    totals = PoseGradient(features, transforms)
     compare = _compiled_compare() if compiled else compare_in_place
     both = torch.stack([features, target_features]), torch.stack([transforms, target_transforms])
-    for block in skinned_blocks(directions, weights, *both):
+    for block in skinned_blocks(Surface(directions, weights), *both):
         block_error, bent, blended = compare(block.bent, block.blended, gradient)
         error += block_error
         if gradient:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from .checkpoints import read_weights
 from .errors import CheckpointError, SettingError
+from .rollout import Body
 from .rotations import rotvec_to_rotmat
-from .state import CanonicalFrame, MotionState
+from .state import MotionState
 
 STATE_SIZE = 339
 LATENT_SIZE = 48
@@ -30,7 +31,7 @@ class Gaussian:
 
     def sample(self, noise: Float[Tensor, "*batch 48"]) -> Float[Tensor, "*batch 48"]:
         """The reparametrised sample for this standard normal noise."""
-        return self.mean + noise * self.var.sqrt()
+        return torch.addcmul(self.mean, noise, self.var.sqrt())
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class Mlp(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [nn.Linear(sizes[0], sizes[1])]
         for inputs, outputs in pairwise(sizes[1:]):
-            layers += [nn.GroupNorm(_GROUPS, inputs), nn.ReLU(), nn.Linear(inputs + skip, outputs)]
+            layers += [nn.GroupNorm(_GROUPS, inputs), nn.ReLU(inplace=True), nn.Linear(inputs + skip, outputs)]
         self.net = nn.ModuleList(layers)
         self.skip = skip
 
@@ -117,33 +118,37 @@ class HumorModel(nn.Module):
     ) -> Transition:
         """Generate `steps` frames from an initial state, in the initial state's frame (time after the batch axes).
 
-        Latents are given, or the prior's mean, or drawn from the prior. Each prediction is mapped to the world, and
-        told again in its own canonical frame; the joints' pivot is the initial state's throughout.
+        Latents are given, or the prior's mean, or drawn from the prior. Each prediction is told again in its own
+        canonical frame; the joints' pivot is the initial state's throughout.
         """
         if steps < 1:
             raise SettingError(f"steps {steps}: expected a whole number from 1.")
         wanted = (*initial.batch_shape, steps, LATENT_SIZE)
         if latents is not None and latents.shape != wanted:
             raise SettingError(f"latents of shape {tuple(latents.shape)}; a rollout of {steps} steps wants {wanted}.")
-        frame = CanonicalFrame.of(initial)
-        pivot, state = frame.pivot, initial
-        states: list[MotionState] = []
+        rows, kind = initial.batch_shape.numel(), initial.trans
+        if latents is None and not use_mean:
+            noise = torch.empty(steps, rows, LATENT_SIZE, dtype=kind.dtype, device=kind.device)
+            noise = noise.normal_(generator=generator)
+        given = None if latents is None else latents.reshape(rows, steps, LATENT_SIZE)
+        body, pivot = Body.of(initial)
+        bodies: list[Body] = []
         contacts: list[Tensor] = []
         for step in range(steps):
-            local = frame.enter(state)
-            if latents is None:
-                prior = self.prior(local)
-                noise = torch.empty_like(prior.mean).normal_(generator=generator)
-                chosen = prior.mean if use_mean else prior.sample(noise)
+            if step:
+                body = body.centred(pivot)
+            seen = body.seen(pivot)
+            if given is None:
+                prior = _gaussian(self.prior_net(seen))
+                chosen = prior.mean if use_mean else prior.sample(noise[step])
             else:
-                chosen = latents[..., step, :]
-            predicted, logits = self.decode(local, chosen)
-            state = frame.leave(predicted)
-            frame = CanonicalFrame.of(state, pivot)
-            states.append(state)
-            contacts.append(logits)
-        time = len(initial.batch_shape)
-        return Transition(MotionState.stack(states, time), torch.stack(contacts, time), None, None)
+                chosen = given[:, step]
+            output = self.decoder(torch.cat([seen, chosen.to(seen.dtype)], 1)).to(seen.dtype)
+            body = body.moved(output[:, :-NUM_CONTACTS])
+            bodies.append(body)
+            contacts.append(output[:, -NUM_CONTACTS:])
+        logits = torch.stack(contacts, 1).reshape(*initial.batch_shape, steps, NUM_CONTACTS)
+        return Transition(Body.in_the_world(bodies, pivot, initial.batch_shape), logits, None, None)
 
     def load_checkpoint(self, path: str | Path) -> None:
         """Fill the network from a checkpoint, ours or a released one; no code in the file is run.

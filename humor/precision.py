@@ -1,12 +1,23 @@
-"""Number formats for the network: a named preset is an autocast type, a gradient scaler, and the TF32 switch."""
+"""Number formats for the network: a named preset is an autocast type, a gradient scaler, and the TF32 switch.
+
+Autocast multiplies matrices in half. In float32 stay the sums of group norm, which half would round; the exponential
+and square root of the latents' variance, which would overflow float16; and, by their own doing, rotations, canonical
+frames and the loss, where metres need more than three digits. The presets that keep weights in half run inside the same
+autocast, which finds nothing to cast in them: their numbers are those of the preset that casts.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from torch import nn
 
 from .errors import SettingError
+from .weight_copies import WeightCopies
+
+PrecisionName = Literal["fp32", "tf32", "bf16", "fp16", "bf16-weights", "fp16-weights"]
 
 
 @dataclass(frozen=True)
@@ -18,22 +29,22 @@ class Preset:
     tf32: bool  # 10-bit mantissa in float32 multiplies
     devices: tuple[str, ...]  # where the hardware may have it
     capability: tuple[int, int] = (0, 0)  # of a CUDA device that has it
+    kept: bool = False  # weights are kept in half beside their float32 masters, not cast for every pass
 
 
-PRESETS = {
-    # name          autocast        scaled  tf32   devices
-    "fp32": Preset(None,            False, False, ("cpu", "cuda")),
-    "tf32": Preset(None,            False, True,  ("cuda",), (8, 0)),
-    "bf16": Preset(torch.bfloat16,  False, False, ("cpu", "cuda"), (8, 0)),
-    "fp16": Preset(torch.float16,   True,  False, ("cpu", "cuda")),
+PRESETS: dict[PrecisionName, Preset] = {
+    # name                  autocast        scaled  tf32   devices        capability  kept
+    "fp32":         Preset(None,            False, False, ("cpu", "cuda")),
+    "tf32":         Preset(None,            False, True,  ("cuda",),        (8, 0)),
+    "bf16":         Preset(torch.bfloat16,  False, False, ("cpu", "cuda"),  (8, 0)),
+    "fp16":         Preset(torch.float16,   True,  False, ("cpu", "cuda")),
+    "bf16-weights": Preset(torch.bfloat16,  False, False, ("cpu", "cuda"),  (8, 0),   True),
+    "fp16-weights": Preset(torch.float16,   True,  False, ("cpu", "cuda"),  (0, 0),   True),
 }  # fmt: skip
 
 
 class Precision:
-    """One of fp32, tf32, bf16, fp16: the study's mixed-precision recipe, on any device.
-
-    Raises SettingError for another name.
-    """
+    """One of the presets: the study's mixed-precision recipe, on any device. Raises SettingError for another name."""
 
     def __init__(self, name: str) -> None:
         if name not in PRESETS:
@@ -74,6 +85,10 @@ class Precision:
         """Both of them: what a forward pass runs inside."""
         with self.multiplies(device), self.autocast(device):
             yield
+
+    def copies(self, network: nn.Module) -> WeightCopies:
+        """The network's weights in half where the preset keeps them so, else no copies; lend them to each pass."""
+        return WeightCopies(network, self.preset.autocast if self.preset.kept else None)
 
     def scaler(self, device: torch.device | str) -> torch.amp.GradScaler:
         """A gradient scaler for float16, and one that does nothing for the rest."""

@@ -14,23 +14,24 @@ _SERIES_BELOW = 1e-3
 
 def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Matrix K with K u = vector x u."""
-    x, y, z = vector.unbind(-1)
+    (x, y, z), (left, back, down) = vector.unbind(-1), vector.neg().unbind(-1)
     zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    return torch.stack([zero, down, y, z, zero, left, back, x, zero], -1).unflatten(-1, (3, 3))
 
 
 def rotvec_to_rotmat(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Matrix of a rotation vector (radians). Source: Rodrigues' formula, with sin and 1 - cos as series near zero."""
     squared = rotvec.square().sum(-1)[..., None, None]
     small = squared < _SERIES_BELOW
-    half = 0.5 * torch.where(small, torch.ones_like(squared), squared).sqrt()
+    half = 0.5 * squared.masked_fill(small, 1).sqrt()
     half_sinc = torch.sin(half) / half
     sin_over = torch.where(small, _series(squared, (1.0, -1 / 6, 1 / 120, -1 / 5040)), half_sinc * torch.cos(half))
     cos_over = torch.where(small, _series(squared, (1 / 2, -1 / 24, 1 / 720, -1 / 40320)), 0.5 * half_sinc.square())
     cross = cross_matrix(rotvec)
     outer = rotvec[..., :, None] * rotvec[..., None, :]
     eye = torch.eye(3, dtype=rotvec.dtype, device=rotvec.device)
-    return eye + sin_over * cross + cos_over * (outer - squared * eye)
+    square = torch.addcmul(outer, squared, eye, value=-1)  # of the cross matrix
+    return torch.addcmul(torch.addcmul(eye, sin_over, cross), cos_over, square)
 
 
 def rotmat_to_rotvec(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
@@ -101,7 +102,8 @@ def rot6d_to_rotmat(rot6d: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3
 
 def _series(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
     """Polynomial in x by Horner's rule, lowest coefficient first."""
-    value = torch.full_like(x, coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
+    *others, next_highest, highest = coefficients
+    value = x * highest + next_highest
+    for coefficient in reversed(others):
         value = value * x + coefficient
     return value

@@ -12,7 +12,7 @@ from .runs import Run
 
 Row = tuple[float | int, ...]
 TERMS = ("reconstr_weighted_loss", "kl_loss", "joints_loss", "smpl_mesh_loss", "contacts_loss")
-PHASES = ("wait", "prepare", "sample", "loss", "backward", "network backward", "optimize")
+PHASES = ("wait", "prepare", "sample", "loss", "backward", "network backward", "optimize", "graph")
 COLUMNS = {
     "steps.csv": ("epoch", "step", "loss", *TERMS, "taken"),
     "epochs.csv": ("epoch", "learning_rate", "truth_share", "train_loss", "validation_loss", "score"),

@@ -5,13 +5,16 @@ from itertools import pairwise
 from typing import Literal
 
 from .errors import SettingError
+from .execution import Execution
+from .precision import PrecisionName
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """How to train; the defaults are the published ones."""
 
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"  # number format of the network
+    precision: PrecisionName = "fp32"  # number format of the network
+    execution: Execution = "eager"  # how a step runs: by operators, compiled, or as a recorded CUDA graph
     width: int = 1  # factor on every hidden size: 1 is the released network, 4 the study's
     epochs: int = 200
     batch_size: int = 200  # windows a step, of each process; the study's profile has 8

@@ -6,7 +6,7 @@ from the rest pose to the world. Source: Loper et al. 2015 (SMPL), eq. 2-12.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,14 +20,61 @@ _LARGE_BLOCK = (512, 1 << 30)
 
 
 @dataclass(frozen=True, eq=False)
+class Patch:
+    """A run of vertices, and what a run of a pose's features and of its joints does to them."""
+
+    first: int  # of the vertices
+    features: int  # where its features begin among the pose's
+    joints: int  # and its joints
+    directions: Float[Tensor, "3 v p"]  # metres for each feature
+    weights: Float[Tensor, "v j"]
+
+    def of_rows(self, features: Float[Tensor, "*n P"], transforms: Float[Tensor, "*m J"]) -> tuple[Tensor, Tensor]:
+        """Its own features and joints of some rows."""
+        joints = slice(self.joints, self.joints + self.weights.shape[1])
+        return features[..., self.features : self.features + self.directions.shape[2]], transforms[..., joints]
+
+    def within(self, columns: slice) -> "Patch | None":
+        """What it has in common with a block of vertices, which are counted from the block's first then."""
+        start, stop = max(columns.start, self.first), min(columns.stop, self.first + len(self.weights))
+        if start >= stop:
+            return None
+        own = slice(start - self.first, stop - self.first)
+        return replace(self, first=start - columns.start, directions=self.directions[:, own], weights=self.weights[own])
+
+    @property
+    def vertices(self) -> slice:
+        """Where they are."""
+        return slice(self.first, self.first + len(self.weights))
+
+
+@dataclass(frozen=True, eq=False)
 class Surface:
     """What a set of vertices needs to be posed: rest shape, how it changes, and which joints carry it."""
 
     directions: Float[Tensor, "3 V P"]  # metres for each feature; the first is the template itself
     weights: Float[Tensor, "V J"]  # rows sum to one
+    further: tuple[Patch, ...] = ()  # what further features and joints of a pose add to some of the vertices
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """All that is to be summed for a vertex, the whole surface first."""
+        return (Patch(0, 0, 0, self.directions, self.weights), *self.further)
+
+    def parts(self) -> tuple[list[Tensor], list[Tensor], list[int]]:
+        """The same as what an operator may be given."""
+        places = [place for patch in self.patches for place in (patch.first, patch.features, patch.joints)]
+        return [patch.directions for patch in self.patches], [patch.weights for patch in self.patches], places
+
+    @classmethod
+    def of_parts(cls, directions: list[Tensor], weights: list[Tensor], places: list[int]) -> "Surface":
+        """And back."""
+        patches = zip(places[0::3], places[1::3], places[2::3], directions, weights, strict=True)
+        return cls(directions[0], weights[0], tuple(Patch(*patch) for patch in patches)[1:])
 
     def at(self, indices: Int[Tensor, " chosen"]) -> "Surface":
-        """The same for some of the vertices only."""
+        """The same for some of the vertices only, of a surface without further patches."""
+        assert not self.further
         return type(self)(self.directions.index_select(1, indices), self.weights.index_select(0, indices))
 
 
@@ -61,23 +108,23 @@ class Pose:
 
 def skin(surface: Surface, pose: Pose) -> Float[Tensor, "N V 3"]:
     """Vertices in the world, metres, stored axis first. They have first gradients only, and only for the pose."""
-    return _Skin.apply(surface.directions, surface.weights, pose.features, pose.transforms)
+    return _Skin.apply(pose.features, pose.transforms, *surface.parts())
 
 
-def _skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Float[Tensor, "N V 3"]:
-    vertices = features.new_empty(3, len(features), len(weights))  # axis first, as the blocks are: no copy across
-    for block in skinned_blocks(directions, weights, features[None], transforms[None]):
+def _skin(features: Tensor, transforms: Tensor, *parts: Any) -> Float[Tensor, "N V 3"]:
+    surface = Surface.of_parts(*parts)
+    vertices = features.new_empty(3, len(features), len(surface.weights))  # axis first, as the blocks are: no copy
+    for block in skinned_blocks(surface, features[None], transforms[None]):
         (x, y, z), (a, b, c, moved) = block.bent[:, 0].unbind(), block.blended[0].unbind(1)
         torch.addcmul(moved.addcmul_(a, x).addcmul_(b, y), c, z, out=vertices[:, block.rows, block.columns])
     return vertices.permute(1, 2, 0)
 
 
-def _skin_backward(
-    directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor]:
+def _skin_backward(gradient: Tensor, features: Tensor, transforms: Tensor, *parts: Any) -> tuple[Tensor, Tensor]:
     """Gradients of the features and the transforms, from the vertices' one; the blocks are computed again."""
-    totals = PoseGradient(directions, weights, features, transforms)
-    for block in skinned_blocks(directions, weights, features[None], transforms[None]):
+    surface = Surface.of_parts(*parts)
+    totals = PoseGradient(features, transforms)
+    for block in skinned_blocks(surface, features[None], transforms[None]):
         bent, blended = block.bent[:, 0], block.blended[0]
         moved = blended[:, 3].copy_(gradient[block.rows, block.columns].permute(2, 0, 1))
         turned = pull_back(moved, bent, blended[:, :3], torch.empty_like(bent), blended[:, :3])
@@ -91,32 +138,48 @@ class Block:
 
     rows: slice
     columns: slice  # vertices
+    patches: tuple[Patch, ...]  # what moves them, counted from the block's first vertex
     bent: Float[Tensor, "3 poses n v"]  # rest positions, metres
     blended: Float[Tensor, "poses 3 4 n v"]  # each vertex's transform from the rest pose to the world
 
 
 def skinned_blocks(
-    directions: Tensor,
-    weights: Tensor,
-    features: Float[Tensor, "poses N P"],
-    transforms: Float[Tensor, "poses 12 N J"],
+    surface: Surface, features: Float[Tensor, "poses N P"], transforms: Float[Tensor, "poses 12 N J"]
 ) -> Iterator[Block]:
     """The surface block by block. Each is written over the last: a fresh buffer costs as much as what fills it."""
     poses, total = features.shape[:2]
     most_rows, most_numbers = _BLOCK.get(features.device.type, _LARGE_BLOCK)
     most_rows = max(min(most_rows, total), 1)
-    most_columns = min(max(most_numbers // most_rows // 16 * 16, 16), len(weights))
+    most_columns = min(max(most_numbers // most_rows // 16 * 16, 16), len(surface.weights))
     scratch = features.new_empty(15 * poses * most_rows * most_columns)
+    pieces = [
+        (columns, tuple(filter(None, (patch.within(columns) for patch in surface.patches))))
+        for columns in _slices(len(surface.weights), most_columns)
+    ]
     for rows in _slices(total, most_rows):
         own_features, own_transforms = features[:, rows].flatten(0, 1), transforms[:, :, rows].flatten(0, 2)
-        count = len(own_features)
-        for columns in _slices(len(weights), most_columns):
+        shape = (15, len(own_features))
+        for columns, patches in pieces:
             width = columns.stop - columns.start
-            bent, blended = scratch[: 15 * count * width].view(15, count, width).split([3, 12])
-            torch.bmm(own_features.expand(3, -1, -1), directions[:, columns].transpose(1, 2), out=bent)
-            torch.mm(own_transforms, weights[columns].T, out=blended.view(12 * count, width))
-            shape = (count // poses, width)
-            yield Block(rows, columns, bent.view(3, poses, *shape), blended.view(poses, 3, 4, *shape))
+            bent, blended = scratch[: 15 * shape[1] * width].view(*shape, width).split([3, 12])
+            _sum_patches(patches, own_features, own_transforms, bent, blended.view(-1, width))
+            yield Block(rows, columns, patches, bent.unflatten(1, (poses, -1)), blended.view(poses, 3, 4, -1, width))
+
+
+def _sum_patches(
+    patches: tuple[Patch, ...],
+    features: Float[Tensor, "n P"],
+    transforms: Float[Tensor, "m J"],
+    bent: Float[Tensor, "3 n v"],
+    blended: Float[Tensor, "m v"],
+) -> None:
+    """Fill a block: with what its first patch does, which is there for all of it, and what the others add."""
+    for patch in patches:
+        own_features, own_transforms = patch.of_rows(features, transforms)
+        before = float(patch is not patches[0])
+        part, turns = bent[..., patch.vertices], blended[:, patch.vertices]
+        torch.baddbmm(part, own_features.expand(3, -1, -1), patch.directions.mT, beta=before, out=part)
+        torch.addmm(turns, own_transforms, patch.weights.T, beta=before, out=turns)
 
 
 def pull_back(
@@ -139,17 +202,17 @@ def pull_back(
 class PoseGradient:
     """The sums that a pose's gradient grows in."""
 
-    def __init__(self, directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> None:
-        self.directions, self.weights = directions, weights
+    def __init__(self, features: Tensor, transforms: Tensor) -> None:
         self.features = features.new_zeros(3, *features.shape)  # an axis each, summed at the end
         self.transforms = torch.zeros_like(transforms)
 
     def add(self, block: Block, bent: Float[Tensor, "3 n v"], blended: Float[Tensor, "3 4 n v"]) -> None:
         """Add a block's share, given the gradients of what it holds."""
-        features = self.features[:, block.rows]
-        torch.baddbmm(features, bent, self.directions[:, block.columns], out=features)
-        share = blended.reshape(-1, blended.shape[-1]) @ self.weights[block.columns]
-        self.transforms[:, block.rows] += share.view(12, blended.shape[2], -1)
+        blended = blended.reshape(-1, blended.shape[-1])
+        for patch in block.patches:
+            features, transforms = patch.of_rows(self.features[:, block.rows], self.transforms[:, block.rows])
+            torch.baddbmm(features, bent[..., patch.vertices], patch.directions, out=features)
+            transforms += (blended[:, patch.vertices] @ patch.weights).view(transforms.shape)
 
 
 def _slices(total: int, size: int) -> Iterator[slice]:
@@ -160,35 +223,36 @@ class _Skin(torch.autograd.Function):
     """The vertices; the blocks are computed again for the gradient, so that none is kept."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
-        ctx.save_for_backward(*inputs)
-        return (skin_operator if torch.compiler.is_compiling() else _skin)(*inputs)
+    def forward(ctx: Any, features: Tensor, transforms: Tensor, *parts: Any) -> Tensor:
+        ctx.save_for_backward(features, transforms)
+        ctx.parts = parts
+        return (skin_operator if torch.compiler.is_compiling() else _skin)(features, transforms, *parts)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         work: Callable[..., Any] = skin_backward_operator if torch.compiler.is_compiling() else _skin_backward
-        return None, None, *work(*ctx.saved_tensors, gradient)
+        return *work(gradient, *ctx.saved_tensors, *ctx.parts), None, None, None
 
 
 # Operators of their own, so that compiling around them takes them as they are instead of a graph of every block. They
 # are named by the package, so that a second version of it can be loaded beside this one under another name.
 NAMESPACE = __name__.partition(".")[0]
-_INPUTS = "Tensor directions, Tensor weights, Tensor features, Tensor transforms"
+_INPUTS = "Tensor features, Tensor transforms, Tensor[] directions, Tensor[] weights, int[] places"
 skin_operator = torch.library.custom_op(f"{NAMESPACE}::skin", _skin, mutates_args=(), schema=f"({_INPUTS}) -> Tensor")
 skin_backward_operator = torch.library.custom_op(
     f"{NAMESPACE}::skin_backward",
     _skin_backward,
     mutates_args=(),
-    schema=f"({_INPUTS}, Tensor gradient) -> (Tensor, Tensor)",
+    schema=f"(Tensor gradient, {_INPUTS}) -> (Tensor, Tensor)",
 )
 
 
 @skin_operator.register_fake
-def _fake_skin(directions: Tensor, weights: Tensor, features: Tensor, transforms: Tensor) -> Tensor:
-    return features.new_empty(3, len(features), len(weights)).permute(1, 2, 0)
+def _fake_skin(features: Tensor, transforms: Tensor, directions: Any, weights: Any, places: Any) -> Tensor:
+    return features.new_empty(3, len(features), len(weights[0])).permute(1, 2, 0)
 
 
 @skin_backward_operator.register_fake
-def _fake_skin_backward(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(inputs[2]), torch.empty_like(inputs[3])
+def _fake_skin_backward(gradient: Tensor, features: Tensor, transforms: Tensor, *parts: Any) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(features), torch.empty_like(transforms)

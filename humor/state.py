@@ -125,12 +125,14 @@ def heading_turn(root_orient: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*ba
 
     The sine and cosine are those of atan2 of the right's xy, taken as its unit vector: exact at every heading.
     """
-    right = -root_orient[..., :2, 0]
-    length = torch.linalg.vector_norm(right, dim=-1, keepdim=True)
-    cosine, sine = (right / torch.where(length > 0, length, 1)).unbind(-1)
-    cosine = torch.where(length.squeeze(-1) > 0, cosine, 1)
+    left = root_orient[..., :2, 0]
+    length = torch.linalg.vector_norm(left, dim=-1, keepdim=True)
+    up = length == 0
+    away = left / length.masked_fill(up, 1)  # minus cosine and sine
+    (cosine, sine), minus_sine = away.neg().unbind(-1), away[..., 1]
+    cosine = cosine.masked_fill(up.squeeze(-1), 1)
     zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
-    return torch.stack([cosine, sine, zero, -sine, cosine, zero, zero, zero, one], -1).unflatten(-1, (3, 3))
+    return torch.stack([cosine, sine, zero, minus_sine, cosine, zero, zero, zero, one], -1).unflatten(-1, (3, 3))
 
 
 def _on_floor(position: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -14,6 +13,7 @@ from .distributed import Team
 from .errors import FileError, SettingError
 from .files import write_whole
 from .held_out import Split
+from .precision import PrecisionName
 from .runlog import PHASES, read_table
 from .settings import TrainSettings
 from .trainer import Trainer
@@ -25,7 +25,7 @@ PLAN = "study.json"
 class StudySettings:
     """What to compare, and for how long; the defaults are the study's, in three seeds."""
 
-    precisions: tuple[Literal["fp32", "tf32", "bf16", "fp16"], ...] = ("fp32", "fp16")  # the first is the reference
+    precisions: tuple[PrecisionName, ...] = ("fp32", "fp16")  # the first is the reference
     width: int = 4  # factor on every hidden size
     epochs: int = 8
     batch_size: int = 8  # windows a step, of each process

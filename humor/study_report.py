@@ -12,8 +12,8 @@ from .study import StudyResult
 from .verdict import compare_curves, verdict_sentence
 
 CURVES = ("train", "validation")
-COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
-LINES = ("-", "--", ":", "-.")  # so that curves which agree are seen both
+COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
+LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))  # so that curves which agree are seen both
 
 
 def write_report(result: StudyResult, out: Path) -> list[str]:
@@ -46,6 +46,7 @@ def time_table(result: StudyResult) -> str:
     rows = [
         (_PHASE_TITLES.get(phase, phase), *(_part(result.seconds[name][phase], whole[name]) for name in names))
         for phase in PHASES
+        if phase != "graph"  # a study runs operator by operator, where phases can be told apart
     ]
     rows.append(("**epoch**", *(f"**{whole[name]:.4g} s**" for name in names)))
     rows.append(

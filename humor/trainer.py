@@ -17,16 +17,18 @@ from .data.windows import FRAMES
 from .distributed import Team, TeamSampler
 from .draws import fed_truth, training_noise, validation_noise
 from .errors import SettingError
+from .execution import require_execution
 from .held_out import Split
 from .losses import HumorLoss
 from .model import HumorModel
 from .optimizer import Adamax
+from .portions import Terms
 from .precision import PRESETS, Precision
 from .progress import TrainingProgress, speed
 from .runlog import PHASES, TERMS, Row, RunLog, rounded
 from .runs import Position, Run, RunIdentity, StopRequest
 from .settings import TrainSettings
-from .training import Terms, TrainStep
+from .training import TrainStep
 
 
 class Trainer:
@@ -222,12 +224,16 @@ def _built(
     if not precision.supports(team.device):
         there = ", ".join(name for name in PRESETS if Precision(name).supports(team.device))
         raise SettingError(f"precision {settings.precision}: not on {team.device.type}, which has {there}; give one.")
+    require_execution(settings.execution, team.device, team.size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = HumorModel(settings.width).to(team.device)
     loss = HumorLoss(bodies).to(team.device)
     optimizer = Adamax(model.parameters(), lr=settings.learning_rate)
-    return optimizer, TrainStep(model, loss, optimizer, precision, team.share(model), clock)
+    # The gradients of kept copies are none that the processes would share by themselves.
+    network, average = (model, team.average) if precision.preset.kept else (team.share(model), None)
+    step = TrainStep(model, loss, optimizer, precision, network, clock, average, settings.execution)
+    return optimizer, step
 
 
 def _row(total: Tensor, terms: Terms, taken: Tensor | None) -> Tensor:

@@ -1,6 +1,7 @@
 """One training step in named phases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -9,13 +10,16 @@ from torch.profiler import record_function
 
 from .clock import PhaseClock
 from .data.windows import PAIRS, WindowBatch
-from .losses import HumorLoss
+from .errors import SettingError
+from .execution import CudaGraphs, Execution, Recorder, Recordings, require_execution
+from .losses import HumorLoss, gender_runs
 from .model import Gaussian, HumorModel, Transition
+from .optimizer import Adamax
+from .portions import Terms, joined, portions
 from .precision import Precision
 from .state import CanonicalFrame, MotionState
 
 PHASES = ("prepare", "sample", "loss", "backward", "optimize")
-Terms = Mapping[str, Float[Tensor, ""]]
 
 
 class TrainStep:
@@ -33,11 +37,23 @@ class TrainStep:
         precision: Precision,
         network: nn.Module | None = None,  # the model as processes share it; default: the model
         clock: PhaseClock | None = None,  # told where phases begin, with the loss's and the network's backward apart
+        average: Callable[[list[Tensor]], None] | None = None,  # of gradients over processes, where `network` does not
+        execution: Execution = "eager",
     ) -> None:
         self.model, self.loss, self.optimizer, self.precision = model, loss, optimizer, precision
-        self.network, self.clock = network or model, clock
+        self.network, self.clock, self.average = network or model, clock, average
+        self.copies = precision.copies(model)
         self.device = next(model.parameters()).device
         self.scaler = precision.scaler(self.device)
+        self._compiled_loss: Callable[..., tuple[Tensor, Terms]] | None = None
+        self.recordings: Recordings | None = None
+        self._term_names: list[str] = []
+        require_execution(execution, self.device)
+        if execution == "compile":  # evaluation stays as it is: its batches have other shapes
+            self.network = cast(nn.Module, torch.compile(self.network, fullgraph=True))
+            self._compiled_loss = torch.compile(loss, fullgraph=True, dynamic=True)
+        elif execution == "cuda-graph":
+            self.record_with(CudaGraphs(self.device))
 
     def __call__(
         self,
@@ -48,10 +64,59 @@ class TrainStep:
     ) -> tuple[Float[Tensor, ""], Terms]:
         """Take one step. Returns the loss before it and its terms, on the device and unread."""
         ready = self.prepare(batch)
-        total, terms = self.compare(self.sample(ready, noise, fed_truth), ready, epoch)
-        self.backward(total)
+        if self.recordings is not None:
+            return self._recorded(self.recordings, ready, epoch, noise, fed_truth)
+        return self._taken(ready, epoch, noise, fed_truth)
+
+    def _taken(
+        self, batch: WindowBatch, epoch: int, noise: Tensor | None, fed_truth: Sequence[bool] | None
+    ) -> tuple[Tensor, Terms]:
+        """Everything after `prepare`."""
+        found: list[tuple[WindowBatch, Tensor, Terms]] = []
+        for portion, own_noise in portions(batch, noise):
+            total, terms = self.compare(self.sample(portion, own_noise, fed_truth), portion, epoch)
+            self.backward(total, len(portion) / len(batch))
+            found.append((portion, total.detach(), terms))
+            del total  # or its graph is kept while the next is made
         self.optimize()
-        return total.detach(), terms
+        return joined(found)
+
+    def record_with(self, recorder: Recorder) -> None:
+        """From the next step on, record and play. What an optimizer loads later would not reach the recordings."""
+        if not isinstance(self.optimizer, Adamax):
+            raise SettingError("execution cuda-graph: needs humor.optimizer.Adamax, which never reads; use it.")
+        self.recordings = Recordings(recorder)
+
+    def _recorded(
+        self,
+        recordings: Recordings,
+        batch: WindowBatch,
+        epoch: int,
+        noise: Tensor | None,
+        fed_truth: Sequence[bool] | None,
+    ) -> tuple[Tensor, Terms]:
+        """The same, played from a recording where there is one. The gradient scaler is in it: its scale, its count of
+        steps and what it found are tensors on the device, which it reads only when it is saved. All other numbers
+        that the host puts in are part of the layout."""
+        optimizer = cast(Adamax, self.optimizer)
+        inputs = batch.tensors() + ([] if noise is None else [noise])
+        ramp, rates = self.loss.weights.kl_ramp(epoch), tuple(group["lr"] for group in optimizer.param_groups)
+        layout = (tuple(batch.gender), tuple(x.shape for x in inputs), noise is None, fed_truth, ramp, rates)
+
+        def call(own: Sequence[Tensor]) -> Tensor:
+            own_noise = None if noise is None else own[-1]
+            total, terms = self._taken(batch.holding(own), epoch, own_noise, fed_truth)
+            self._term_names = list(terms)
+            return torch.stack([total, *(term.detach() for term in terms.values()), cast(Tensor, optimizer.taken)])
+
+        with self._phase("graph"):
+            clock, self.clock = self.clock, None  # phases cannot be told apart within a recording
+            try:
+                told = recordings.run(layout, inputs, call)
+            finally:
+                self.clock = clock
+        total, *terms, optimizer.taken = told.unbind()
+        return total, dict(zip(self._term_names, terms, strict=True))
 
     def prepare(self, batch: WindowBatch) -> WindowBatch:
         """Bring a batch to the device."""
@@ -65,7 +130,7 @@ class TrainStep:
         fed_truth: Sequence[bool] | None = None,
     ) -> Transition:
         """Run the network forward, with the posterior's sample; on its own predictions where `fed_truth` says so."""
-        with self._phase("sample"), self.precision.forward(self.device):
+        with self._phase("sample"), self.precision.forward(self.device), self.copies.lent():
             if fed_truth is None:
                 out = self.network(batch.past, batch.current, noise)
             else:
@@ -78,21 +143,32 @@ class TrainStep:
     def compare(self, out: Transition, batch: WindowBatch, epoch: int = 0) -> tuple[Float[Tensor, ""], Terms]:
         """Compute the loss and its terms; the phase called "loss"."""
         with self._phase("loss"), self.precision.forward(self.device):
-            return self.loss(out, batch.current, batch.contacts, batch.betas, batch.gender, epoch)
+            if self._compiled_loss is None:
+                return self.loss(out, batch.current, batch.contacts, batch.betas, batch.gender, epoch)
+            runs = {name: [(run.start, run.stop) for run in own] for name, own in gender_runs(batch.gender).items()}
+            return self._compiled_loss(out, batch.current, batch.contacts, batch.betas, runs, epoch)
 
-    def backward(self, total: Float[Tensor, ""]) -> None:
-        """Compute gradients, scaled where the precision needs it; a loss that is not finite makes none that is."""
+    def backward(self, total: Float[Tensor, ""], share: float = 1.0) -> None:
+        """Add gradients of a share of the loss, scaled where the precision needs it.
+
+        A loss that is not finite makes no gradient that is.
+        """
         with self._phase("backward"), self.precision.multiplies(self.device):
             # So that one check of the gradients is enough, and that every process comes to the same answer.
-            spoilt = torch.where(total.detach().isfinite(), 1.0, float("nan")).to(total.dtype)
+            whole = torch.full_like(total, share, requires_grad=False)
+            spoilt = torch.where(total.detach().isfinite(), whole, float("nan"))
             self.scaler.scale(total).backward(spoilt)
 
     def optimize(self) -> None:
         """Update the weights, unless a scaled gradient overflowed, and clear the gradients."""
         with self._phase("optimize"):
+            self.copies.pass_gradients_on()
+            if self.average is not None:
+                self.average([weight.grad for weight in self.model.parameters() if weight.grad is not None])
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
+            self.copies.refresh()
 
     @torch.no_grad()
     def evaluate(
@@ -104,7 +180,7 @@ class TrainStep:
     ) -> tuple[Float[Tensor, ""], Terms]:
         """The loss and its terms on a batch that nothing is learnt from."""
         ready = batch.to(self.device)
-        with self.precision.forward(self.device):
+        with self.precision.forward(self.device), self.copies.lent():
             if fed_truth is None:
                 out = self.model(ready.past, ready.current, noise)
             else:

@@ -95,6 +95,32 @@ def test_resting_hands_may_be_left_out():
     torch.testing.assert_close(short.vertices, long.vertices, atol=2e-6, rtol=0)
 
 
+def one_handed():
+    """A mannequin whose right fingers move nothing."""
+    arrays = dict(mannequin_arrays("neutral"))
+    weights, posedirs = arrays["weights"].copy(), arrays["posedirs"].copy()
+    weights[:, 21] += weights[:, 37:].sum(1)
+    weights[:, 37:], posedirs[:, :, 9 * 36 :] = 0, 0
+    return arrays | {"weights": weights, "posedirs": posedirs}
+
+
+@pytest.mark.parametrize(
+    "arrays", [*bodies_under_test().values(), one_handed], ids=[*bodies_under_test(), "one-handed"]
+)
+def test_fingers_posed_where_they_reach_are_posed_as_everywhere(arrays):
+    """The slow twin takes all vertices by index, each with every joint and direction."""
+    body = BodyModel(arrays()).double()
+    rotmats, betas, trans = (x.double() for x in random_pose((3,), 52))
+    towards, found = torch.randn(3, 6890, 3, dtype=torch.float64), []
+    for vertices in ("all", range(6890)):
+        leaf = rotmats.clone().requires_grad_()
+        posed = body(leaf, betas, trans, vertices=vertices).vertices
+        found.append((posed, torch.autograd.grad((posed * towards).sum(), leaf)[0]))
+    (ours, our_gradient), (theirs, their_gradient) = found
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)  # the weights themselves are rounded to float32
+    torch.testing.assert_close(our_gradient, their_gradient, atol=1e-4, rtol=1e-6)
+
+
 def test_rest_joints_are_the_regressed_ones():
     arrays = mannequin_arrays("female")
     betas = torch.randn(3, 16)

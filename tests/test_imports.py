@@ -9,11 +9,11 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     "errors", "files", "arrays", "checkpoints", "rotations", "skeleton", "kinematics",
     "mannequin_shape", "mannequin_mesh", "mannequin_loft", "mannequin_skin", "mannequin", "drawing",
-    "skinning", "body", "state", "model", "mesh_error", "losses", "precision",
+    "skinning", "body", "state", "rollout", "model", "mesh_error", "losses", "weight_copies", "precision", "execution",
     "data.amass", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps", "data.synthetic",
     "data.clustering", "data.processing", "data.processed", "data.windows", "data.splits", "data.store",
     "data.building", "data.loading", "data.__init__",
-    "settings", "draws", "optimizer", "clock", "training",
+    "settings", "draws", "optimizer", "clock", "portions", "training",
     "held_out", "distributed", "runs", "runlog", "progress", "trainer",
     "verdict", "study", "study_report", "__init__", "cli", "__main__",
 ]  # fmt: skip

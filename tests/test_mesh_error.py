@@ -1,6 +1,5 @@
 """The mesh error in blocks is the plain formula, in value and gradient, and keeps nothing of a mesh's size."""
 
-import copy
 import weakref
 
 import golden_values as golden
@@ -9,16 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_state import random_state
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.harness.counters import count_work
-from humor import HumorLoss, HumorModel, Precision, skinning
-from humor.data import WindowBatch
+from humor import HumorLoss, skinning
 from humor.errors import SettingError
 from humor.mesh_error import MESH_ERRORS, compare, compare_in_place, mesh_error_and_gradients, mesh_error_operator
-from humor.skinning import Pose, Surface, skin
-from humor.training import TrainStep
+from humor.skinning import Patch, Pose, Surface, skin
 
 
 def random_pose(rows, seed, joints=4, features=11, dtype=torch.float64):
@@ -35,6 +31,19 @@ def random_surface(vertices=37, joints=4, features=11, dtype=torch.float64):
     return Surface(
         torch.randn(3, vertices, features, generator=random, dtype=dtype), weights / weights.sum(1, keepdim=True)
     )
+
+
+def patched_surface():
+    """A surface that further features and joints move in two runs that overlap, and the same without patches."""
+    dense = random_surface()
+    directions, weights = dense.directions, dense.weights
+    further = []
+    for first, stop, features, joints in ((3, 20, slice(5, 8), slice(2, 3)), (17, 36, slice(8, 11), slice(3, 4))):
+        own = directions[:, first:stop, features].clone(), weights[first:stop, joints].clone()
+        further.append(Patch(first, features.start, joints.start, *own))
+        for constants in (directions[..., features].transpose(0, 1), weights[:, joints]):
+            constants[:first], constants[stop:] = 0, 0
+    return Surface(directions[..., :5].contiguous(), weights[:, :2].contiguous(), tuple(further)), dense
 
 
 def plain_vertices(surface, pose):
@@ -77,16 +86,16 @@ def test_gradients_are_those_of_finite_differences(small_blocks):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5])
-def test_skinned_vertices_and_gradients_are_those_of_the_slow_twin(rows, small_blocks):
-    surface, pose = random_surface(), random_pose(rows, 0)
+@pytest.mark.parametrize("surfaces", [lambda: (random_surface(),) * 2, patched_surface], ids=["whole", "patches"])
+def test_skinned_vertices_and_gradients_are_those_of_the_slow_twin(surfaces, rows, small_blocks):
+    (surface, dense), pose = surfaces(), random_pose(rows, 0)
     towards = torch.randn(rows, 37, 3, dtype=torch.float64)
-    torch.testing.assert_close(skin(surface, pose), plain_vertices(surface, pose))
+    torch.testing.assert_close(skin(surface, pose), plain_vertices(dense, pose))
 
-    def along(vertices_of):
-        return lambda surface, pose, _: (vertices_of(surface, pose) * towards).sum()
+    def along(vertices_of, surface):
+        return value_and_gradients(lambda *of: (vertices_of(*of[:2]) * towards).sum(), surface, pose, None)
 
-    ours, theirs = (value_and_gradients(along(way), surface, pose, None) for way in (skin, plain_vertices))
-    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(along(skin, surface), along(plain_vertices, dense))
 
 
 @given(st.integers(0, 1000))
@@ -106,9 +115,9 @@ def test_the_operators_keep_pytorchs_rules():
     torch.library.opcheck(
         mesh_error_operator, (*rows, target.features, target.transforms, True, False), test_utils=checks
     )
-    torch.library.opcheck(skinning.skin_operator, rows, test_utils=checks)
-    gradient = torch.ones(2, 37, 3, dtype=torch.float64)
-    torch.library.opcheck(skinning.skin_backward_operator, (*rows, gradient), test_utils=checks)
+    inputs, gradient = (*vars(pose).values(), *patched_surface()[0].parts()), torch.ones(2, 37, 3, dtype=torch.float64)
+    torch.library.opcheck(skinning.skin_operator, inputs, test_utils=checks)
+    torch.library.opcheck(skinning.skin_backward_operator, (gradient, *inputs), test_utils=checks)
 
 
 def test_the_work_is_counted_that_the_plain_formula_has():
@@ -198,34 +207,3 @@ def test_betas_are_data_and_a_gender_may_have_no_rows():
     (rows.squared_mesh_error + rows.predicted.sum()).backward()
     assert betas.grad is None
     assert state.pose_body.grad.abs().sum() > 0
-
-
-class NoReading(TorchDispatchMode):
-    """Fails where a value is read from the device, or a constant is sent to it."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        names = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::lift_fresh")
-        assert func.name() not in names, f"{func.name()} waits for the device"
-        return func(*args, **(kwargs or {}))
-
-
-def test_a_step_up_to_the_loss_never_reads_a_value_from_the_device():
-    """On fake tensors, whose values cannot be read. (CUDA ones need a PyTorch built for CUDA to be sliced.)"""
-    device = "cuda" if torch.backends.cuda.is_built() else "cpu"
-    loss = copy.deepcopy(HumorLoss(golden.bodies()))
-    with FakeTensorMode():
-        states = [random_state((3, 10), dtype=torch.float32).map(lambda x: x.to(device)) for _ in range(2)]
-        contacts, betas = torch.ones(3, 10, 9, device=device), torch.ones(3, 10, 16, device=device)
-        batch = WindowBatch(*states, contacts, betas, ["male", "female", "male"])
-        with torch.device(device):
-            model = HumorModel()
-        for part in loss.modules():
-            for name, own in part.named_buffers(recurse=False):
-                part.register_buffer(name, torch.empty(own.shape, dtype=own.dtype, device=device), persistent=False)
-        step = TrainStep(model, loss, torch.optim.Adamax(model.parameters()), Precision("fp32"))
-        with NoReading():
-            ready = step.prepare(batch)
-            total, _ = step.compare(step.sample(ready), ready, 50)
-            step.backward(total)
-        assert total.shape == ()
-        assert total.device.type == device

@@ -15,6 +15,8 @@ from humor.rotations import rotvec_to_rotmat
 from humor.training import TrainStep
 
 UNIT = {"fp32": 2.0**-24, "bf16": 2.0**-8, "fp16": 2.0**-11}  # half the gap between neighbours near 1
+KEPT = {name: name.removesuffix("-weights") for name, preset in PRESETS.items() if preset.kept}  # what they agree with
+UNIT |= {name: UNIT[casting] for name, casting in KEPT.items()}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ BOUNDS = {
     "bf16": Bound(terms=4.0, total=1.0, direction=8.0, norm=4.0),
     "fp16": Bound(terms=4.0, total=1.0, direction=8.0, norm=4.0),
 }
+BOUNDS |= {name: BOUNDS[casting] for name, casting in KEPT.items()}
 
 # name          size of everything, size of rotation vectors (radians), metres from the origin, rows of zeros
 STATES = {
@@ -75,10 +78,12 @@ def evaluate(kind, seed, precision, dtype, losses):
     states = [draw_state(kind, random).map(lambda x: x.to(dtype)) for _ in range(2)]
     noise, betas, contacts = (torch.randn(ROWS, n, generator=random).to(dtype) for n in (48, 16, 9))
     scale = 2.0**10 if precision.preset.scaled else 1.0  # where a scaler settles on these states
-    with precision.forward("cpu"):
+    copies = precision.copies(model)
+    with precision.forward("cpu"), copies.lent():
         out = model(*states, noise)
         total, terms = losses[dtype](out, states[1], (contacts > 0).to(dtype), betas, GENDER, 50)
     (scale * total).backward()
+    copies.pass_gradients_on()
     gradients = torch.cat([p.grad.flatten() for p in model.parameters()]).double() / scale
     assert_finite(out, terms, gradients)
     return total.item(), {name: term.item() for name, term in terms.items() if not name.endswith("acc")}, gradients
@@ -122,7 +127,10 @@ def test_a_step_in_any_precision_moves_the_weights_and_lowers_the_loss(name, mak
 
 
 def test_only_float16_scales_its_gradients():
-    assert [name for name in PRESETS if Precision(name).scaler("cpu").is_enabled()] == ["fp16"]
+    assert [name for name in PRESETS if Precision(name).scaler("cpu").is_enabled()] == [
+        "fp16",
+        "fp16-weights",
+    ]
 
 
 def test_half_precision_multiplies_in_half_and_single_does_not():

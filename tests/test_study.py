@@ -65,7 +65,8 @@ def test_the_interval_is_students_t_of_the_paired_differences():
 
 
 def result(**seconds):
-    times = {name: dict(zip(PHASES, (1.0, 0.0, 2.0, 10.0, 3.0, 2.0, 2.0), strict=True)) for name in ("fp32", "fp16")}
+    seconds_of = dict(zip(PHASES, (1.0, 0.0, 2.0, 10.0, 3.0, 2.0, 2.0, 0.0), strict=True))
+    times = {name: dict(seconds_of) for name in ("fp32", "fp16")}
     times["fp16"] |= seconds
     curves = {"fp32": FALLING * SEEDS, "fp16": FALLING * SEEDS * 1.001}
     return StudyResult(("fp32", "fp16"), curves, curves, times)

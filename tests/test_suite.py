@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cases import LINEAR, LOSS, POSING, SAMPLING, TRAIN, Choice, left_out
+from bench.cases import LINEAR, LOSS, POSING, ROLLOUT, SAMPLING, TRAIN, Choice, left_out
 from bench.harness.counters import count_work
 from bench.harness.setup import choose_device
 from humor.data.synthetic import synthetic_clip
@@ -39,7 +39,7 @@ def test_a_run_is_saved_with_its_work_and_compared(tmp_path):
     assert info["bytes"] >= 4 * (1024 * 1024 + 2 * 80 * 1024)
     assert content["machine_info"]["torch"] == torch.__version__
     second = run("bench", *LIGHT, storage, "--benchmark-compare")
-    assert second.returncode == 0, second.stdout
+    assert second.returncode == 3, second.stdout  # how far runs drift apart was never measured here
     assert "(0001_" in second.stdout
 
 
@@ -80,6 +80,38 @@ def test_require_cuda_fails_without_cuda():
     )
 
 
+def test_a_rollout_tells_its_frames_a_second(tmp_path):
+    arguments = ["-k", "bench_rollout and fp32-one", "--benchmark-max-time=0.05", "-q"]
+    result = run("bench", *arguments, f"--benchmark-storage=file://{tmp_path}", "--benchmark-autosave")
+    assert result.returncode == 0, result.stdout
+    (saved,) = tmp_path.rglob("*.json")
+    (benchmark,) = json.loads(saved.read_text())["benchmarks"]
+    told = f"{benchmark['name']}: {30 / benchmark['stats']['median']:,.0f} frames/s"
+    assert benchmark["extra_info"]["frames"] == 30
+    assert told in result.stdout.splitlines()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_graphs_without_cuda_are_refused():
+    result = run("bench", *LIGHT, "--execution", "cuda-graph")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.strip() == "ERROR: execution cuda-graph: needs a CUDA device, not cpu; give eager or compile."
+
+
+def test_an_execution_reaches_the_benchmarks_that_have_a_choice():
+    arguments = ["--execution", "compile", "--quick", "--collect-only", "-q", "-k", "fp32"]
+    result = run("bench", *arguments)
+    assert result.returncode == 0, result.stdout
+    kept = {line.partition("[")[0] for line in result.stdout.splitlines() if line.startswith("bench/")}
+    assert kept == {
+        "bench/bench_rollout.py::bench_rollout",
+        "bench/bench_sampling.py::bench_sampling",
+        "bench/bench_train_step.py::bench_train_step",
+    }
+    assert "(--execution compile is for train step, sampling and rollout)" in result.stdout
+    assert "(the published loss reads values from the device, so that it runs eagerly alone)" in result.stdout
+
+
 def test_benchmarks_and_tests_are_not_run_together():
     result = run("bench", "tests/test_imports.py", "-q")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
@@ -105,14 +137,22 @@ def test_real_motion_of_another_format_reaches_the_benchmarks():
 
 
 def test_every_case_of_every_table_runs_somewhere():
-    for table in (LINEAR, SAMPLING, POSING, LOSS, TRAIN):
+    for table in (LINEAR, SAMPLING, ROLLOUT, POSING, LOSS, TRAIN):
         for name, case in table.items():
             for precision in ("fp32", "fp16"):
-                choice = Choice(name, case.full_only, precision, "published", case.rows)
+                choice = Choice(name, case.full_only, precision, "published", case.rows, case.has_weights)
                 assert left_out(choice, "cuda", quick=False, full=False) is None
                 assert left_out(choice, "cpu", quick=False, full=True) is None
-    assert left_out(Choice("training", False, "fp32", "ours", 2000), "cpu", quick=True, full=True)
-    assert left_out(Choice("study", False, "fp16", "published", 80), "cpu", quick=False, full=False)
+    assert left_out(Choice("training", False, "fp32", "ours", 2000, True), "cpu", quick=True, full=True)
+    assert left_out(Choice("study", False, "fp16", "published", 80, True), "cpu", quick=False, full=False)
+
+
+def test_weights_kept_in_half_are_left_out_where_there_are_no_weights():
+    for table in (LINEAR, SAMPLING, ROLLOUT, TRAIN, POSING, LOSS):
+        for name, case in table.items():
+            choice = Choice(name, case.full_only, "bf16-weights", "ours", case.rows, case.has_weights)
+            reason = left_out(choice, "cuda", quick=False, full=False)
+            assert reason == ("no network weights to keep in half" if table in (POSING, LOSS) else None)
 
 
 def test_counted_work_is_forward_and_backward():
@@ -129,7 +169,8 @@ def test_counted_work_is_forward_and_backward():
     )
 
 
-def test_comparing_with_nothing_is_said_and_does_not_stop_the_run(tmp_path):
+def test_comparing_with_nothing_is_refused(tmp_path):
     result = run("bench", *LIGHT, f"--benchmark-storage=file://{tmp_path}", "--benchmark-compare")
-    assert result.returncode == 0, result.stdout
+    assert result.returncode == 4, result.stdout
     assert "Can't compare" in result.stdout + result.stderr
+    assert "refused: no saved run can be read" in result.stdout

@@ -11,9 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.harness import summary
-from bench.harness.summary import EXITS, LIMIT, MARKER, code, markdown, plain
+from bench.harness.report import EXIT_CODES
+from bench.harness.summary import MARKER, code, markdown, plain
 
 ROOT = Path(__file__).parents[1]
+COMMENT = 65_536 - 500  # characters that GitHub takes, and room for the link
 
 
 def case(name, verdict="same", change=0.0, **more):
@@ -24,7 +26,7 @@ def case(name, verdict="same", change=0.0, **more):
 def report(*cases, verdict="same", **more):
     return {
         "format": 1,
-        "exit": EXITS[verdict],
+        "exit": EXIT_CODES.get(verdict, 4),
         "verdict": verdict,
         "reason": "",
         "versions": {
@@ -102,7 +104,7 @@ def rows(text):
 def test_the_worst_comes_first():
     words = ["faster", "same", "unclear", "slower"]
     cases = [case(f"{word} {change}", word, change) for word in words for change in (-0.1, 0.3, 0.2)]
-    order = ["slower", "unclear", "same", "faster"]
+    order = ["slower", "unclear", "faster", "same"]
     assert rows(markdown(report(*cases, verdict="slower"))) == [f"{w} {c}" for w in order for c in (0.3, 0.2, -0.1)]
 
 
@@ -122,7 +124,7 @@ def test_a_number_that_is_not_known_is_a_question_mark(value):
 def test_a_long_report_keeps_the_worst_and_counts_the_rest():
     cases = [case(f"case[{number:04d}]" + "x" * 100, "same", -number / 1e5) for number in range(2000)]
     text = markdown(report(*cases, case("bad", "slower", 0.5), verdict="slower"))
-    assert len(text) <= LIMIT
+    assert len(text) <= COMMENT
     shown = rows(text)
     assert shown[0] == "bad"
     assert len(shown) > 100
@@ -144,7 +146,7 @@ def test_no_report_is_longer_than_a_comment(names, sentences, failed):
     cases = [case(name) for name in names]
     broken = [{"name": name, "why": name * 9} for name in failed]
     made = report(*cases, only_base=names, only_head=names, warnings=sentences, failed=broken, reason="x" * 9999)
-    assert len(markdown(made)) <= LIMIT
+    assert len(markdown(made)) <= COMMENT
 
 
 @given(st.text(alphabet="ab`|\n\r<>@*[]()!#~\\& ", max_size=40))
@@ -176,6 +178,13 @@ def test_a_file_that_cannot_be_read_is_no_verdict(tmp_path, capsys, text, senten
     assert capsys.readouterr().out == f"{MARKER}\n### refused: no verdict\n\n{sentence}\n"
 
 
+@pytest.mark.parametrize(("word", "exit"), [*EXIT_CODES.items(), ("unclear", 0), ("refused", 4)])
+def test_every_exit_of_a_comparison_is_read(tmp_path, word, exit):
+    file = tmp_path / "v.json"
+    file.write_text(json.dumps(report(case("a"), verdict=word, exit=exit)))
+    assert summary.read(file)["verdict"] == word
+
+
 def damaged(**changes):
     found = copy.deepcopy(report(case("a"))) | changes
     return {name: value for name, value in found.items() if value is not ...}
@@ -185,6 +194,7 @@ def damaged(**changes):
     ("found", "problem"),
     [
         (damaged(exit=1), 'verdict "same" with exit 1'),
+        (damaged(verdict="refused"), 'verdict "refused" with exit 0'),
         (damaged(verdict="fine"), 'verdict "fine" with exit 0'),
         (damaged(verdict=None, exit=None), 'verdict "None" with exit None'),
         (damaged(cases=...), "no cases"),

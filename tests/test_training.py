@@ -7,7 +7,7 @@ import golden_values as golden
 import pytest
 import torch
 
-from humor import HumorLoss, HumorModel, Precision
+from humor import HumorLoss, HumorModel, Precision, portions
 from humor.clock import PhaseClock
 from humor.draws import fed_truth, training_noise, validation_noise
 from humor.losses import LossWeights
@@ -153,6 +153,45 @@ def test_a_batch_with_a_loss_that_is_no_number_is_left_out(precision, loss, make
     total, _ = step(batch, 0, training_noise(0, 0, 0, 1))
     assert total.isnan()
     assert step.optimizer.taken == 0
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
+def a_step(step, batch, noise, truth):
+    """What a step says, and the gradients that it makes."""
+    kept = []
+    step.optimize = lambda: kept.extend(p.grad for p in step.model.parameters())
+    step.model.zero_grad(set_to_none=True)
+    return *step(batch, 20, noise, truth), kept
+
+
+@pytest.mark.parametrize("untouched", [0, 4, 7], ids=["contacts", "a portion without contacts", "no contacts"])
+@pytest.mark.parametrize("truth", [None, (False,) * 9], ids=["truth", "own"])
+def test_a_batch_in_portions_is_the_batch_at_once(truth, untouched, make_batch, monkeypatch):
+    torch.manual_seed(0)
+    batch, noise = make_batch(7).to("cpu", torch.float64), training_noise(0, 20, 0, 7).double()
+    batch.contacts[:untouched] = 0
+    model, loss = HumorModel().double(), copy.deepcopy(HumorLoss(golden.bodies())).double()
+    step = TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"))
+    expected = a_step(step, batch, noise, truth)
+    rows = []
+    hook = model.encoder.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    monkeypatch.setitem(portions._MOST_WINDOWS, "cpu", 3)
+    found = a_step(step, batch, noise, truth)
+    hook.remove()
+    assert list(dict.fromkeys(rows)) == ([20, 30] if truth is None else [2, 3])  # 7 windows: 2, 2 and 3
+    assert list(found[1]) == list(expected[1])
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10, equal_nan=True)
+
+
+def test_one_bad_portion_leaves_the_whole_step_out(loss, make_batch, monkeypatch):
+    monkeypatch.setitem(portions._MOST_WINDOWS, "cpu", 1)
+    model = HumorModel()
+    step = TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"))
+    batch = make_batch(2)
+    batch.contacts[0, 0, 0] = math.nan
+    before = [p.clone() for p in model.parameters()]
+    total, _ = step(batch, 0, training_noise(0, 0, 0, 2))
+    assert total.isnan()
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
 
 

@@ -108,10 +108,38 @@ def test_looks_more_often_than_every_half_second_change_nothing(machine):
     assert watch.warnings() == []
 
 
-def test_a_run_too_short_to_judge_says_nothing(machine):
+@pytest.mark.parametrize(("seconds", "said"), [(0.05, 0), (0.15, 1)])
+def test_a_run_too_short_to_judge_says_nothing(machine, seconds, said):
     watch = machine.begin()
-    machine.run(seconds=0.05, neighbours=2.0)
-    assert watch.warnings() == []
+    machine.run(seconds=seconds, neighbours=2.0)
+    assert len(watch.warnings()) == said
+
+
+@pytest.mark.parametrize(
+    ("disturbance", "said"),
+    [
+        ({"neighbours": 0.15}, 0),
+        ({"neighbours": 0.25}, 1),
+        ({"stolen": 0.01}, 0),
+        ({"stolen": 0.03}, 1),
+    ],
+)
+def test_what_every_machine_does_is_not_said(machine, disturbance, said):
+    watch = machine.begin()
+    machine.run(seconds=100, own=1.0, **disturbance)
+    assert len(watch.warnings()) == said
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [("5 %", "0 us", 0), ("15 %", "0 us", 1), ("0 %", "5000 us", 0), ("0 %", "15000 us", 1), ("?", "?", 0)],
+)
+def test_what_every_gpu_does_is_not_said(machine, before, after, said):
+    counter = "clocks_event_reasons_counters.sw_power_cap"
+    machine.gpu = {"utilization.gpu": before, counter: "0 us"}
+    watch = machine.begin()
+    machine.gpu = {counter: after}
+    assert len(watch.warnings()) == said
 
 
 def test_time_that_the_host_took_is_said(machine):

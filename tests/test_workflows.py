@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -73,6 +74,20 @@ def test_only_the_comment_may_write_and_it_runs_no_measured_code():
             assert "persist-credentials: false" in job
         if "self-hosted" in job:
             assert "$ALONE pytest bench --require-cuda" in job
+
+
+def test_the_suite_knows_every_option_that_it_is_run_with():
+    commands = re.findall(r"run: .*?(pytest bench .*)", BENCHMARKS.read_text())
+    assert len(commands) == 3
+    help_text = subprocess.run(
+        [sys.executable, "-m", "pytest", "bench", "--help", "-p", "no:cacheprovider"],
+        cwd=FOLDER.parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout
+    for option in re.findall(r"--[a-z-]+", " ".join(commands)):
+        assert re.search(rf"^ +{option}[=\s]", help_text, re.MULTILINE), option
 
 
 @pytest.mark.parametrize("counts", ["success", "failure", "cancelled", "skipped"])

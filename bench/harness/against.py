@@ -5,11 +5,12 @@ one is unclear (`--allow-unclear` makes it 0); 4, refused: nothing was measured,
 skipped or exists in one version only (`--allow-missing` accepts these two).
 """
 
+import dataclasses
 import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,18 @@ import pytest
 
 from . import versions
 from .isolation import Launches
+from .machine import take_fingerprint
+from .nvidia import device_uuid, gpu_query
 from .pairing import Comparison, Pair, TimedCall, compare
-from .plugin import COLLECTED
+from .plugin import COLLECTED, rule_of, threads_of
 from .report import REFUSED, Findings, Result, lines, write_json
+from .selftest import known_power, self_test_file
 from .setup import setup_of
-from .stats import Rule
 from .steady import steady
 from .timing import clock_of
-from .versions import ROOT, Side, Spec, VersionError
+from .versions import ROOT, Side, Spec, VersionError, name_of
+from .weather import Weather
 
-SETUP_OPTIONS = ("--device", "--require-cuda", "--body-model", "--motion", "--fps", "--gender", "--up")
 SELECTION = ("--quick", "--full")
 GATE = pytest.StashKey["Gate"]()
 PairOf = Callable[[int, Spec], Pair | None]
@@ -42,7 +45,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--slower-than", default="3%", metavar="P", help="the smallest change that matters (default: 3%%)")
     group.addoption("--error-rate", default="1%", metavar="P", help="of a run's intervals together (default: 1%%)")
     group.addoption("--max-time", type=float, default=10.0, metavar="S", help="seconds a case may take (default: 10)")
-    group.addoption("--threads", type=int, metavar="N", help="of a comparison (default: 1 on a CPU)")
     group.addoption("--allow-unclear", action="store_true", help="exit with 0 where a verdict is unclear")
     group.addoption("--allow-missing", action="store_true", help="compare what both versions have, and list the rest")
     group.addoption("--verdicts", type=Path, metavar="FILE", help="write the verdicts and their samples as JSON")
@@ -83,7 +85,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     unused: Any = pyfuncitem.funcargs["benchmark"]
     unused(lambda: None)  # or pytest-benchmark says that it was not
     parameters = pyfuncitem.callspec.params if hasattr(pyfuncitem, "callspec") else {}
-    gate.measure(_name(pyfuncitem.nodeid), versions.spec_of(pyfuncitem.function, parameters))
+    gate.measure(name_of(pyfuncitem.nodeid), versions.spec_of(pyfuncitem.function, parameters))
     return True
 
 
@@ -104,7 +106,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     gate = config.stash.get(GATE, None)
     if gate is not None:
         terminalreporter.section(f"{gate.option('--against')} against the working tree")
-        for line in gate.lines():
+        for line in gate.lines(known_power(self_test_file(config))):
             terminalreporter.write_line(line)
 
 
@@ -114,21 +116,17 @@ class Gate:
     def __init__(self, config: pytest.Config, selected: list[str]) -> None:
         self.option = config.getoption
         self.conclusion, self.code, self.finished = "nothing was measured", REFUSED, False
-        self.selected = [_name(each) for each in selected]
+        self.selected = [name_of(each) for each in selected]
+        self.setup = versions.setup_options(config)
         self.findings = Findings()
         self.chance = random.Random()
         self.resources = ExitStack()
         self.started = time.perf_counter()
-        self.rule = Rule(
-            percentage(self.option("--slower-than")), percentage(self.option("--error-rate")), max(len(selected), 1)
-        )
-        for name, example in (("--launches", 12), ("--threads", 1)):
-            if self.option(name) is not None and self.option(name) < 1:
-                raise pytest.UsageError(
-                    f"{name} {self.option(name)}: a comparison needs at least one; give, say, {example}."
-                )
+        if self.option("--launches") < 1:
+            raise pytest.UsageError(f"--launches {self.option('--launches')}: give one at least, say, 12.")
+        self.rule = rule_of(config, len(selected))
         self.device = setup_of(config).device
-        self.threads = self.option("--threads") or (1 if self.device.type == "cpu" else None)
+        self.threads = threads_of(config, self.device)
         try:
             self.commit = versions.commit_of(self.option("--against"))
             self.tree = self.resources.enter_context(versions.checked_out(self.commit))
@@ -138,6 +136,7 @@ class Gate:
         self.pair_of = self._processes() if self.isolated else self._side_by_side()
         self._note_differences(config)
         self.resources.enter_context(steady(self.threads))
+        self.weather = Weather.begin(gpu=gpu_query(device_uuid(str(self.device))))
 
     def measure(self, name: str, spec: Spec) -> None:
         """Compare one case and note what was found. Raises what the new version raises."""
@@ -165,12 +164,14 @@ class Gate:
             self.findings.failed[name] = _why(error)
             raise
         self.findings.results.append(result_of(name, found))
+        self.weather.look()
 
     def finish(self) -> int:
         """Close the case: the exit code, with the verdicts written."""
         seen = {result.name for result in self.findings.results} | {*self.findings.failed, *self.findings.skipped}
         seen |= {name.partition(" ")[0] for name in self.findings.only_new}
         self.findings.failed |= {name: "it did not run" for name in self.selected if name not in seen}
+        self.findings.warnings += self.weather.warnings()
         missing, unclear = self.option("--allow-missing"), self.option("--allow-unclear")
         self.conclusion, self.code = self.findings.conclusion(missing, unclear)
         if self.option("--verdicts"):
@@ -181,11 +182,11 @@ class Gate:
         self.finished = True
         return self.code
 
-    def lines(self) -> list[str]:
-        """What is printed at the end."""
+    def lines(self, power: Mapping[str, Any]) -> list[str]:
+        """What is printed at the end, with what the self-test found."""
         seconds = time.perf_counter() - self.started
         word = f"refused: {self.conclusion}" if self.code == REFUSED else self.conclusion
-        return [*lines(self.findings), "", f"{word} ({seconds:.0f} s; {self.rule.slower_than:.3g} matters)"]
+        return [*lines(self.findings, power), "", f"{word} ({seconds:.0f} s; {self.rule.slower_than:.3g} matters)"]
 
     def _as_json(self) -> dict[str, Any]:
         settings = {
@@ -200,14 +201,14 @@ class Gate:
             self.conclusion,
             self.code,
             versions={"base": {"ref": self.option("--against"), "commit": self.commit}, "head": head},
-            machine={},
+            machine=dataclasses.asdict(take_fingerprint(str(self.device))),
             settings=settings,
             seconds=time.perf_counter() - self.started,
         )
 
     def _side_by_side(self) -> PairOf:
         try:
-            old, new = Side(self.options, self.tree), Side(self.options)
+            old, new = Side(self.setup, self.tree), Side(self.setup)
         except Exception as error:  # whatever the old version does when it is imported beside the new one
             self.isolated = True
             self.findings.warnings.append(
@@ -223,13 +224,8 @@ class Gate:
 
     def _processes(self) -> PairOf:
         pythons = (self.option("--against-python") or sys.executable, sys.executable)
-        launches = Launches(pythons, self.tree, self.options, self.threads, self.option("--launches"), self.chance)
+        launches = Launches(pythons, self.tree, self.setup, self.threads, self.option("--launches"), self.chance)
         return self.resources.enter_context(launches)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What a version's setup reads."""
-        return {name: self.option(name) for name in SETUP_OPTIONS}
 
     def _note_differences(self, config: pytest.Config) -> None:
         """What a comparison of the library alone would hide: other dependencies, and benchmarks that are gone."""
@@ -245,7 +241,7 @@ class Gate:
                 chosen += ["-k", config.option.keyword]
             try:
                 self.findings.only_old += [
-                    _name(each) for each in versions.collected(self.tree, config.args, chosen) if each not in known
+                    name_of(each) for each in versions.collected(self.tree, config.args, chosen) if each not in known
                 ]
             except VersionError as error:
                 self.findings.warnings.append(f"which benchmarks the old version had is not known: {error}")
@@ -255,21 +251,6 @@ def result_of(name: str, found: Comparison) -> Result:
     """A comparison as a line of the table."""
     rounds = [[x for block in blocks for x in block.log_ratios] for blocks in found.rounds]
     return Result(name, found.trial.verdict, found.trial.interval, rounds, found.seconds)
-
-
-def percentage(text: str) -> float:
-    """A share of an option: 3% or 0.03. Raises UsageError."""
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise pytest.UsageError(f'"{text}" is no share between 0 and 100 %; give, say, 3%.')
-    return share
-
-
-def _name(nodeid: str) -> str:
-    return nodeid.removeprefix("bench/")
 
 
 def _why(error: BaseException) -> str:

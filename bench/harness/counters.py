@@ -1,13 +1,25 @@
 """The work that a call asks for, counted as it is dispatched: the same numbers on every machine."""
 
-from collections.abc import Callable
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
+
+_aten = torch.ops.aten
+# They look as if they computed: the first only tells a shape, the others only take memory.
+_FREE = {_aten._unsafe_view, _aten.empty, _aten.empty_like, _aten.empty_strided, _aten.new_empty}
+_COPIES = {_aten._to_copy: 0, _aten.copy_: 1}  # and which argument is copied
+_INDEXED = {_aten.index, _aten.index_put, _aten.index_put_}
+# Reads of a tensor by the host that no operator shows where the tensor is on the host already.
+_READS = {Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.cpu}
 
 
 @dataclass(frozen=True)
@@ -19,27 +31,145 @@ class Work:
     operators: int
 
 
-# They look as if they computed: the first only tells a shape, the others only take memory.
-_FREE = {torch.ops.aten._unsafe_view, torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.empty_strided}
+class OperatorCounter(TorchDispatchMode):
+    """Counts what is dispatched inside it, by name."""
 
-
-class _ByteCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = 0
-        self.operators = 0
+        self.operators: Counter[str] = Counter()  # views too
+        self.kernels = self.flops = self.bytes_read = self.bytes_written = 0  # of operators that compute
+        self.casts: Counter[str] = Counter()  # by source and target type
+        self.cast_bytes: Counter[str] = Counter()  # read and written
+        self.host_syncs: Counter[str] = Counter()  # what would wait for a device, were the tensors on one
+        self.memory = Memory()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if not func.is_view and func.overloadpacket not in _FREE:
-            tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, torch.Tensor)]
-            self.bytes += sum(x.numel() * x.element_size() for x in tensors)
-            self.operators += 1
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        known = _facts(func)
+        self.operators[known.name] += 1
+        if not known.is_view:
+            self._count(func, known, args, kwargs, result)
         return result
+
+    def _count(self, func: Any, known: "_Facts", args: tuple, kwargs: dict, result: Any) -> None:
+        given, made = _tensors([*args, *kwargs.values()]), _tensors([result])
+        self.memory.note(given, made)
+        if func.overloadpacket not in _FREE:
+            self.kernels += 1
+            self.bytes_read += _size(given) - _size(_tensors([kwargs[name] for name in known.outs if name in kwargs]))
+            self.bytes_written += _size(made or _tensors([args[position] for position in known.changes]))
+            if func.overloadpacket in flop_registry:
+                self.flops += flop_registry[func.overloadpacket](*args, **kwargs, out_val=result)
+        if func.overloadpacket in _COPIES:
+            self._count_copy(func, args[_COPIES[func.overloadpacket]], result)
+        elif _depends_on_values(func, known, args):
+            self.host_syncs[known.name] += 1
+
+    def _count_copy(self, func: Any, source: Tensor, target: Tensor) -> None:
+        if source.dtype != target.dtype:
+            name = f"{source.dtype} -> {target.dtype}".replace("torch.", "")
+            self.casts[name] += 1
+            self.cast_bytes[name] += _size([source, target])
+        if source.device.type != "cpu" and target.device.type == "cpu":
+            self.host_syncs[f"{func.overloadpacket} to the host"] += 1
+
+
+class ReadCounter(TorchFunctionMode):
+    """Counts reads by the host that dispatch nothing."""
+
+    def __init__(self, host_syncs: Counter[str]) -> None:
+        super().__init__()
+        self.host_syncs = host_syncs
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func in _READS:
+            self.host_syncs[f"Tensor.{func.__name__}"] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class Memory:
+    """Storages that operators make, and how many of their bytes live at once."""
+
+    def __init__(self) -> None:
+        self.allocations = self.live = self.peak = 0  # the last two in bytes, from nothing at the start
+        self._known: dict[int, Any] = {}
+
+    def note(self, inputs: Iterable[Tensor], results: Iterable[Tensor]) -> None:
+        """Take up the results' storages, unless they are an input's."""
+        old = {tensor.untyped_storage()._cdata for tensor in inputs}
+        for tensor in results:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in old and storage._cdata not in self._known:
+                self._take(storage)
+
+    def _take(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+
+        def gone(_: Any) -> None:
+            self.live -= size
+            del self._known[key]
+
+        self._known[key] = weakref.ref(storage, gone)
+        self.allocations += 1
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+
+def count_operators(function: Callable[[], Any]) -> OperatorCounter:
+    """Run a call once and count what it dispatches."""
+    with OperatorCounter() as counted, ReadCounter(counted.host_syncs):
+        function()
+    return counted
 
 
 def count_work(function: Callable[[], Any]) -> Work:
     """Run a call once and count what it does."""
-    with FlopCounterMode(display=False) as flops, _ByteCounter() as counted:
-        function()
-    return Work(flops.get_total_flops(), counted.bytes, counted.operators)
+    counted = count_operators(function)
+    return Work(counted.flops, counted.bytes_read + counted.bytes_written, counted.kernels)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What an operator's schema says, looked up once."""
+
+    name: str
+    is_view: bool
+    outs: tuple[str, ...]  # arguments that it writes without reading
+    changes: tuple[int, ...]  # positions of those that it changes in place
+    depends_on_values: bool
+
+
+@cache
+def _facts(func: Any) -> _Facts:
+    arguments = func._schema.arguments
+    return _Facts(
+        str(func.overloadpacket),
+        func.is_view,
+        tuple(each.name for each in arguments if each.is_out),
+        tuple(at for at, each in enumerate(arguments) if each.alias_info and each.alias_info.is_write),
+        torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags,
+    )
+
+
+def _depends_on_values(func: Any, known: _Facts, args: tuple) -> bool:
+    """Whether the host has to see numbers before it can go on."""
+    if func.overloadpacket in _INDEXED:  # by a mask, which has to be searched; but one number is put without searching
+        masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
+        return bool(masks) and (func.overloadpacket is _aten.index or args[2].numel() != 1)
+    return known.depends_on_values
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among an operator's arguments or results: themselves, or in lists of them."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += [each for each in value if isinstance(each, Tensor)]
+    return found
+
+
+def _size(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

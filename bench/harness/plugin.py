@@ -4,12 +4,16 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..cases import Choice, left_out, not_compared
 from .setup import setup_of
+from .stats import Rule
+
+if TYPE_CHECKING:
+    import torch
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 COLLECTED = pytest.StashKey[set[str]]()  # every benchmark's name, those left out too
@@ -22,10 +26,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("humor-bench cases", "humor-bench: which benchmarks run")
     group.addoption("--quick", action="store_true", help="only the smallest case of each table")
     group.addoption("--full", action="store_true", help="also what takes minutes on a CPU")
+    group.addoption("--threads", type=int, metavar="N", help="PyTorch's (default: its own; 1 for --against on a CPU)")
+    group.addoption(
+        "--execution",
+        default="eager",
+        choices=["eager", "compile", "cuda-graph"],
+        help="how train step, sampling and rollout run (default: eager)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEFT_OUT] = Counter()
+    if config.getoption("--threads"):
+        import torch
+
+        torch.set_num_threads(config.getoption("--threads"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -48,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     device = setup_of(config).device.type
     kept, dropped = [], []
     for item in items:
-        reason = _reason(item, device, config) if _is_benchmark(item) else None
+        reason = _reason(item, device, config) or _other_execution(item, config) if _is_benchmark(item) else None
         if reason:
             config.stash[LEFT_OUT][reason] += 1
             dropped.append(item)
@@ -73,11 +88,29 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
         return None
     name, size = params["case"]
     precision, implementation = params.get("precision", "fp32"), params.get("implementation", "ours")
-    choice = Choice(name, size.full_only, precision, implementation, size.rows)
+    choice = Choice(name, size.full_only, precision, implementation, size.rows, size.has_weights)
     reason = left_out(choice, device, config.getoption("--quick"), config.getoption("--full"))
-    if reason is None and config.getoption("--against"):
+    if reason is None and (config.getoption("--against") or config.getoption("--self-test")):
         reason = not_compared(implementation, item.get_closest_marker("sleeps") is not None)
     return reason
+
+
+def _other_execution(item: pytest.Item, config: pytest.Config) -> str | None:
+    execution = config.getoption("--execution")
+    if execution == "eager":
+        return None
+    if "execution" not in getattr(item, "fixturenames", ()):
+        return f"--execution {execution} is for train step, sampling and rollout"
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if params.get("implementation") == "published":
+        return "the published loss reads values from the device, so that it runs eagerly alone"
+    return None
+
+
+@pytest.fixture(scope="session")
+def execution(pytestconfig: pytest.Config) -> str:
+    """How a benchmark that takes it runs its call."""
+    return str(pytestconfig.getoption("--execution"))
 
 
 def _use_device_clock(config: pytest.Config) -> None:
@@ -91,30 +124,44 @@ def _use_device_clock(config: pytest.Config) -> None:
 
 @pytest.fixture
 def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:
-    """A function (call, group, **info) that measures a call and writes its work beside the time.
+    """A function (call, group, eager=None, **info) that measures a call and writes its work beside the time.
 
-    The work is counted in a first run, which also warms up whatever starts slowly.
+    The work is counted in a first run, which also warms up whatever starts slowly. What is compiled or recorded hides
+    its work: then that of `eager`, the same call operator by operator, is counted.
     """
     from .counters import count_work
+    from .counting import count_if_asked
 
-    def run(call: Callable[[], Any], group: str, **info: Any) -> Any:
+    def run(call: Callable[[], Any], group: str, eager: Callable[[], Any] | None = None, **info: Any) -> Any:
         benchmark.group = group
         benchmark.extra_info.update(
             device=str(run_setup.device), body=run_setup.body_name, motion=run_setup.motion_name, **info
         )
         if not benchmark.enabled:
-            return benchmark(call)
-        start = time.perf_counter()
+            result = benchmark(call)
+            count_if_asked(pytestconfig, benchmark.fullname, call)
+            return result
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            work = count_work(call)
+            start = time.perf_counter()
+            work = count_work(call if eager is None else eager)
+            if eager is not None:
+                call()
+            counted = time.perf_counter() - start
         benchmark.extra_info.update(flops=work.flops, bytes=work.bytes, operators=work.operators)
-        if time.perf_counter() - start > float(pytestconfig.getoption("benchmark_max_time")):
+        most = float(pytestconfig.getoption("benchmark_max_time"))
+        if counted > most and _seconds(call) > most:
             # One call is a round: spare the runs that would find out how many calls make one.
             return benchmark.pedantic(call, rounds=pytestconfig.getoption("benchmark_min_rounds"))
         return benchmark(call)
 
     return run
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
@@ -139,5 +186,32 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for benchmark in getattr(getattr(config, "_benchmarksession", None), "benchmarks", ()):
+        frames = benchmark.extra_info.get("frames")
+        if frames and benchmark.stats.rounds:
+            terminalreporter.write_line(f"{benchmark.name}: {frames / benchmark.stats.median:,.0f} frames/s")
     for reason, count in config.stash[LEFT_OUT].most_common():
         terminalreporter.write_line(f"left out: {count} benchmarks ({reason})")
+
+
+def rule_of(config: pytest.Config, cases: int) -> Rule:
+    """What counts as a change in this run, over so many cases. Raises UsageError."""
+    return Rule(
+        percentage(config.getoption("--slower-than")), percentage(config.getoption("--error-rate")), max(cases, 1)
+    )
+
+
+def threads_of(config: pytest.Config, device: "torch.device") -> int | None:
+    """How many threads a comparison uses; None for PyTorch's own choice."""
+    return config.getoption("--threads") or (1 if device.type == "cpu" else None)
+
+
+def percentage(text: str) -> float:
+    """A share of an option: 3% or 0.03. Raises UsageError."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise pytest.UsageError(f'"{text}" is no share between 0 and 100 %; give, say, 3%.')
+    return share

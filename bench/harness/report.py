@@ -57,9 +57,12 @@ class Findings:
     failed: dict[str, str] = field(default_factory=dict)  # name to why
     skipped: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    refused: str | None = None  # what forbids any comparison
 
     def refusal(self, allow_missing: bool) -> str | None:
         """Why nothing may be concluded, or None."""
+        if self.refused:
+            return self.refused
         if self.failed:
             name, why = next(iter(self.failed.items()))
             return f"{_cases(len(self.failed))} failed, first {name}: {why}"
@@ -98,8 +101,8 @@ class Findings:
         }
 
 
-def lines(findings: Findings) -> list[str]:
-    """The table of results, the worst first, and what is not in it."""
+def lines(findings: Findings, power: Mapping[str, Any] | None = None) -> list[str]:
+    """The table of results, the worst first, and what is not in it; `power` is what a self-test found of each case."""
     ordered = sorted(findings.results, key=lambda result: (VERDICTS.index(result.verdict), -result.interval.middle))
     width = max([len(result.name) for result in ordered], default=0)
     table = (
@@ -111,7 +114,7 @@ def lines(findings: Findings) -> list[str]:
         high = f"{change.high:+.1%}" if math.isfinite(result.interval.high) else "?"
         table.append(
             f"{result.verdict:8} {result.name:{width}} {old:10.4g} {new:10.4g}  {change.middle:+7.1%}"
-            f"  [{change.low:+.1%}, {high}]  {len(result.rounds)} rounds"
+            f"  [{change.low:+.1%}, {high}]  {len(result.rounds)} rounds{_power((power or {}).get(result.name))}"
         )
     return [
         *table,
@@ -128,6 +131,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     from humor.files import write_whole
 
     write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _power(found: Any) -> str:
+    """What the self-test says of a case."""
+    if not found:
+        return ""
+    catches = "nothing under 50%" if found["catches"] is None else f"{found['catches']:.1%}"
+    return f"; self-test: catches {catches}, false {found['false_alarms']} of {found['trials']}"
 
 
 def _cases(count: int) -> str:

@@ -143,10 +143,12 @@ _SETUP = pytest.StashKey[Setup]()
 def setup_of(config: pytest.Config) -> Setup:
     """The run's setup; a mistake in an option ends the run with its sentence."""
     from humor import HumorError
+    from humor.execution import require_execution
 
     if _SETUP not in config.stash:
         try:
             config.stash[_SETUP] = Setup(config.getoption)
+            require_execution(config.getoption("--execution"), config.stash[_SETUP].device)
         except HumorError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[_SETUP]

@@ -28,10 +28,11 @@ The verdict. `--slower-than 3%` is the smallest change that matters, t:
   faster   the same below zero.
   unclear  neither: more samples would tell. Never the same as "same".
 
-These are a test of equivalence and one of difference, whichever speaks first (Schuirmann 1987). As the interval
-narrows around a true change d, it leaves zero before it fits under t if d > t/2, and the other way round if d < t/2. So
-a change of t is called slower long before the interval could tell t from a bit less; half of t is where the two words
-meet; and a false "slower" takes an estimate that is wrong by t/2 on top of an interval that misses.
+These are a test of equivalence and one of difference, whichever speaks first (Schuirmann 1987). A slowdown of t or more
+is never "same", except with the error rate, and it is "slower" as soon as the interval leaves zero, long before it
+could tell t from a bit less. One between zero and t is "same" where the machine is calm enough to show that it is less
+than t; as an interval narrows from wide, it leaves zero before it fits under t if the change is over t/2. So a false
+"slower" takes an estimate that is wrong by t/2, on top of an interval that misses.
 """
 
 import math

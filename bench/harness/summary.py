@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 MARKER = "<!-- humor-bench: verdicts -->"  # by which the comment is found again
-EXITS = {"refused": 4, "slower": 1, "unclear": 3, "same": 0, "faster": 0}  # worst first
+WORDS = ("refused", "slower", "unclear", "faster", "same")  # the order of the table
+EXITS = {
+    ("refused", 4),
+    ("slower", 1),
+    ("unclear", 3),
+    ("unclear", 0),
+    ("faster", 0),
+    ("same", 0),
+}  # --allow-unclear: 0
 LIMIT = 60_000  # characters; GitHub takes 65536 in a comment
 ENTRIES = 20  # of a list that is not the table
 KINDS = {"cases": list, "failed": list, "only_base": list, "only_head": list, "warnings": list} | {
@@ -55,13 +63,13 @@ def read(file: Path) -> dict[str, Any]:
 def _problem(report: Any) -> str | None:
     if not isinstance(report, dict) or report.get("format") != 1:
         return f"format {report.get('format') if isinstance(report, dict) else 'missing'}"
-    if report.get("verdict") not in [word for word in EXITS if EXITS[word] == report.get("exit")]:
+    if (str(report.get("verdict")), str(report.get("exit"))) not in {(word, str(code)) for word, code in EXITS}:
         return f'verdict "{report.get("verdict")}" with exit {report.get("exit")}'
     for name, kind in KINDS.items():
         if not isinstance(report.get(name), kind):
             return f"no {name}"
     for case in report["cases"]:
-        if not isinstance(case, dict) or case.get("verdict") not in EXITS or not isinstance(case.get("name"), str):
+        if not isinstance(case, dict) or case.get("verdict") not in WORDS or not isinstance(case.get("name"), str):
             return "a case without a name or a verdict"
         for number in ("change", "low", "high", "base_ms", "head_ms"):
             if not isinstance(case.get(number), int | float | None):
@@ -79,17 +87,17 @@ def markdown(report: dict[str, Any], limit: int = LIMIT) -> str:
     while kept < len(rows) and used + len(rows[kept]) + 1 <= room:
         used += len(rows[kept]) + 1
         kept += 1
-    more = [f"\n{len(rows) - kept} more cases, none worse than the last of these; see the JSON."] * (kept < len(rows))
+    more = [f"\n{len(rows) - kept} more cases; see the JSON."] * (kept < len(rows))
     return "\n".join([before, *rows[:kept], *more, "", after])[:limit]  # cuts only lists of nothing but odd characters
 
 
 def _badness(case: dict[str, Any]) -> tuple[int, float, str]:
     change = case["change"] if _finite(case.get("change")) else math.inf
-    return list(EXITS).index(case["verdict"]), -float(change), case["name"]
+    return WORDS.index(case["verdict"]), -float(change), case["name"]
 
 
 def _head(report: dict[str, Any], cases: list[dict[str, Any]]) -> str:
-    counts = [(word, sum(case["verdict"] == word for case in cases)) for word in EXITS]
+    counts = [(word, sum(case["verdict"] == word for case in cases)) for word in WORDS]
     counted = ", ".join(f"{count} {word}" for word, count in counts if count) or "no case was compared"
     failed = f", {len(report['failed'])} failed" if report["failed"] else ""
     versions = " → ".join(_version(report["versions"].get(side)) for side in ("base", "head"))

@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Any
 from .setup import Setup
 
 if TYPE_CHECKING:
+    import pytest
     import torch
 
 ROOT = Path(__file__).parents[2]
 LIBRARY, SUITE = "humor", "bench"
+SETUP_OPTIONS = ("--device", "--require-cuda", "--body-model", "--motion", "--fps", "--gender", "--up", "--execution")
 
 
 class VersionError(Exception):
@@ -136,9 +138,10 @@ class Side:
         with self.in_place():
             function = getattr(importlib.import_module(f"{self._own(SUITE)}.{spec.module}"), spec.function)
             fixtures = {
-                "measure": lambda call, group, **info: calls.append(call),
+                "measure": lambda call, group, eager=None, **info: calls.append(call),
                 "run_setup": self.setup,
                 "device": self.setup.device,
+                "execution": self._options.get("--execution", "eager"),
                 "make_batch": self.setup.make_batch,
             }
             wanted = inspect.signature(function).parameters
@@ -164,6 +167,16 @@ class Side:
 
     def _own(self, name: str) -> str:
         return f"{name}_base" if self._aliases else name
+
+
+def name_of(nodeid: str) -> str:
+    """A benchmark as it is called in tables."""
+    return nodeid.removeprefix(f"{SUITE}/")
+
+
+def setup_options(config: "pytest.Config") -> dict[str, Any]:
+    """What a version's setup reads from the command line."""
+    return {name: config.getoption(name) for name in SETUP_OPTIONS}
 
 
 def spec_of(function: Callable[..., Any], parameters: Mapping[str, Any]) -> Spec:

@@ -1,7 +1,7 @@
 """Windows of ten transitions, cut from processed clips and told in canonical frames."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import torch
@@ -51,6 +51,22 @@ class WindowBatch:
     def pinned(self) -> "WindowBatch":
         """The batch in page-locked memory, from which `to` copies to a CUDA device while both go on."""
         return self._map(lambda x: x.contiguous().pin_memory())
+
+    def tensors(self) -> list[Tensor]:
+        """All its tensors, in an order that is always the same."""
+        found: list[Tensor] = []
+        self._map(lambda x: found.append(x) or x)  # type: ignore[func-returns-value]
+        return found
+
+    def holding(self, tensors: Iterable[Tensor]) -> "WindowBatch":
+        """The same batch with other tensors, in the order of `tensors`."""
+        given = iter(tensors)
+        return self._map(lambda _: next(given))
+
+    def some(self, windows: slice) -> "WindowBatch":
+        """A part of the batch."""
+        part = self._map(lambda x: x[windows])
+        return replace(part, gender=self.gender[windows])
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "WindowBatch":
         world = None if self.world is None else self.world.map(change)

@@ -1,0 +1,38 @@
+"""How many frames of motion a second does the network generate? A step waits for the one before it."""
+
+import pytest
+import torch
+
+from humor import HumorModel, Precision
+from humor.execution import executed
+
+from .cases import ROLLOUT
+
+
+@pytest.mark.parametrize("case", ROLLOUT.items(), ids=ROLLOUT.keys())
+def bench_rollout(case, precision, execution, device, make_batch, measure):
+    _, size = case
+    initial = make_batch(size.motions).past.map(lambda x: x[:, 0].to(device))
+    chosen = Precision(precision)
+
+    def roll_of(execution):
+        torch.manual_seed(0)
+        model = HumorModel(size.width).to(device)
+        copies = chosen.copies(model)
+        if execution == "compile":  # the parts of a step; a graph of all steps would take minutes to compile
+            for part in (model.prior_net, model.decoder):
+                part.compile(fullgraph=True)
+        way = "eager" if execution == "compile" else execution
+        roll = executed(lambda: model.rollout(initial, size.steps), way, device)
+
+        @torch.no_grad()
+        def roll_in_precision():
+            with chosen.forward(device), copies.lent():
+                return roll()
+
+        return roll_in_precision
+
+    group = f"rollout, {size.motions} motions of {size.steps} frames"
+    info = {"width": size.width, "precision": precision, "execution": execution}
+    eager = None if execution == "eager" else roll_of("eager")
+    measure(roll_of(execution), group, eager, rows=size.rows, frames=size.motions * size.steps, **info)
