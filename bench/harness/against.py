@@ -1,14 +1,15 @@
 """`pytest bench --against REF`: the library at a git ref and in the working tree, measured in alternation.
 
-Exit codes, failing closed: 0, every case is the same or faster; 1, at least one is slower; 3, at least one is unclear
-(`--allow-unclear` makes it 0); 4, refused: nothing was measured, a case failed, or one was skipped or exists in one
-version only (`--allow-missing` accepts these two).
+Exit codes, failing closed: 0, every case is the same or faster; 1, at least one is slower; 2, interrupted; 3, at least
+one is unclear (`--allow-unclear` makes it 0); 4, refused: nothing was measured, pytest or a case failed, or one was
+skipped or exists in one version only (`--allow-missing` accepts these two).
 """
 
 import dataclasses
 import random
 import sys
 import time
+import traceback
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,6 +55,23 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.benchmark_disable = True  # what is measured is measured here
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
+    """Let no exit code but the gate's pass for a verdict: pytest's 3 is an internal error, Python's 1 a traceback."""
+    if not config.getoption("--against") or config.getoption("collectonly"):
+        return (yield)
+    try:
+        code = yield
+    except pytest.UsageError:
+        raise  # pytest says it, and ends with 4
+    except Exception:
+        traceback.print_exc()
+        return REFUSED
+    gate = config.stash.get(GATE, None)
+    finished = gate is not None and gate.finished
+    return code if finished or code == pytest.ExitCode.INTERRUPTED else REFUSED
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.getoption("--against") and not session.config.getoption("collectonly"):
         session.config.stash[GATE] = Gate(session.config, [item.nodeid for item in session.items])
@@ -66,7 +84,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     unused: Any = pyfuncitem.funcargs["benchmark"]
     unused(lambda: None)  # or pytest-benchmark says that it was not
-    gate.measure(name_of(pyfuncitem.nodeid), versions.spec_of(pyfuncitem.function, pyfuncitem.callspec.params))
+    parameters = pyfuncitem.callspec.params if hasattr(pyfuncitem, "callspec") else {}
+    gate.measure(name_of(pyfuncitem.nodeid), versions.spec_of(pyfuncitem.function, parameters))
     return True
 
 
@@ -75,6 +94,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     result = yield
     gate = session.config.stash.get(GATE, None)
     if gate is not None:
+        if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+            gate.findings.failed["pytest"] = "an internal error, shown above"
         if exitstatus != pytest.ExitCode.INTERRUPTED:
             session.exitstatus = gate.finish()
         gate.resources.close()
@@ -94,13 +115,15 @@ class Gate:
 
     def __init__(self, config: pytest.Config, selected: list[str]) -> None:
         self.option = config.getoption
-        self.conclusion, self.code = "nothing was measured", REFUSED
+        self.conclusion, self.code, self.finished = "nothing was measured", REFUSED, False
         self.selected = [name_of(each) for each in selected]
         self.setup = versions.setup_options(config)
         self.findings = Findings()
         self.chance = random.Random()
         self.resources = ExitStack()
         self.started = time.perf_counter()
+        if self.option("--launches") < 1:
+            raise pytest.UsageError(f"--launches {self.option('--launches')}: give one at least, say, 12.")
         self.rule = rule_of(config, len(selected))
         self.device = setup_of(config).device
         self.threads = threads_of(config, self.device)
@@ -133,9 +156,13 @@ class Gate:
         except Exception as error:
             self.findings.only_new.append(f"{name} ({_why(error)})")
             return
-        found = compare(
-            lambda turn: self.pair_of(turn, spec), self.rule, self.option("--max-time"), self.chance, self.isolated
-        )
+        try:
+            found = compare(
+                lambda turn: self.pair_of(turn, spec), self.rule, self.option("--max-time"), self.chance, self.isolated
+            )
+        except Exception as error:  # one that ran once: a process that ended, say
+            self.findings.failed[name] = _why(error)
+            raise
         self.findings.results.append(result_of(name, found))
         self.weather.look()
 
@@ -148,7 +175,11 @@ class Gate:
         missing, unclear = self.option("--allow-missing"), self.option("--allow-unclear")
         self.conclusion, self.code = self.findings.conclusion(missing, unclear)
         if self.option("--verdicts"):
-            write_json(self.option("--verdicts"), self._as_json())
+            try:
+                write_json(self.option("--verdicts"), self._as_json())
+            except Exception as error:  # what the folder, or git, does not allow
+                self.conclusion, self.code = f"the verdicts could not be written: {_why(error)}", REFUSED
+        self.finished = True
         return self.code
 
     def lines(self, power: Mapping[str, Any]) -> list[str]:
@@ -204,7 +235,7 @@ class Gate:
                 "--against-python EXE gives the old version its own."
             )
         if not versions.same_suite(self.commit):
-            known = config.stash[COLLECTED]
+            known = config.stash.get(COLLECTED, set())
             chosen = [name for name in SELECTION if self.option(name)]
             if config.option.keyword:
                 chosen += ["-k", config.option.keyword]

@@ -121,8 +121,15 @@ def serve(job: Mapping[str, Any], messages: IO[str], answers: IO[str]) -> None:
     from .steady import steady
     from .timing import clock_of
 
-    side = Side(job["options"], job["tree"] and Path(job["tree"]))
-    clock = clock_of(side.device)
+    if job["tree"]:
+        sys.path.insert(0, job["tree"])  # nothing has imported the library yet, so that it needs no other name here
+    try:
+        side = Side(job["options"])
+        clock = clock_of(side.device)
+    except Exception as error:  # the library's own, when it is imported: said when it is asked
+        for _ in messages:
+            print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
+        return
     with steady(job["threads"]):
         built: Timed | None = None
         for line in messages:

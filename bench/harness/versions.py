@@ -119,6 +119,8 @@ class Side:
         for name, place in self._aliases.items():
             with self.in_place():
                 _load(name, self._own(name), place / name)
+                if any(_is_in(module, LIBRARY) and sys.modules[module].__name__ == module for module in sys.modules):
+                    raise VersionError(f"it imports {LIBRARY} by that name, which is the other version here.")
 
     @cached_property
     def setup(self) -> Setup:
