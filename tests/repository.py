@@ -40,8 +40,6 @@ class Repository:
         for name in ("conftest.py", "pyproject.toml", ".gitignore"):
             shutil.copy(ROOT / name, folder)
         self.write("bench/bench_tiny.py", TINY)
-        with (folder / "bench" / "harness" / "pairing.py").open("a") as pairing:
-            pairing.write("\nSAMPLE_SECONDS = 0.0002  # shorter than what a busy machine lets run at once\n")
         self.git("init", "-q", "-b", "main")
         self.commit("whole", tag="whole")
 

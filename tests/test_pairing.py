@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from bench.harness import pairing
-from bench.harness.pairing import BLOCK_SECONDS, PAIRS, SAMPLE_SECONDS, WARM_UP, compare, measure_block
+from bench.harness.pairing import (
+    BLOCK_SECONDS,
+    DEVICE_SAMPLE_SECONDS,
+    PAIRS,
+    SAMPLE_SECONDS,
+    WARM_UP,
+    compare,
+    measure_block,
+)
 from bench.harness.stats import FIRST_LOOK, Rule
 
 
@@ -115,12 +123,12 @@ def test_a_slow_first_call_is_not_counted(world):
     assert block.seconds[0] == pytest.approx((1e-3, 2e-3))
     timed = world.blocks()[0]
     assert timed[: 2 * WARM_UP] == [("old", 1)] * WARM_UP + [("new", 1)] * WARM_UP
-    assert {calls for _, calls in timed[2 * WARM_UP :]} == {round(SAMPLE_SECONDS / 1e-3)}
+    assert {calls for _, calls in timed[2 * WARM_UP :]} == {1}
 
 
 @pytest.mark.parametrize(
     ("old", "new", "calls"),
-    [(1e-4, 1e-4, 20), (1e-4, 1e-2, 20), (1e-2, 1e-4, 20), (0.0015, 0.0015, 2), (0.5, 0.5, 1), (1e-15, 1.0, 2_000_000)],
+    [(1e-5, 1e-5, 20), (1e-5, 1e-2, 20), (1e-2, 1e-5, 20), (0.00015, 0.00015, 2), (0.5, 0.5, 1), (1e-15, 1.0, 200_000)],
 )
 def test_a_sample_is_as_many_calls_as_make_it_long_enough_by_the_faster_version(world, old, new, calls):
     world.cost |= {"old": old, "new": new}
@@ -136,6 +144,12 @@ def test_a_block_lasts_as_long_as_it_should_and_has_pairs_enough(world, cost):
     assert len(block.log_ratios) == len(block.seconds) == pytest.approx(max(PAIRS, BLOCK_SECONDS / pair), abs=1)
 
 
+def test_a_device_is_waited_for_after_longer_samples(world):
+    world.cost |= {"old": 1e-4, "new": 1e-4}
+    measure_block(*world.builders(), True, random.Random(0), DEVICE_SAMPLE_SECONDS)
+    assert {taken for _, taken in world.blocks()[0][2 * WARM_UP :]} == {20}
+
+
 def test_a_block_lasts_as_long_as_its_building(world):
     build = Built.__init__
 
@@ -146,7 +160,7 @@ def test_a_block_lasts_as_long_as_its_building(world):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Built, "__init__", slow_to_build)
         block = measure_block(*world.builders(), True, random.Random(0))
-    assert len(block.log_ratios) == pytest.approx(1.0 / 0.004, abs=3)
+    assert len(block.log_ratios) == pytest.approx(1.0 / 0.002, abs=3)
 
 
 def test_which_was_built_first_does_not_swap_the_versions(world):

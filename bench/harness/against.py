@@ -158,7 +158,12 @@ class Gate:
             return
         try:
             found = compare(
-                lambda turn: self.pair_of(turn, spec), self.rule, self.option("--max-time"), self.chance, self.isolated
+                lambda turn: self.pair_of(turn, spec),
+                self.rule,
+                self.option("--max-time"),
+                self.chance,
+                self.isolated,
+                self.device.type,
             )
         except Exception as error:  # one that ran once: a process that ended, say
             self.findings.failed[name] = _why(error)

@@ -12,7 +12,10 @@ import numpy as np
 
 from .stats import Rule, Trial, block_value
 
-SAMPLE_SECONDS = 0.002  # a sample is at least so long: many calls where one is short
+# A sample is at least so long: many calls where one is short. Two milliseconds on a busy CPU are nearly always cut in
+# two by somebody else; beside two spinning processes on its core a block then varied a thousand times as much.
+SAMPLE_SECONDS = 0.0002
+DEVICE_SAMPLE_SECONDS = 0.002  # where every sample ends with waiting for a device
 BLOCK_SECONDS = 0.06
 PAIRS = 3  # of a block, at least
 WARM_UP = 2  # calls
@@ -72,13 +75,19 @@ class Comparison:
 
 
 def compare(
-    pair_of: Callable[[int], Pair | None], rule: Rule, max_time: float, chance: random.Random, isolated: bool = False
+    pair_of: Callable[[int], Pair | None],
+    rule: Rule,
+    max_time: float,
+    chance: random.Random,
+    isolated: bool = False,
+    device: str = "cpu",
 ) -> Comparison:
     """Measure rounds until the verdict is clear, the time is spent and there was a first look, or no pair is left.
 
     `pair_of` gives the builders of a round: always the same in one process; if `isolated`, another pair of processes'.
     """
     comparison = Comparison(Trial(rule))
+    sample = SAMPLE_SECONDS if device == "cpu" else DEVICE_SAMPLE_SECONDS
     spent = 0.0  # launching a pair is not measuring
     clear = False
     while not clear and (comparison.trial.waits_for_first_look or spent < max_time):
@@ -87,7 +96,7 @@ def compare(
             break
         start = time.perf_counter()
         old_first = chance.random() < 0.5
-        blocks = (measure_block(*pair, old_first, chance), measure_block(*pair, not old_first, chance))
+        blocks = (measure_block(*pair, old_first, chance, sample), measure_block(*pair, not old_first, chance, sample))
         comparison.rounds.append(blocks)
         values = [block_value(block.log_ratios) for block in blocks]
         clear = comparison.trial.add([float(np.mean(values))] if isolated else values)
@@ -96,7 +105,9 @@ def compare(
     return comparison
 
 
-def measure_block(old: Builder, new: Builder, old_first: bool, chance: random.Random) -> Block:
+def measure_block(
+    old: Builder, new: Builder, old_first: bool, chance: random.Random, sample: float = SAMPLE_SECONDS
+) -> Block:
     """Build both, warm both up, and take pairs in random order, for as long as the building took or longer."""
     start = time.perf_counter()
     first, second = (old, new) if old_first else (new, old)
@@ -107,7 +118,7 @@ def measure_block(old: Builder, new: Builder, old_first: bool, chance: random.Ra
     gc.disable()
     try:
         warm = min(side.seconds(1) for side in sides for _ in range(WARM_UP))
-        calls = max(1, math.ceil(SAMPLE_SECONDS / max(warm, 1e-9)))
+        calls = max(1, math.ceil(sample / max(warm, 1e-9)))
         now = time.perf_counter()
         return take_pairs(sides, calls, now + max(BLOCK_SECONDS, now - start), chance)
     finally:

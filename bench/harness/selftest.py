@@ -64,7 +64,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     unused: Any = pyfuncitem.funcargs["benchmark"]
     unused(lambda: None)
-    test.run(name_of(pyfuncitem.nodeid), spec_of(pyfuncitem.function, pyfuncitem.callspec.params))
+    parameters = pyfuncitem.callspec.params if hasattr(pyfuncitem, "callspec") else {}
+    test.run(name_of(pyfuncitem.nodeid), spec_of(pyfuncitem.function, parameters))
     return True
 
 
@@ -151,7 +152,7 @@ class SelfTest:
         self.outcomes.append(Outcome(name, verdicts, injected.trial.verdict, catches))
 
     def _compare(self, old: Any, new: Any) -> Comparison:
-        return compare(lambda turn: (old, new), self.rule, self.max_time, self.chance)
+        return compare(lambda turn: (old, new), self.rule, self.max_time, self.chance, device=self.device.type)
 
     def finish(self, file: Path) -> int:
         """Keep what was found; the exit code."""
