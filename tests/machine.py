@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import signal
 
+from bench.harness.stats import block_values
+
 PAIRS = 5  # of a block
 SAMPLES = 2 * 2 * PAIRS  # of a round: two blocks of pairs of two
 
@@ -32,7 +34,7 @@ class Machine:
         built_second = chance.choice([-1, 1], (runs, rounds, 1)) * np.array([1, -1])  # the other one in the other block
         builds = (*samples.shape[:3], 2)
         placed = self.layout * chance.standard_normal(builds) + self.places * chance.integers(0, 2, builds)
-        blocks = np.median(pairs, -1) + self.second * built_second + placed[..., 1] - placed[..., 0]
+        blocks = block_values(pairs) + self.second * built_second + placed[..., 1] - placed[..., 0]
         return change + (blocks.mean(-1) if isolated else blocks.reshape(runs, 2 * rounds))
 
 

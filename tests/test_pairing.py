@@ -11,13 +11,14 @@ from bench.harness import pairing
 from bench.harness.pairing import (
     BLOCK_SECONDS,
     DEVICE_SAMPLE_SECONDS,
+    LONG,
     PAIRS,
     SAMPLE_SECONDS,
     WARM_UP,
     compare,
     measure_block,
 )
-from bench.harness.stats import FIRST_LOOK, Rule
+from bench.harness.stats import FIRST_LOOK, Rule, block_value
 
 
 class World:
@@ -116,7 +117,7 @@ def test_the_chance_decides_the_order_and_nothing_else_does(world):
 
 
 def test_a_slow_first_call_is_not_counted(world):
-    world.first_call = 1000.0
+    world.first_call = 0.015
     world.cost["new"] = 2e-3
     block = measure_block(*world.builders(), True, random.Random(0))
     assert block.log_ratios == pytest.approx([0.6931471805599453] * len(block.log_ratios))
@@ -141,7 +142,15 @@ def test_a_block_lasts_as_long_as_it_should_and_has_pairs_enough(world, cost):
     world.cost |= {"old": cost, "new": cost}
     block = measure_block(*world.builders(), False, random.Random(0))
     pair = 2 * cost * max(1, round(SAMPLE_SECONDS / cost))
-    assert len(block.log_ratios) == len(block.seconds) == pytest.approx(max(PAIRS, BLOCK_SECONDS / pair), abs=1)
+    warming = 2 * cost * (1 if cost > LONG else WARM_UP)
+    lasts = max(BLOCK_SECONDS, 2 * warming)
+    assert len(block.log_ratios) == len(block.seconds) == pytest.approx(max(PAIRS, lasts / pair), abs=1)
+
+
+def test_a_long_call_is_warmed_up_once(world):
+    world.cost |= {"old": 2 * LONG, "new": 1e-3}
+    measure_block(*world.builders(), True, random.Random(0))
+    assert world.blocks()[0][: 1 + WARM_UP] == [("old", 1)] + [("new", 1)] * WARM_UP
 
 
 def test_a_device_is_waited_for_after_longer_samples(world):
@@ -150,7 +159,7 @@ def test_a_device_is_waited_for_after_longer_samples(world):
     assert {taken for _, taken in world.blocks()[0][2 * WARM_UP :]} == {20}
 
 
-def test_a_block_lasts_as_long_as_its_building(world):
+def test_a_block_lasts_twice_as_long_as_its_building(world):
     build = Built.__init__
 
     def slow_to_build(built, *arguments):
@@ -160,7 +169,7 @@ def test_a_block_lasts_as_long_as_its_building(world):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Built, "__init__", slow_to_build)
         block = measure_block(*world.builders(), True, random.Random(0))
-    assert len(block.log_ratios) == pytest.approx(1.0 / 0.002, abs=3)
+    assert len(block.log_ratios) == pytest.approx(2.0 / 0.002, abs=6)
 
 
 def test_which_was_built_first_does_not_swap_the_versions(world):
@@ -204,10 +213,10 @@ def test_there_is_a_first_look_however_little_time_there_is(world, max_time, iso
 def test_a_round_is_two_numbers_and_of_two_processes_their_mean(world):
     noisy(world, 0.5)
     here = rounds_of(world, 5)
-    blocks = [np.median(block.log_ratios) for rnd in here.rounds for block in rnd]
+    blocks = [block_value(block.log_ratios) for rnd in here.rounds for block in rnd]
     assert here.trial.values == pytest.approx(blocks)
     launched = rounds_of(world, 5, isolated=True)
-    means = [np.mean([np.median(block.log_ratios) for block in rnd]) for rnd in launched.rounds]
+    means = [np.mean([block_value(block.log_ratios) for block in rnd]) for rnd in launched.rounds]
     assert launched.trial.values == pytest.approx(means)
 
 

@@ -140,9 +140,16 @@ def test_a_trial_looks_when_it_is_time_and_once_at_the_end(values, together):
 
 
 @given(st.lists(LOG_RATIOS, min_size=1, max_size=9))
-def test_a_disturbed_sample_does_not_move_a_block(pairs):
-    assert block_value(pairs) == np.median(pairs)
-    assert block_value([*pairs, max(pairs) + 5, min(pairs) - 500]) == pytest.approx(block_value(pairs))
+def test_a_block_is_the_median_of_all_means_of_two_pairs(pairs):
+    means = [(pairs[i] + pairs[j]) / 2 for i in range(len(pairs)) for j in range(i, len(pairs))]
+    assert block_value(pairs) == pytest.approx(np.median(means))
+    assert block_value([-x for x in pairs]) == pytest.approx(-block_value(pairs))
+
+
+@given(st.lists(LOG_RATIOS, min_size=10, max_size=20), st.sampled_from([-500.0, 500.0]))
+def test_a_fifth_of_spoilt_pairs_does_not_carry_a_block_away(pairs, far):
+    spoilt = [*pairs[len(pairs) // 5 :], *([far] * (len(pairs) // 5))]
+    assert min(pairs) <= block_value(spoilt) <= max(pairs)
 
 
 @given(st.lists(st.sampled_from(VERDICTS)))

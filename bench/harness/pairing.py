@@ -18,7 +18,8 @@ SAMPLE_SECONDS = 0.0002
 DEVICE_SAMPLE_SECONDS = 0.002  # where every sample ends with waiting for a device
 BLOCK_SECONDS = 0.06
 PAIRS = 3  # of a block, at least
-WARM_UP = 2  # calls
+WARM_UP = 2  # calls, of which the first is enough where it is long
+LONG = 0.02  # seconds
 
 
 class Timed(Protocol):
@@ -108,7 +109,7 @@ def compare(
 def measure_block(
     old: Builder, new: Builder, old_first: bool, chance: random.Random, sample: float = SAMPLE_SECONDS
 ) -> Block:
-    """Build both, warm both up, and take pairs in random order, for as long as the building took or longer."""
+    """Build and warm up both, and take pairs in random order for twice as long as that took or longer."""
     start = time.perf_counter()
     first, second = (old, new) if old_first else (new, old)
     built = (first(), second())
@@ -117,13 +118,19 @@ def measure_block(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        warm = min(side.seconds(1) for side in sides for _ in range(WARM_UP))
+        warm = min(warm_up(side) for side in built)  # in the order of building, as that moves times as well
         calls = max(1, math.ceil(sample / max(warm, 1e-9)))
         now = time.perf_counter()
-        return take_pairs(sides, calls, now + max(BLOCK_SECONDS, now - start), chance)
+        return take_pairs(sides, calls, now + max(BLOCK_SECONDS, 2 * (now - start)), chance)
     finally:
         if collecting:
             gc.enable()
+
+
+def warm_up(side: Timed) -> float:
+    """Run a call until it is warm; the shortest time."""
+    first = side.seconds(1)
+    return first if first > LONG else min(first, *(side.seconds(1) for _ in range(WARM_UP - 1)))
 
 
 def take_pairs(sides: Sequence[Timed], calls: int, end: float, chance: random.Random) -> Block:
