@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# How many rows, and how many vertices times rows, are worked on together. A CPU wants what it multiplied to stay in
-# its cache (half or double either costs up to a fifth), other devices want few and large kernels.
-_BLOCK = {"cpu": (100, 40_000)}
+# How many rows, and how many vertices times rows and poses, are worked on together. A CPU wants what it multiplied to
+# stay in its cache (for two poses half or double costs up to a fifth), other devices want few and large kernels.
+_BLOCK = {"cpu": (100, 80_000)}
 _LARGE_BLOCK = (512, 1 << 30)
 
 
@@ -150,7 +150,7 @@ def skinned_blocks(
     poses, total = features.shape[:2]
     most_rows, most_numbers = _BLOCK.get(features.device.type, _LARGE_BLOCK)
     most_rows = max(min(most_rows, total), 1)
-    most_columns = min(max(most_numbers // most_rows // 16 * 16, 16), len(surface.weights))
+    most_columns = min(max(most_numbers // poses // most_rows // 16 * 16, 16), len(surface.weights))
     scratch = features.new_empty(15 * poses * most_rows * most_columns)
     pieces = [
         (columns, tuple(filter(None, (patch.within(columns) for patch in surface.patches))))
