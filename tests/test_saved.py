@@ -21,9 +21,9 @@ NAME = "bench/bench_linear.py::bench_linear[fp32-1024-forward]"
 CALM = [-7.0, -7.001, -6.999, -7.0, -7.0005, -6.9995, -7.0, -7.0002]
 
 
-def run(*arguments):
+def run(*arguments, **more):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *LIGHT, *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **more}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
 
 
@@ -132,6 +132,17 @@ def test_what_cannot_be_compared_is_refused(saved, change, sentence):
     result = against(saved, change(saved[2]))
     assert result.returncode == 4, result.stdout
     assert sentence in result.stdout
+
+
+@pytest.mark.parametrize("hook", ["pytest_runtest_logreport(report)", "pytest_sessionfinish(session)"])
+def test_an_internal_error_of_pytest_is_no_verdict(saved, tmp_path, hook):
+    (tmp_path / "broken_plugin.py").write_text(f"def {hook}:\n    raise OSError('the disk is full')\n")
+    folder, file, content = saved
+    file.write_text(json.dumps(scaled(content, 100)))
+    result = run(
+        f"--benchmark-storage=file://{folder}", "--benchmark-compare=0001", "-pbroken_plugin", PYTHONPATH=str(tmp_path)
+    )
+    assert result.returncode == 4, result.stdout + result.stderr
 
 
 def test_what_is_missing_can_be_accepted_but_not_if_it_is_all(saved):

@@ -9,7 +9,6 @@ import dataclasses
 import random
 import sys
 import time
-import traceback
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +21,7 @@ from .isolation import Launches
 from .machine import take_fingerprint
 from .nvidia import device_uuid, gpu_query
 from .pairing import Comparison, Pair, TimedCall, compare
-from .plugin import COLLECTED, rule_of, threads_of
+from .plugin import COLLECTED, CONCLUDED, rule_of, threads_of
 from .report import REFUSED, Findings, Result, lines, write_json
 from .selftest import known_power, self_test_file
 from .setup import setup_of
@@ -55,23 +54,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.benchmark_disable = True  # what is measured is measured here
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
-    """Let no exit code but the gate's pass for a verdict: pytest's 3 is an internal error, Python's 1 a traceback."""
-    if not config.getoption("--against") or config.getoption("collectonly"):
-        return (yield)
-    try:
-        code = yield
-    except pytest.UsageError:
-        raise  # pytest says it, and ends with 4
-    except Exception:
-        traceback.print_exc()
-        return REFUSED
-    gate = config.stash.get(GATE, None)
-    finished = gate is not None and gate.finished
-    return code if finished or code == pytest.ExitCode.INTERRUPTED else REFUSED
-
-
 def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.getoption("--against") and not session.config.getoption("collectonly"):
         session.config.stash[GATE] = Gate(session.config, [item.nodeid for item in session.items])
@@ -98,6 +80,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
             gate.findings.failed["pytest"] = "an internal error, shown above"
         if exitstatus != pytest.ExitCode.INTERRUPTED:
             session.exitstatus = gate.finish()
+            session.config.stash[CONCLUDED] = True
         gate.resources.close()
     return result
 
@@ -115,7 +98,7 @@ class Gate:
 
     def __init__(self, config: pytest.Config, selected: list[str]) -> None:
         self.option = config.getoption
-        self.conclusion, self.code, self.finished = "nothing was measured", REFUSED, False
+        self.conclusion, self.code = "nothing was measured", REFUSED
         self.selected = [name_of(each) for each in selected]
         self.setup = versions.setup_options(config)
         self.findings = Findings()
@@ -184,7 +167,6 @@ class Gate:
                 write_json(self.option("--verdicts"), self._as_json())
             except Exception as error:  # what the folder, or git, does not allow
                 self.conclusion, self.code = f"the verdicts could not be written: {_why(error)}", REFUSED
-        self.finished = True
         return self.code
 
     def lines(self, power: Mapping[str, Any]) -> list[str]:

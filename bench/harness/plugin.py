@@ -1,14 +1,16 @@
 """Hooks on pytest and pytest-benchmark: which cases run here, with which clock, and what is written beside a time."""
 
 import time
+import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..cases import Choice, left_out, not_compared
+from .report import REFUSED
 from .setup import setup_of
 from .stats import Rule
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 COLLECTED = pytest.StashKey[set[str]]()  # every benchmark's name, those left out too
+CONCLUDED = pytest.StashKey[bool]()  # a gate came to its exit code
 TESTS_AND_BENCHMARKS = (
     "run pytest bench and pytest one after the other: tests check the shapes of every call, and that would be measured."
 )
@@ -41,6 +44,22 @@ def pytest_configure(config: pytest.Config) -> None:
         import torch
 
         torch.set_num_threads(config.getoption("--threads"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
+    """Let no exit code but a gate's pass for a verdict: pytest's 3 is an internal error, Python's 1 a traceback."""
+    gated = config.getoption("--against") or config.getoption("benchmark_compare")
+    if not gated or config.getoption("collectonly"):
+        return (yield)
+    try:
+        code = yield
+    except pytest.UsageError:
+        raise  # pytest says it, and ends with 4
+    except Exception:
+        traceback.print_exc()
+        return REFUSED
+    return code if CONCLUDED in config.stash or code == pytest.ExitCode.INTERRUPTED else REFUSED
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

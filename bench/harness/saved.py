@@ -29,7 +29,7 @@ from scipy import stats
 
 from .fingerprint import refusal
 from .machine import take_fingerprint
-from .plugin import COLLECTED, rule_of
+from .plugin import COLLECTED, CONCLUDED, rule_of
 from .report import REFUSED, Findings, Result, lines, write_json
 from .setup import setup_of
 from .stats import Rule, interval_of
@@ -93,6 +93,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     if not benchmarks.compare or benchmarks.disabled or exitstatus == pytest.ExitCode.INTERRUPTED:
         return (yield)
     findings = compare_with_saved(config, benchmarks.benchmarks)
+    if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+        findings.failed["pytest"] = "an internal error, shown above"
     if session.testsfailed and not findings.failed:
         findings.failed["a benchmark"] = "see above"
     word, code = findings.conclusion(config.getoption("--allow-missing"), config.getoption("--allow-unclear"))
@@ -101,6 +103,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
         benchmarks.save = benchmarks.autosave = None
     config.stash[CONCLUSION] = word, code, findings
     result = yield
+    config.stash[CONCLUDED] = True
     session.exitstatus = code
     return result
 
