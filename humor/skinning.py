@@ -29,10 +29,13 @@ class Patch:
     directions: Float[Tensor, "3 v p"]  # metres for each feature
     weights: Float[Tensor, "v j"]
 
-    def of_rows(self, features: Float[Tensor, "*n P"], transforms: Float[Tensor, "*m J"]) -> tuple[Tensor, Tensor]:
-        """Its own features and joints of some rows."""
-        joints = slice(self.joints, self.joints + self.weights.shape[1])
-        return features[..., self.features : self.features + self.directions.shape[2]], transforms[..., joints]
+    def own_features(self, features: Float[Tensor, "*n P"]) -> Tensor:
+        """Its own of a pose's."""
+        return features[..., self.features : self.features + self.directions.shape[2]]
+
+    def own_joints(self, transforms: Float[Tensor, "*m J"]) -> Tensor:
+        """Its own of a pose's."""
+        return transforms[..., self.joints : self.joints + self.weights.shape[1]]
 
     def within(self, columns: slice) -> "Patch | None":
         """What it has in common with a block of vertices, which are counted from the block's first then."""
@@ -112,12 +115,24 @@ def skin(surface: Surface, pose: Pose) -> Float[Tensor, "N V 3"]:
 
 
 def _skin(features: Tensor, transforms: Tensor, *parts: Any) -> Float[Tensor, "N V 3"]:
+    """The mesh is bent where its vertices will stay, all of it in one multiply: threads share few large ones best."""
     surface = Surface.of_parts(*parts)
-    vertices = features.new_empty(3, len(features), len(surface.weights))  # axis first, as the blocks are: no copy
-    for block in skinned_blocks(surface, features[None], transforms[None]):
-        (x, y, z), (a, b, c, moved) = block.bent[:, 0].unbind(), block.blended[0].unbind(1)
-        torch.addcmul(moved.addcmul_(a, x).addcmul_(b, y), c, z, out=vertices[:, block.rows, block.columns])
-    return vertices.permute(1, 2, 0)
+    vertices = features.new_empty(len(features), 3, len(surface.weights))
+    blocks = _Blocks.of(surface, 1, features)
+    scratch = features.new_empty(12 * blocks.numbers)
+    for rows in blocks.rows:
+        own_features, own_transforms = features[rows], transforms[:, rows].flatten(0, 1)
+        own = own_features[:, : surface.directions.shape[2]]
+        torch.mm(own, surface.directions.flatten(0, 1).T, out=vertices[rows].flatten(1))
+        bent = vertices[rows].transpose(0, 1)
+        _bend(surface.further, own_features, bent, before=1)
+        for columns, patches in blocks.columns:
+            x, y, z = bent[..., columns].unbind()
+            blended = scratch[: 12 * x.numel()].view(12, *x.shape)
+            _blend(patches, own_transforms, blended.flatten(0, 1))
+            a, b, c, moved = blended.unflatten(0, (3, 4)).unbind(1)
+            bent[..., columns] = moved.addcmul_(a, x).addcmul_(b, y).addcmul_(c, z)
+    return vertices.transpose(1, 2)
 
 
 def _skin_backward(gradient: Tensor, features: Tensor, transforms: Tensor, *parts: Any) -> tuple[Tensor, Tensor]:
@@ -143,43 +158,62 @@ class Block:
     blended: Float[Tensor, "poses 3 4 n v"]  # each vertex's transform from the rest pose to the world
 
 
+@dataclass(frozen=True, eq=False)
+class _Blocks:
+    """How a surface in many rows is cut."""
+
+    rows: list[slice]
+    columns: list[tuple[slice, tuple[Patch, ...]]]  # vertices, and what moves them
+    numbers: int  # vertices times rows and poses, at most
+
+    @classmethod
+    def of(cls, surface: Surface, poses: int, features: Float[Tensor, "*poses N P"]) -> "_Blocks":
+        total, count = features.shape[-2], len(surface.weights)
+        most_rows, most_numbers = _BLOCK.get(features.device.type, _LARGE_BLOCK)
+        most_rows = max(min(most_rows, total), 1)
+        most_columns = min(max(most_numbers // poses // most_rows // 16 * 16, 16), count)
+        columns = [
+            (columns, tuple(filter(None, (patch.within(columns) for patch in surface.patches))))
+            for columns in _slices(count, most_columns)
+        ]
+        return cls(list(_slices(total, most_rows)), columns, poses * most_rows * most_columns)
+
+
 def skinned_blocks(
     surface: Surface, features: Float[Tensor, "poses N P"], transforms: Float[Tensor, "poses 12 N J"]
 ) -> Iterator[Block]:
     """The surface block by block. Each is written over the last: a fresh buffer costs as much as what fills it."""
-    poses, total = features.shape[:2]
-    most_rows, most_numbers = _BLOCK.get(features.device.type, _LARGE_BLOCK)
-    most_rows = max(min(most_rows, total), 1)
-    most_columns = min(max(most_numbers // poses // most_rows // 16 * 16, 16), len(surface.weights))
-    scratch = features.new_empty(15 * poses * most_rows * most_columns)
-    pieces = [
-        (columns, tuple(filter(None, (patch.within(columns) for patch in surface.patches))))
-        for columns in _slices(len(surface.weights), most_columns)
-    ]
-    for rows in _slices(total, most_rows):
+    poses = len(features)
+    blocks = _Blocks.of(surface, poses, features)
+    scratch = features.new_empty(15 * blocks.numbers)
+    for rows in blocks.rows:
         own_features, own_transforms = features[:, rows].flatten(0, 1), transforms[:, :, rows].flatten(0, 2)
         shape = (15, len(own_features))
-        for columns, patches in pieces:
+        for columns, patches in blocks.columns:
             width = columns.stop - columns.start
             bent, blended = scratch[: 15 * shape[1] * width].view(*shape, width).split([3, 12])
-            _sum_patches(patches, own_features, own_transforms, bent, blended.view(-1, width))
+            _bend(patches, own_features, bent)
+            _blend(patches, own_transforms, blended.view(-1, width))
             yield Block(rows, columns, patches, bent.unflatten(1, (poses, -1)), blended.view(poses, 3, 4, -1, width))
 
 
-def _sum_patches(
-    patches: tuple[Patch, ...],
-    features: Float[Tensor, "n P"],
-    transforms: Float[Tensor, "m J"],
-    bent: Float[Tensor, "3 n v"],
-    blended: Float[Tensor, "m v"],
+def _bend(
+    patches: tuple[Patch, ...], features: Float[Tensor, "n P"], bent: Float[Tensor, "3 n v"], before: int = 0
 ) -> None:
-    """Fill a block: with what its first patch does, which is there for all of it, and what the others add."""
+    """Rest positions of a block: the sum of what patches do, the first of which is there for all of it; or add it."""
     for patch in patches:
-        own_features, own_transforms = patch.of_rows(features, transforms)
-        before = float(patch is not patches[0])
-        part, turns = bent[..., patch.vertices], blended[:, patch.vertices]
-        torch.baddbmm(part, own_features.expand(3, -1, -1), patch.directions.mT, beta=before, out=part)
-        torch.addmm(turns, own_transforms, patch.weights.T, beta=before, out=turns)
+        part = bent[..., patch.vertices]
+        own = patch.own_features(features).expand(3, -1, -1)
+        torch.baddbmm(part, own, patch.directions.mT, beta=before, out=part)
+        before = 1
+
+
+def _blend(patches: tuple[Patch, ...], transforms: Float[Tensor, "m J"], blended: Float[Tensor, "m v"]) -> None:
+    """Transforms of a block's vertices, summed in the same way."""
+    for patch in patches:
+        part = blended[:, patch.vertices]
+        before = int(patch is not patches[0])
+        torch.addmm(part, patch.own_joints(transforms), patch.weights.T, beta=before, out=part)
 
 
 def pull_back(
@@ -210,7 +244,8 @@ class PoseGradient:
         """Add a block's share, given the gradients of what it holds."""
         blended = blended.reshape(-1, blended.shape[-1])
         for patch in block.patches:
-            features, transforms = patch.of_rows(self.features[:, block.rows], self.transforms[:, block.rows])
+            features = patch.own_features(self.features[:, block.rows])
+            transforms = patch.own_joints(self.transforms[:, block.rows])
             torch.baddbmm(features, bent[..., patch.vertices], patch.directions, out=features)
             transforms += (blended[:, patch.vertices] @ patch.weights).view(transforms.shape)
 
@@ -250,7 +285,7 @@ skin_backward_operator = torch.library.custom_op(
 
 @skin_operator.register_fake
 def _fake_skin(features: Tensor, transforms: Tensor, directions: Any, weights: Any, places: Any) -> Tensor:
-    return features.new_empty(3, len(features), len(weights[0])).permute(1, 2, 0)
+    return features.new_empty(len(features), 3, len(weights[0])).transpose(1, 2)
 
 
 @skin_backward_operator.register_fake
