@@ -201,7 +201,7 @@ def profile(
         threads: PyTorch's threads; its own choice if it is left out.
     """
     from .distributed import joined
-    from .profile_report import profile_tables, write_profile
+    from .profile_report import headline, profile_tables, write_profile
     from .profiling import Profile, measure_profile
 
     if threads is not None and threads < 1:
@@ -217,9 +217,10 @@ def profile(
                 measure_profile(found, split.train, bodies, out and out / "trace.json.gz", told)
         finally:
             document = found.document()
-            page = Console(width=None if console.is_terminal else 160, highlight=False)
-            page.print(*profile_tables(document), sep="\n")
-            if out is not None and document["runs"]:
+            if document["runs"]:
+                page = Console(width=None if console.is_terminal else 160, highlight=False)
+                page.print(headline(document), *profile_tables(document), sep="\n")
+            if document["runs"] and out is not None:
                 write_profile(document, out)
                 console.print(f"wrote {out}/profile.json", markup=False)
 

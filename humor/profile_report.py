@@ -1,7 +1,7 @@
 """A profile on paper: the study's Tables 2 and 3 and what its Figures 3 and 4 show, for the machine in front of us."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,14 @@ def write_profile(document: Mapping[str, Any], out: Path) -> None:
     write_whole(out / "profile.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
 
 
+def headline(document: Mapping[str, Any]) -> str:
+    """What the tables were measured on, and how to read them."""
+    machine = document["machine"]
+    place = machine["device"] if machine["device"] != "cpu" else f"{machine['name']}, {machine['threads']} threads"
+    how = f"{place}, PyTorch {machine['torch']}, {document['execution']}"
+    return f"{how}; medians of the steps after warm-up; first: the first step, which is in no median"
+
+
 def profile_tables(document: Mapping[str, Any]) -> list[Table]:
     """What a document of kind "profile" says, a table for each width and one for the linear layers."""
     widths = dict.fromkeys(run["width"] for run in document["runs"])
@@ -43,9 +51,8 @@ def _step_table(document: Mapping[str, Any], width: int) -> Table:
     name, published = PUBLISHED.get(width, ("", {})) if document["batch"] == PUBLISHED_BATCH else ("", {})
     on_gpu = any(phase["device"] is not None for run in runs for phase in run["phases"].values())
     kinds = ("host", "device", "first") if on_gpu else ("host", "first")
-    table = Table(title=_title(document, f"width {width}, {document['batch']} windows" + (f": {name}" if name else "")))
-    table.title_justify, table.caption_justify = "left", "left"
-    table.caption = "median of the steps after warm-up; first: the first step, which is in no median"
+    title = f"width {width}, {document['batch']} windows" + (f": the study's {name}" if name else "")
+    table = Table(title=title, title_justify="left")
     table.add_column("ms")
     heads = [
         f"{run['precision']} {kind}" if on_gpu or kind == "first" else run["precision"]
@@ -57,36 +64,31 @@ def _step_table(document: Mapping[str, Any], width: int) -> Table:
     for phase, title in TITLES.items():
         cells = [_ms(run["phases"].get(phase, {}).get(kind)) for run in runs for kind in kinds]
         if any(cells):
-            table.add_row(title, *cells, *map(_ms_given, published.get(phase, ())))
-    for title, row in _whole_rows(runs, kinds):
-        table.add_row(title, *row)
+            table.add_row(title, *cells, *(f"{ms:.2f}" for ms in published.get(phase, ())))
+    wholes = [_whole(run, runs[0]) for run in runs]
+    blank = [""] * (len(kinds) - 2)
+    for title in wholes[0]:
+        table.add_row(title, *(cell for whole in wholes for cell in (whole[title][0], *blank, whole[title][1])))
     return table
 
 
-def _whole_rows(runs: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """What is said of a step as a whole; each run's first column says it, and the last the first step's time."""
-    blank = [""] * (len(kinds) - 2)
-    reference = runs[0]["step"]
-    told = {
-        "other": [(_ms(run["other"]), "") for run in runs],
-        "step": [(_ms(run["step"]), _ms(run["first"])) for run in runs],
-        "middle half": [(f"{_ms(run['step_low'])} to {_ms(run['step_high'])}", "") for run in runs],
-        f"against {runs[0]['precision']}": [
-            ("", ""),
-            *((f"{100 * (run['step'] / reference - 1):+.1f} %", "") for run in runs[1:]),
-        ],
-        "steps": [(str(run["steps"]), "") for run in runs],
+def _whole(run: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """What is said of a run's steps as wholes, and of its first."""
+    change = "" if run is reference else f"{100 * (run['step'] / reference['step'] - 1):+.1f} %"
+    memory = {} if run["peak_bytes"] is None else {"most memory, GB": (f"{run['peak_bytes'] / 1e9:.2f}", "")}
+    return {
+        "other": (_ms(run["other"]), ""),
+        "step": (_ms(run["step"]), _ms(run["first"])),
+        "middle half": (f"{_ms(run['step_low'])} to {_ms(run['step_high'])}", ""),
+        f"against {reference['precision']}": (change, ""),
+        "steps": (str(run["steps"]), ""),
+        **memory,
     }
-    if any(run["peak_bytes"] is not None for run in runs):
-        told["most memory, GB"] = [(f"{(run['peak_bytes'] or 0) / 1e9:.2f}", "") for run in runs]
-    return [(title, [cell for host, first in row for cell in (host, *blank, first)]) for title, row in told.items()]
 
 
 def _linear_table(document: Mapping[str, Any]) -> Table:
-    rows = document["linear"][0]["rows"]
-    table = Table(
-        title=_title(document, f"one linear layer forward, {rows} rows: Figures 3 and 4"), title_justify="left"
-    )
+    title = f"one linear layer forward, {document['linear'][0]['rows']} rows: the study's Figures 3 and 4"
+    table = Table(title=title, title_justify="left")
     for column in ("ms", "precision", "casts", "launch, dispatch", "kernel", "total"):
         table.add_column(column, justify="left" if column == "precision" else "right")
     for call in document["linear"]:
@@ -95,19 +97,9 @@ def _linear_table(document: Mapping[str, Any]) -> Table:
     return table
 
 
-def _title(document: Mapping[str, Any], what: str) -> str:
-    machine = document["machine"]
-    place = machine["device"] if machine["device"] != "cpu" else f"{machine['name']}, {machine['threads']} threads"
-    return f"{what} ({place}, PyTorch {machine['torch']}, {document['execution']})"
-
-
 def _ms(seconds: float | None) -> str:
     """Three digits where there are so few."""
     if seconds is None:
         return ""
     ms = 1000 * seconds
     return f"{ms:.0f}" if abs(ms) >= 100 else f"{ms:.3g}" if abs(ms) >= 0.001 else "0"
-
-
-def _ms_given(ms: float) -> str:
-    return f"{ms:.2f}"

@@ -43,7 +43,7 @@ class ProfileSettings:
     precisions: tuple[PrecisionName, ...] = ("fp32", "fp16")  # the first is the reference
     widths: tuple[int, ...] = (1, 4)  # factors on every hidden size; 4 is the study's wide network
     steps: int = 30  # of each precision at each width
-    warm_up: int = 3  # steps before them, after the first
+    warm_up: int = 3  # steps before them, after the first; fewer where they would take longer
     seconds: float = 20.0  # most that the steps of a precision take at a width, or a linear layer in all of them
     execution: Execution = "eager"  # how a step runs: by operators, compiled, or as a recorded CUDA graph
     rows: int = 2000  # of the linear layers' input
@@ -180,9 +180,11 @@ class Turns:
     def measure(self, runs: list[StepRun], told: Callable[[float], None]) -> None:
         """Add steps to the runs, the one that is furthest behind next: alike in speed, they alternate; one that is slow
         has its fewer steps spread over the whole time. Interrupted, they keep what they have."""
+        warmed = {name: 0.0 for name in self.steps}
         for _ in range(self.settings.warm_up):
             for run in runs:
-                self.take(run.precision)
+                if warmed[run.precision] < self.settings.seconds:
+                    warmed[run.precision] += self.take(run.precision).whole
         done = {name: 0.0 for name in self.steps}  # the larger share: of the steps or of the time
         spent = {name: 0.0 for name in self.steps}
         while min(done.values()) < 1:
