@@ -17,7 +17,7 @@ from tiny_run import tiny_split
 
 import humor.cli
 import humor.profiling
-from humor import HumorLoss, Precision
+from humor import HumorLoss
 from humor.clock import PhaseClock
 from humor.data.store import BatchLoader
 from humor.errors import FileError, SettingError
@@ -322,16 +322,13 @@ def test_a_wrong_setting_is_one_sentence(changes, sentence):
     assert str(error.value) == sentence
 
 
-def test_a_precision_that_the_device_lacks_is_one_sentence():
-    with pytest.raises(SettingError) as error:
-        Precision("tf32").require(CPU)
-    there = "fp32, bf16, fp16, bf16-weights, fp16-weights"
-    assert str(error.value) == f"precision tf32: not on cpu, which has {there}; give one."
-
-
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (
+            "--precisions fp32 tf32",
+            "precision tf32: not on cpu, which has fp32, bf16, fp16, bf16-weights, fp16-weights; give one.",
+        ),
         ("--threads 0", "threads 0: expected a whole number from 1."),
         ("--execution cuda-graph", "execution cuda-graph: needs a CUDA device, not cpu; give eager or compile."),
         ("--data {0}/none", "{0}/none: no finished motion store (no index.json); build one with humor process."),
