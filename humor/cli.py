@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,10 +21,12 @@ from .data.loading import synthetic_motion
 from .data.store import MotionStore
 from .drawing import draw_mannequins
 from .errors import HumorError, MotionError, SettingError
+from .files import make_folder
 from .held_out import Split, split_clips
 from .mannequin import write_mannequins
 from .settings import TrainSettings
 from .study import StudySettings, run_study
+from .turns import ProfileSettings
 
 app = tyro.extras.SubcommandApp()
 console = Console(highlight=False, soft_wrap=True)
@@ -176,6 +179,52 @@ def study(
             console.print(time_table(result), *verdicts, f"wrote {out}/table.md, curves.csv, curves.svg", sep="\n")
 
 
+@app.command
+def profile(
+    out: Path | None = None,
+    data: Path | None = None,
+    settings: Annotated[ProfileSettings, tyro.conf.arg(name="")] = ProfileSettings(),  # noqa: B008  frozen
+    body_model: Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> None:
+    """Show where a training step's time goes here: the study's Tables 2 and 3, precisions in turns.
+
+    Stopped, it shows and writes what it has.
+
+    Args:
+        out: folder for profile.json, and for trace.json.gz: some steps at the first width, for ui.perfetto.dev.
+        data: store that `humor process` built; a synthetic gait if it is left out.
+        settings: what to measure.
+        body_model: folder of SMPL+H files of all genders; a mannequin if it is left out.
+        device: cpu, cuda or cuda:N; cuda if there is one.
+        threads: PyTorch's threads; its own choice if it is left out.
+    """
+    from .distributed import joined
+    from .profile_report import headline, profile_tables, write_profile
+    from .profiling import Profile, measure_profile
+
+    if threads is not None and threads < 1:
+        raise SettingError(f"threads {threads}: expected a whole number from 1.")
+    torch.set_num_threads(threads or torch.get_num_threads())
+    if out is not None:
+        make_folder(out)  # so that one that cannot be written is told at once
+    with joined(device) as team:
+        found = Profile(settings, team.device)
+        split, bodies = _motion_and_bodies(data, (), body_model, team.leads)
+        try:
+            with _progress_of_parts() as told:
+                measure_profile(found, split.train, bodies, out and out / "trace.json.gz", told)
+        finally:
+            document = found.document()
+            if document["runs"]:
+                page = Console(width=None if console.is_terminal else 160, highlight=False)
+                page.print(headline(document), *profile_tables(document), sep="\n")
+            if document["runs"] and out is not None:
+                write_profile(document, out)
+                console.print(f"wrote {out}/profile.json", markup=False)
+
+
 def _motion_and_bodies(
     data: Path | None, subsets: Sequence[str], body_model: Path | None, told: bool
 ) -> tuple[Split, dict[str, BodyModel]]:
@@ -218,6 +267,15 @@ def _progress(what: str) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=None)
         yield lambda total: bar.update(task, total=total, advance=1)
+
+
+@contextmanager
+def _progress_of_parts() -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error; what it yields names the part under way and the share of it that is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda part, share: bar.update(task, description=part, completed=share)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,14 @@ from .errors import FileError
 UNFINISHED = ".unfinished"  # how the name of a file ends while it is written; one that is left over never counts
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder to write to, where there is none. Raises FileError where it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror}); check --out and its free space.") from None
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes its place in one move when the block ends, and leaves nothing where it fails.

@@ -62,6 +62,12 @@ class Precision:
             return device.type in self.preset.devices
         return torch.cuda.get_device_capability(device) >= self.preset.capability
 
+    def require(self, device: torch.device) -> None:
+        """Raise SettingError where a device does not have this number format."""
+        if not self.supports(device):
+            there = ", ".join(name for name in PRESETS if Precision(name).supports(device))
+            raise SettingError(f"precision {self.name}: not on {device.type}, which has {there}; give one.")
+
     @contextmanager
     def multiplies(self, device: torch.device | str) -> Iterator[None]:
         """Set the TF32 switch for what is inside, forward or backward, and put it back."""

@@ -16,14 +16,13 @@ from .data.store import BatchLoader
 from .data.windows import FRAMES
 from .distributed import Team, TeamSampler
 from .draws import fed_truth, training_noise, validation_noise
-from .errors import SettingError
 from .execution import require_execution
 from .held_out import Split
 from .losses import HumorLoss
 from .model import HumorModel
 from .optimizer import Adamax
 from .portions import Terms
-from .precision import PRESETS, Precision
+from .precision import Precision
 from .progress import TrainingProgress, speed
 from .runlog import PHASES, TERMS, Row, RunLog, rounded
 from .runs import Position, Run, RunIdentity, StopRequest
@@ -221,9 +220,7 @@ def _built(
 ) -> tuple[Adamax, TrainStep]:
     """A step of a network with the seed's first weights, drawn on the CPU: the same on every device."""
     precision = Precision(settings.precision)
-    if not precision.supports(team.device):
-        there = ", ".join(name for name in PRESETS if Precision(name).supports(team.device))
-        raise SettingError(f"precision {settings.precision}: not on {team.device.type}, which has {there}; give one.")
+    precision.require(team.device)
     require_execution(settings.execution, team.device, team.size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
