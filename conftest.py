@@ -52,6 +52,14 @@ def device(run_setup):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="session")
+def dtype():  # type: ignore[no-untyped-def]
+    """The format of what benchmarks build: networks, bodies, batches. What `--pays` holds them against is float64."""
+    import torch
+
+    return torch.float32
+
+
+@pytest.fixture(scope="session")
 def bodies(run_setup):  # type: ignore[no-untyped-def]
     """A body model for each gender, on the CPU."""
     return run_setup.bodies

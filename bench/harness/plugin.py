@@ -127,12 +127,20 @@ def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Call
     """A function (call, group, eager=None, **info) that measures a call and writes its work beside the time.
 
     The work is counted in a first run, which also warms up whatever starts slowly. What is compiled or recorded hides
-    its work: then that of `eager`, the same call operator by operator, is counted.
+    its work: then that of `eager`, the same call operator by operator, is counted. For `answer` and `phases` see
+    `versions.Built`.
     """
     from .counters import count_work
     from .counting import count_if_asked
 
-    def run(call: Callable[[], Any], group: str, eager: Callable[[], Any] | None = None, **info: Any) -> Any:
+    def run(
+        call: Callable[[], Any],
+        group: str,
+        eager: Callable[[], Any] | None = None,
+        answer: Callable[[], Any] | None = None,
+        phases: Callable[[], Any] | None = None,
+        **info: Any,
+    ) -> Any:
         benchmark.group = group
         benchmark.extra_info.update(
             device=str(run_setup.device), body=run_setup.body_name, motion=run_setup.motion_name, **info
