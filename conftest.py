@@ -12,6 +12,7 @@ pytest_plugins = [
     "bench.harness.counting",
     "bench.harness.selftest",
     "bench.harness.against",
+    "bench.harness.pays",
     "bench.harness.saved",
 ]
 

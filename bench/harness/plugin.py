@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..cases import Choice, left_out, not_compared
+from ..cases import Choice, left_out, not_compared, not_lower
 from .setup import setup_of
 from .stats import Rule
 
@@ -84,6 +84,8 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
     params: dict[str, Any] = (
         item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     )
+    if config.getoption("--pays") and (reason := not_lower(params.get("precision"))):
+        return reason
     if "case" not in params:
         return None
     name, size = params["case"]
