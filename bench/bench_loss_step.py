@@ -19,8 +19,9 @@ def bench_loss_step(case, direction, implementation, precision, device, dtype, r
     batch = make_batch(size.windows).to(device, dtype)
     loss = HumorLoss(run_setup.bodies) if implementation == "ours" else RecipeLoss(run_setup.body_arrays)
     loss = loss.to(device, dtype)
+    noise = torch.randn(size.windows, 10, 48, device=device).to(dtype)
     with torch.no_grad():
-        out = HumorModel().to(device, dtype)(batch.past, batch.current)
+        out = HumorModel().to(device, dtype)(batch.past, batch.current, noise)
     predicted = out.state.map(lambda x: x.requires_grad_())
     out = Transition(predicted, out.contacts.requires_grad_(), out.posterior, out.prior)
     chosen = Precision(precision)

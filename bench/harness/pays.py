@@ -16,7 +16,6 @@ is what the table is for: no answer to it fails a run.
 """
 
 import random
-import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from .report import REFUSED, write_json
 from .setup import setup_of
 from .spent import spent_in_turns
 from .steady import steady
-from .timing import clock_of
+from .timing import undisturbed_clock
 from .versions import Built, Side, Spec, setup_options, taken_over
 from .worth import (
     NOT_HALF,
@@ -49,6 +48,7 @@ from .worth import (
 )
 
 FINE, BAD = 0, 1  # exit codes
+SOUND = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 ORDER = (WRONG, NOT_HALF, PAYS)  # of the table; what else there is comes after
 PHASE_RUNS = 3
 WORTH = pytest.StashKey["Worth"]()
@@ -87,7 +87,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     result = yield
     worth = session.config.stash.get(WORTH, None)
     if worth is not None and exitstatus != pytest.ExitCode.INTERRUPTED:
-        session.exitstatus = worth.finish(session.config.getoption("--pays-to"), bool(exitstatus))
+        session.exitstatus = worth.finish(session.config.getoption("--pays-to"), exitstatus not in SOUND)
     return result
 
 
@@ -108,6 +108,7 @@ class Worth:
         self.max_time = config.getoption("--max-time")
         self.device = setup_of(config).device
         self.threads = threads_of(config, self.device)
+        self.clock = undisturbed_clock(self.device, self.threads)
         options = setup_options(config)
         self.side, self.exact = Side(options), Side(options, dtype="float64")
         self.findings: list[Finding] = []
@@ -141,8 +142,7 @@ class Worth:
         return worst(found, exact, Precision(precision).unit)
 
     def _builder(self, spec: Spec) -> Callable[[], Timed]:
-        clock = clock_of(self.device)
-        return lambda: TimedCall(self.side.build(spec), clock)
+        return lambda: TimedCall(self.side.build(spec), self.clock)
 
     def _reason(self, verdict: str, deviation: Deviation, spec: Spec, single: Spec, work: Work) -> str:
         if verdict in (WRONG, NOT_HALF):
@@ -151,9 +151,7 @@ class Worth:
         alone = work_of(first)
         calls = [built.eager or built.call for built in (first, second)]
         calls[1]()  # warm; the first has been counted
-        # On one thread, what a neighbour takes need not count.
-        clock = time.process_time if self.threads == 1 else clock_of(self.device)
-        spent = spent_in_turns(calls, clock)
+        spent = spent_in_turns(calls, self.clock)
         return reason_of(
             verdict, deviation, replace(alone, spent=spent[0]), replace(work, spent=spent[1]), phases(first)
         )
