@@ -181,7 +181,7 @@ def work_of(built: Built) -> Work:
     call = built.eager or built.call
     call()
     counted = count_operators(call)
-    return Work(counted.multiplied, counted.cast_weights, counted.cast_bytes.total())
+    return Work(counted.multiplied, counted.cast_weights)
 
 
 def phases(built: Built) -> Mapping[str, float]:

@@ -67,7 +67,6 @@ class Work:
 
     multiplied: Counter[str]  # flops by format
     cast_weights: int = 0  # numbers
-    cast_bytes: int = 0
     spent: Mapping[str, float] = field(default_factory=dict)  # seconds by format of a multiply, "casts" and "rest"
 
     @property
@@ -108,8 +107,7 @@ def speedups(interval: Interval | None) -> tuple[float | None, float | None, flo
     """Float32's time over the precision's, and between what it lies; None where that is not known."""
     if interval is None:
         return None, None, None
-    ends = (math.exp(min(-end, 700.0)) for end in (interval.middle, interval.high, interval.low))
-    speedup, low, high = ends
+    speedup, low, high = (math.exp(min(-end, 700.0)) for end in (interval.middle, interval.high, interval.low))
     return speedup, low or None, high if math.isfinite(interval.low) else None
 
 
@@ -126,7 +124,7 @@ def worst(found: Any, reference: Any, unit: float) -> Deviation:
 def relative_error(found: "Tensor", reference: "Tensor") -> float:
     """The norm of the difference over the reference's; infinite where a number is not finite."""
     found, reference = found.detach().double(), reference.detach().double()
-    if not bool(found.isfinite().all()):
+    if not bool(found.isfinite().all() and reference.isfinite().all()):
         return math.inf
     off, size = float((found - reference).norm()), float(reference.norm())
     return off / size if size else off
