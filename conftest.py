@@ -12,6 +12,7 @@ pytest_plugins = [
     "bench.harness.counting",
     "bench.harness.selftest",
     "bench.harness.against",
+    "bench.harness.pays",
     "bench.harness.saved",
 ]
 
@@ -49,6 +50,14 @@ def run_setup(pytestconfig: pytest.Config) -> Setup:
 def device(run_setup):  # type: ignore[no-untyped-def]
     """The device under test."""
     return run_setup.device
+
+
+@pytest.fixture(scope="session")
+def dtype():  # type: ignore[no-untyped-def]
+    """The format of what benchmarks build: networks, bodies, batches. What `--pays` holds them against is float64."""
+    import torch
+
+    return torch.float32
 
 
 @pytest.fixture(scope="session")

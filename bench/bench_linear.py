@@ -1,5 +1,7 @@
 """When does half precision pay for one linear layer? The study's Figures 3 and 4."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -9,26 +11,42 @@ from humor import Precision
 from .cases import DIRECTIONS, LINEAR
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("case", LINEAR.items(), ids=LINEAR.keys())
-def bench_linear(case, direction, precision, device, measure):
-    name, size = case
+def linear(size, rows, precision, device, dtype=torch.float32) -> tuple[Callable, Callable, Callable]:
+    """A layer over rows: its forward pass, that with a backward pass, and the products of both."""
     torch.manual_seed(0)
-    layer = nn.Linear(size.size, size.size).to(device)
-    rows = torch.randn(size.rows, size.size, device=device)
+    layer = nn.Linear(size, size).to(device, dtype)
+    inputs = torch.randn(rows, size, device=device).to(dtype)
     chosen = Precision(precision)
     copies = chosen.copies(layer)
 
     def forward():
         with chosen.forward(device), copies.lent():
-            return layer(rows).sum()
+            return layer(inputs).sum()
 
-    def forward_and_backward():
+    def backward():
         total = forward()
         with chosen.multiplies(device):
             total.backward()
         copies.pass_gradients_on()
+
+    def forward_and_backward():
+        backward()
         layer.zero_grad(set_to_none=True)
 
-    call = forward if direction == "forward" else forward_and_backward
-    measure(call, f"linear {name}, {size.rows} rows, {direction}", rows=size.rows, precision=precision)
+    def products():  # the sum of all outputs would lose most of its digits in any format
+        backward()
+        with chosen.forward(device), copies.lent():
+            product = layer(inputs)
+        return {"product": [product, *(weight.grad for weight in layer.parameters())]}
+
+    return forward, forward_and_backward, products
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("case", LINEAR.items(), ids=LINEAR.keys())
+def bench_linear(case, direction, precision, device, dtype, measure):
+    name, size = case
+    forward, both, products = linear(size.size, size.rows, precision, device, dtype)
+    call = forward if direction == "forward" else both
+    group = f"linear {name}, {size.rows} rows, {direction}"
+    measure(call, group, answer=products, rows=size.rows, precision=precision)

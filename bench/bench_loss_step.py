@@ -13,14 +13,15 @@ from .recipe import RecipeLoss
 @pytest.mark.parametrize("implementation", ["ours", "published"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("case", LOSS.items(), ids=LOSS.keys())
-def bench_loss_step(case, direction, implementation, precision, device, run_setup, make_batch, measure):
+def bench_loss_step(case, direction, implementation, precision, device, dtype, run_setup, make_batch, measure):
     _, size = case
     torch.manual_seed(0)
-    batch = make_batch(size.windows).to(device)
+    batch = make_batch(size.windows).to(device, dtype)
     loss = HumorLoss(run_setup.bodies) if implementation == "ours" else RecipeLoss(run_setup.body_arrays)
-    loss = loss.to(device)
+    loss = loss.to(device, dtype)
+    noise = torch.randn(size.windows, 10, 48, device=device).to(dtype)
     with torch.no_grad():
-        out = HumorModel().to(device)(batch.past, batch.current)
+        out = HumorModel().to(device, dtype)(batch.past, batch.current, noise)
     predicted = out.state.map(lambda x: x.requires_grad_())
     out = Transition(predicted, out.contacts.requires_grad_(), out.posterior, out.prior)
     chosen = Precision(precision)
@@ -33,7 +34,13 @@ def bench_loss_step(case, direction, implementation, precision, device, run_setu
         total = forward()
         with chosen.multiplies(device):
             total.backward()
+        return total
+
+    def answer():
+        total = forward_and_backward()
+        leaves = [*(getattr(predicted, name) for name in predicted.__dataclass_fields__), out.contacts]
+        return {"loss": total, "gradients": torch.cat([leaf.grad.flatten() for leaf in leaves])}
 
     call = forward if direction == "forward" else forward_and_backward
     group = f"loss step, {size.windows} windows, {direction}"
-    measure(call, group, rows=size.rows, precision=precision)
+    measure(call, group, answer=answer, rows=size.rows, precision=precision)

@@ -10,14 +10,14 @@ from .cases import ROLLOUT
 
 
 @pytest.mark.parametrize("case", ROLLOUT.items(), ids=ROLLOUT.keys())
-def bench_rollout(case, precision, execution, device, make_batch, measure):
+def bench_rollout(case, precision, execution, device, dtype, make_batch, measure):
     _, size = case
-    initial = make_batch(size.motions).past.map(lambda x: x[:, 0].to(device))
+    initial = make_batch(size.motions).past.map(lambda x: x[:, 0].to(device, dtype))
     chosen = Precision(precision)
 
     def roll_of(execution):
         torch.manual_seed(0)
-        model = HumorModel(size.width).to(device)
+        model = HumorModel(size.width).to(device, dtype)
         copies = chosen.copies(model)
         if execution == "compile":  # the parts of a step; a graph of all steps would take minutes to compile
             for part in (model.prior_net, model.decoder):
@@ -32,7 +32,14 @@ def bench_rollout(case, precision, execution, device, make_batch, measure):
 
         return roll_in_precision
 
+    def answer():  # the first frame: what rounding does to it grows at the motion's own rate, not the format's
+        torch.manual_seed(0)
+        model = HumorModel(size.width).to(device, dtype)
+        with torch.no_grad(), chosen.forward(device), chosen.copies(model).lent():
+            out = model.rollout(initial, size.steps, use_mean=True)  # float64 would draw other numbers
+        return {"network": out.state.map(lambda x: x[:, 0]), "only finite": out}
+
     group = f"rollout, {size.motions} motions of {size.steps} frames"
     info = {"width": size.width, "precision": precision, "execution": execution}
     eager = None if execution == "eager" else roll_of("eager")
-    measure(roll_of(execution), group, eager, rows=size.rows, frames=size.motions * size.steps, **info)
+    measure(roll_of(execution), group, eager, answer, rows=size.rows, frames=size.motions * size.steps, **info)

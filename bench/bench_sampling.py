@@ -12,12 +12,12 @@ from .cases import SAMPLING
 
 
 @pytest.mark.parametrize("case", SAMPLING.items(), ids=SAMPLING.keys())
-def bench_sampling(case, precision, execution, device, make_batch, measure):
+def bench_sampling(case, precision, execution, device, dtype, make_batch, measure):
     _, size = case
     torch.manual_seed(0)
-    model = HumorModel(size.width).to(device)
-    batch = make_batch(size.windows).to(device)
-    noise = torch.randn(size.windows, 10, 48, device=device)
+    model = HumorModel(size.width).to(device, dtype)
+    batch = make_batch(size.windows).to(device, dtype)
+    noise = torch.randn(size.windows, 10, 48, device=device).to(dtype)
     chosen = Precision(precision)
     copies = chosen.copies(model)
 
@@ -32,4 +32,4 @@ def bench_sampling(case, precision, execution, device, make_batch, measure):
     call = partial(sample_in_precision, executed(sample, execution, device))
     eager = partial(sample_in_precision, sample) if execution != "eager" else None
     info = {"width": size.width, "precision": precision, "execution": execution}
-    measure(call, group, eager, rows=size.rows, **info)
+    measure(call, group, eager, lambda: {"network": call()}, rows=size.rows, **info)

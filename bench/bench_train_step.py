@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from humor import HumorLoss, HumorModel, Precision
+from humor.clock import PhaseClock
 from humor.optimizer import Adamax
 from humor.training import TrainStep
 
@@ -15,22 +16,36 @@ SETTLED_SCALE = 1024.0  # of float16's gradients
 
 @pytest.mark.parametrize("implementation", ["ours", "published"])
 @pytest.mark.parametrize("case", TRAIN.items(), ids=TRAIN.keys())
-def bench_train_step(case, implementation, precision, execution, device, run_setup, make_batch, measure):
+def bench_train_step(case, implementation, precision, execution, device, dtype, run_setup, make_batch, measure):
     _, size = case
     torch.manual_seed(0)
-    batch = make_batch(size.windows)
-    noise = torch.randn(size.windows, 10, 48, device=device)
+    batch = make_batch(size.windows).to("cpu", dtype)
+    noise = torch.randn(size.windows, 10, 48, device=device).to(dtype)
     loss = HumorLoss(run_setup.bodies) if implementation == "ours" else RecipeLoss(run_setup.body_arrays)
-    loss = loss.to(device)
+    loss = loss.to(device, dtype)
 
     def step_of(execution):
-        model = HumorModel(size.width).to(device)
+        model = HumorModel(size.width).to(device, dtype)
         step = TrainStep(model, loss, Adamax(model.parameters()), Precision(precision), execution=execution)
         if step.scaler.is_enabled():  # past the overflows that training begins with, which leave updates out
             step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": SETTLED_SCALE})
-        return lambda: step(batch, 50, noise)
+        return step
 
+    def loss_and_gradients():
+        ready = step.prepare(batch)
+        total, _ = step.compare(step.sample(ready, noise), ready, 50)
+        step.backward(total)
+        step.copies.pass_gradients_on()
+        gradients = torch.cat([weight.grad.flatten() for weight in step.model.parameters()])
+        return {"loss": total, "gradients": gradients / step.scaler.get_scale()}
+
+    def phases():
+        step.clock = PhaseClock(device)
+        step(batch, 50, noise)
+        return step.clock.read()
+
+    step, plain = step_of(execution), None if execution == "eager" else step_of("eager")
     group = f"train step, {size.windows} windows, width {size.width}"
     info = {"width": size.width, "precision": precision, "execution": execution}
-    eager = None if execution == "eager" else step_of("eager")
-    measure(step_of(execution), group, eager, rows=size.rows, **info)
+    eager = None if plain is None else lambda: plain(batch, 50, noise)
+    measure(lambda: step(batch, 50, noise), group, eager, loss_and_gradients, phases, rows=size.rows, **info)

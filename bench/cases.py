@@ -159,6 +159,13 @@ def left_out(choice: Choice, device: str, quick: bool, full: bool) -> str | None
     return None
 
 
+def not_lower(precision: str | None) -> str | None:
+    """Why there is no lower precision to judge in a benchmark, or None."""
+    if precision is None:
+        return "it has no precision to choose"
+    return "what the other precisions are measured against" if precision == "fp32" else None
+
+
 def not_compared(implementation: str, sleeps: bool) -> str | None:
     """Why two versions of the library are not compared by a benchmark, or None."""
     if implementation not in OUR_IMPLEMENTATIONS:

@@ -55,6 +55,11 @@ class Precision:
     def __repr__(self) -> str:
         return f'Precision("{self.name}")'
 
+    @property
+    def unit(self) -> float:
+        """Half the gap between neighbours near 1, of the format that matrices are multiplied in."""
+        return 2.0**-11 if self.preset.tf32 else torch.finfo(self.preset.autocast or torch.float32).eps / 2
+
     def supports(self, device: torch.device | str) -> bool:
         """Whether a device has this number format: a T4, say, has no bfloat16 of its own."""
         device = torch.device(device)

@@ -64,10 +64,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     gate = pyfuncitem.config.stash.get(GATE, None)
     if gate is None:
         return None
-    unused: Any = pyfuncitem.funcargs["benchmark"]
-    unused(lambda: None)  # or pytest-benchmark says that it was not
-    parameters = pyfuncitem.callspec.params if hasattr(pyfuncitem, "callspec") else {}
-    gate.measure(name_of(pyfuncitem.nodeid), versions.spec_of(pyfuncitem.function, parameters))
+    gate.measure(*versions.taken_over(pyfuncitem))
     return True
 
 

@@ -2,7 +2,7 @@
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -38,8 +38,10 @@ class OperatorCounter(TorchDispatchMode):
         super().__init__()
         self.operators: Counter[str] = Counter()  # views too
         self.kernels = self.flops = self.bytes_read = self.bytes_written = 0  # of operators that compute
+        self.multiplied: Counter[str] = Counter()  # flops by the format of the factors
         self.casts: Counter[str] = Counter()  # by source and target type
         self.cast_bytes: Counter[str] = Counter()  # read and written
+        self.cast_weights = 0  # how many numbers of the casts are a network's weights
         self.host_syncs: Counter[str] = Counter()  # what would wait for a device, were the tensors on one
         self.memory = Memory()
 
@@ -53,14 +55,16 @@ class OperatorCounter(TorchDispatchMode):
         return result
 
     def _count(self, func: Any, known: "_Facts", args: tuple, kwargs: dict, result: Any) -> None:
-        given, made = _tensors([*args, *kwargs.values()]), _tensors([result])
+        given, made = tensors_of([*args, *kwargs.values()]), tensors_of([result])
         self.memory.note(given, made)
         if func.overloadpacket not in _FREE:
             self.kernels += 1
-            self.bytes_read += _size(given) - _size(_tensors([kwargs[name] for name in known.outs if name in kwargs]))
-            self.bytes_written += _size(made or _tensors([args[position] for position in known.changes]))
+            self.bytes_read += _size(given) - _size(tensors_of([kwargs[name] for name in known.outs if name in kwargs]))
+            self.bytes_written += _size(made or tensors_of([args[position] for position in known.changes]))
             if func.overloadpacket in flop_registry:
-                self.flops += flop_registry[func.overloadpacket](*args, **kwargs, out_val=result)
+                flops = flop_registry[func.overloadpacket](*args, **kwargs, out_val=result)
+                self.flops += flops
+                self.multiplied[multiplied_in(given)] += flops
         if func.overloadpacket in _COPIES:
             self._count_copy(func, args[_COPIES[func.overloadpacket]], result)
         elif _depends_on_values(func, known, args):
@@ -71,6 +75,7 @@ class OperatorCounter(TorchDispatchMode):
             name = f"{source.dtype} -> {target.dtype}".replace("torch.", "")
             self.casts[name] += 1
             self.cast_bytes[name] += _size([source, target])
+            self.cast_weights += source.numel() if isinstance(source, torch.nn.Parameter) else 0
         if source.device.type != "cpu" and target.device.type == "cpu":
             self.host_syncs[f"{func.overloadpacket} to the host"] += 1
 
@@ -114,6 +119,14 @@ class Memory:
         self.allocations += 1
         self.live += size
         self.peak = max(self.peak, self.live)
+
+
+def multiplied_in(factors: Sequence[Tensor]) -> str:
+    """The format that matrices are multiplied in; float32 on CUDA may be TF32, which no tensor's type tells."""
+    factor = factors[-1]
+    if factor.is_cuda and factor.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32:
+        return "tf32"
+    return str(factor.dtype).removeprefix("torch.")
 
 
 def count_operators(function: Callable[[], Any]) -> OperatorCounter:
@@ -160,7 +173,7 @@ def _depends_on_values(func: Any, known: _Facts, args: tuple) -> bool:
     return known.depends_on_values
 
 
-def _tensors(values: Iterable[Any]) -> list[Tensor]:
+def tensors_of(values: Iterable[Any]) -> list[Tensor]:
     """The tensors among an operator's arguments or results: themselves, or in lists of them."""
     found: list[Tensor] = []
     for value in values:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,16 @@ def take_fingerprint(device: str = "cpu", root: Path = Path("/"), gpu: Query | N
     ask = gpu_query(device_uuid(device)) if gpu is None else gpu
     parts = (_machine(device, root), _software(), _threads(root), _switches(), _cpu(root), _gpu(ask))
     return Fingerprint(**{name: value for part in parts for name, value in part.items()})
+
+
+def machine_said(device: str, threads: int | None) -> dict[str, Any]:
+    """Where and when something was measured."""
+    import torch
+
+    here = take_fingerprint(device)
+    name = here.device if torch.device(device).type == "cuda" else here.cpu
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"name": name, "device": device, "torch": here.torch, "threads": threads or here.threads, "when": when}
 
 
 def _text(file: Path) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..cases import Choice, left_out, not_compared
+from ..cases import Choice, left_out, not_compared, not_lower
 from .report import REFUSED
 from .setup import setup_of
 from .stats import Rule
@@ -103,6 +103,8 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
     params: dict[str, Any] = (
         item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     )
+    if config.getoption("--pays") and (reason := not_lower(params.get("precision"))):
+        return reason
     if "case" not in params:
         return None
     name, size = params["case"]
@@ -146,12 +148,20 @@ def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Call
     """A function (call, group, eager=None, **info) that measures a call and writes its work beside the time.
 
     The work is counted in a first run, which also warms up whatever starts slowly. What is compiled or recorded hides
-    its work: then that of `eager`, the same call operator by operator, is counted.
+    its work: then that of `eager`, the same call operator by operator, is counted. For `answer` and `phases` see
+    `versions.Built`.
     """
     from .counters import count_work
     from .counting import count_if_asked
 
-    def run(call: Callable[[], Any], group: str, eager: Callable[[], Any] | None = None, **info: Any) -> Any:
+    def run(
+        call: Callable[[], Any],
+        group: str,
+        eager: Callable[[], Any] | None = None,
+        answer: Callable[[], Any] | None = None,
+        phases: Callable[[], Any] | None = None,
+        **info: Any,
+    ) -> Any:
         benchmark.group = group
         benchmark.extra_info.update(
             device=str(run_setup.device), body=run_setup.body_name, motion=run_setup.motion_name, **info

@@ -32,7 +32,7 @@ from .setup import setup_of
 from .stats import Rule, Trial
 from .steady import steady
 from .timing import clock_of
-from .versions import Side, Spec, name_of, setup_options, spec_of
+from .versions import Side, Spec, setup_options, taken_over
 
 INJECTED = 0.1
 SIZES = (0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
@@ -62,10 +62,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     test = pyfuncitem.config.stash.get(SELF_TEST, None)
     if test is None:
         return None
-    unused: Any = pyfuncitem.funcargs["benchmark"]
-    unused(lambda: None)
-    parameters = pyfuncitem.callspec.params if hasattr(pyfuncitem, "callspec") else {}
-    test.run(name_of(pyfuncitem.nodeid), spec_of(pyfuncitem.function, parameters))
+    test.run(*taken_over(pyfuncitem))
     return True
 
 

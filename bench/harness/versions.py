@@ -107,14 +107,25 @@ class Spec:
     parameters: Mapping[str, str | int]
 
 
+@dataclass(frozen=True)
+class Built:
+    """What a benchmark gives to `measure`, its objects made anew."""
+
+    call: Callable[[], Any]
+    eager: Callable[[], Any] | None = None  # the same operator by operator, where `call` hides them
+    answer: Callable[[], Any] | None = None  # what is held against float64; None: what `call` returns
+    phases: Callable[[], Mapping[str, float]] | None = None  # seconds of the phases of a step
+
+
 class Side:
     """A version of the library with the suite's benchmarks over it.
 
-    `tree` is the folder that holds the version, or None for the one that is imported as usual.
+    `tree` is the folder that holds the version, or None for the one that is imported as usual. What benchmarks build is
+    of a `dtype`. Bodies are changed to it in place, so that each has a side of its own.
     """
 
-    def __init__(self, options: Mapping[str, Any], tree: Path | None = None) -> None:
-        self._options = options
+    def __init__(self, options: Mapping[str, Any], tree: Path | None = None, dtype: str = "float32") -> None:
+        self._options, self._dtype = options, dtype
         self._aliases = {} if tree is None else {LIBRARY: tree, SUITE: ROOT}
         for name, place in self._aliases.items():
             with self.in_place():
@@ -134,19 +145,32 @@ class Side:
 
     def build(self, spec: Spec) -> Callable[[], Any]:
         """A benchmark's call, its objects made anew. Raises whatever this version raises."""
-        calls: list[Callable[[], Any]] = []
+        return self.built(spec).call
+
+    def built(self, spec: Spec) -> Built:
+        """The same with all that belongs to the call."""
+        import torch
+
+        found: list[Built] = []
+
+        def measure(
+            call: Any, group: str, eager: Any = None, answer: Any = None, phases: Any = None, **info: Any
+        ) -> None:
+            found.append(Built(call, eager, answer, phases))
+
         with self.in_place():
             function = getattr(importlib.import_module(f"{self._own(SUITE)}.{spec.module}"), spec.function)
             fixtures = {
-                "measure": lambda call, group, eager=None, **info: calls.append(call),
+                "measure": measure,
                 "run_setup": self.setup,
                 "device": self.setup.device,
+                "dtype": getattr(torch, self._dtype),
                 "execution": self._options.get("--execution", "eager"),
                 "make_batch": self.setup.make_batch,
             }
             wanted = inspect.signature(function).parameters
             function(**{name: fixtures[name] for name in wanted if name in fixtures}, **_values(function, spec))
-        return calls[0]
+        return found[0]
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -177,6 +201,13 @@ def name_of(nodeid: str) -> str:
 def setup_options(config: "pytest.Config") -> dict[str, Any]:
     """What a version's setup reads from the command line."""
     return {name: config.getoption(name) for name in SETUP_OPTIONS}
+
+
+def taken_over(item: "pytest.Function") -> tuple[str, Spec]:
+    """The name and spec of a benchmark that a gate measures in pytest-benchmark's place."""
+    unused: Any = item.funcargs["benchmark"]
+    unused(lambda: None)  # or pytest-benchmark says that it was not
+    return name_of(item.nodeid), spec_of(item.function, item.callspec.params if hasattr(item, "callspec") else {})
 
 
 def spec_of(function: Callable[..., Any], parameters: Mapping[str, Any]) -> Spec:
