@@ -31,12 +31,24 @@ class Work:
     operators: int
 
 
+@dataclass(frozen=True)
+class Operator:
+    """One operator that was dispatched."""
+
+    computes: bool = False  # no view, and more than taking memory: a GPU is given a kernel
+    number_format: str = ""  # of what is multiplied, such as "float16"
+    flops: int = 0  # of a matrix multiply, a multiply-add counted as two
+    bytes: int = 0  # read and written
+    result: tuple[int, ...] = ()  # shape of what a multiply makes
+
+
 class OperatorCounter(TorchDispatchMode):
     """Counts what is dispatched inside it, by name."""
 
     def __init__(self) -> None:
         super().__init__()
         self.operators: Counter[str] = Counter()  # views too
+        self.records: list[Operator] = []  # the same, in the order of dispatch
         self.kernels = self.flops = self.bytes_read = self.bytes_written = 0  # of operators that compute
         self.casts: Counter[str] = Counter()  # by source and target type
         self.cast_bytes: Counter[str] = Counter()  # read and written
@@ -46,25 +58,49 @@ class OperatorCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
+        if func.namespace == "prim":  # a question that only tensors without storage ask
+            return result
         known = _facts(func)
         self.operators[known.name] += 1
-        if not known.is_view:
+        if known.is_view:
+            self.records.append(Operator())
+        else:
             self._count(func, known, args, kwargs, result)
         return result
 
     def _count(self, func: Any, known: "_Facts", args: tuple, kwargs: dict, result: Any) -> None:
         given, made = _tensors([*args, *kwargs.values()]), _tensors([result])
         self.memory.note(given, made)
-        if func.overloadpacket not in _FREE:
-            self.kernels += 1
-            self.bytes_read += _size(given) - _size(_tensors([kwargs[name] for name in known.outs if name in kwargs]))
-            self.bytes_written += _size(made or _tensors([args[position] for position in known.changes]))
-            if func.overloadpacket in flop_registry:
-                self.flops += flop_registry[func.overloadpacket](*args, **kwargs, out_val=result)
+        if func.overloadpacket in _FREE:
+            self.records.append(Operator())
+        else:
+            self._count_kernel(func, known, args, kwargs, given, made, result)
         if func.overloadpacket in _COPIES:
             self._count_copy(func, args[_COPIES[func.overloadpacket]], result)
         elif _depends_on_values(func, known, args):
             self.host_syncs[known.name] += 1
+
+    def _count_kernel(
+        self,
+        func: Any,
+        known: "_Facts",
+        args: tuple,
+        kwargs: dict,
+        given: list[Tensor],
+        made: list[Tensor],
+        result: Any,
+    ) -> None:
+        read = _size(given) - _size(_tensors([kwargs[name] for name in known.outs if name in kwargs]))
+        written = _size(made or _tensors([args[position] for position in known.changes]))
+        multiplies = func.overloadpacket in flop_registry
+        flops = flop_registry[func.overloadpacket](*args, **kwargs, out_val=result) if multiplies else 0
+        number_format = str(given[0].dtype).removeprefix("torch.") if multiplies else ""
+        self.kernels += 1
+        self.bytes_read += read
+        self.bytes_written += written
+        self.flops += flops
+        shape = tuple(made[0].shape) if multiplies and made else ()
+        self.records.append(Operator(True, number_format, flops, read + written, shape))
 
     def _count_copy(self, func: Any, source: Tensor, target: Tensor) -> None:
         if source.dtype != target.dtype:
