@@ -114,6 +114,6 @@ def _table(title: str, header: Sequence[str], cells: Iterable[Sequence[str]]) ->
         table.add_column(name, justify="left" if position < 2 else "right", no_wrap=True)
     for row in cells:
         table.add_row(*row)
-    console = Console(file=io.StringIO(), width=WIDTH)
+    console = Console(file=io.StringIO(), width=WIDTH, markup=False, highlight=False)
     console.print(table)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]

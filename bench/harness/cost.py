@@ -58,29 +58,40 @@ def tiled_flops(operator: Operator, units: int) -> float:
         return operator.flops
     *batch, rows, columns = operator.result
     depth = operator.flops / (2 * math.prod(operator.result))
-    tiles = math.prod(batch) * math.ceil(rows / TILE) * math.ceil(columns / TILE)
-    return 2 * TILE**2 * depth * math.ceil(tiles / units) * units
+    high, wide = min(rows, TILE), min(columns, TILE)  # narrow multiplies have kernels of their own
+    tiles = math.prod(batch) * math.ceil(rows / high) * math.ceil(columns / wide)
+    return 2 * high * wide * depth * math.ceil(tiles / units) * units
+
+
+def device_work(operators: Sequence[Operator], machine: Machine) -> list[tuple[str, float] | None]:
+    """What bounds each operator on the device, and its seconds there; None for one that computes nothing."""
+    terms = {operator: device_terms(operator, machine) for operator in set(operators) if operator.computes}
+    bounds = {operator: max(both.items(), key=lambda term: term[1]) for operator, both in terms.items()}
+    return [bounds.get(operator) for operator in operators]
+
+
+def finished(work: Sequence[tuple[str, float] | None], machine: Machine) -> float:
+    """Seconds until host and device are done."""
+    host = device = 0.0  # the time on two clocks
+    for each in work:
+        if each is None:
+            host += machine.dispatch
+            continue
+        host += machine.launch
+        device = max(device, host) + each[1]
+        if not machine.units:
+            host = device
+    return max(host, device)
 
 
 def predict(operators: Sequence[Operator], machine: Machine) -> Prediction:
-    """Seconds until a list of operators is done."""
-    terms = {operator: device_terms(operator, machine) for operator in set(operators) if operator.computes}
-    took = dict.fromkeys((*HOST, *DEVICE), 0.0)
-    host = device = 0.0  # the time on two clocks
-    for operator in operators:
-        if not operator.computes:
-            host += machine.dispatch
-            took["dispatch"] += machine.dispatch
-            continue
-        bound, seconds = max(terms[operator].items(), key=lambda term: term[1])
-        host += machine.launch
-        took["launch"] += machine.launch
-        device = max(device, host) + seconds
-        took[bound] += seconds
-        if not machine.units:
-            host = device
+    """What a list of operators is predicted to take."""
+    work = device_work(operators, machine)
+    took = {"dispatch": work.count(None) * machine.dispatch, "launch": (len(work) - work.count(None)) * machine.launch}
+    for name in DEVICE:
+        took[name] = sum(each[1] for each in work if each is not None and each[0] == name)
     return Prediction(
-        max(host, device),
+        finished(work, machine),
         _largest(took),
         sum(operator.flops for operator in operators),
         sum(operator.bytes for operator in operators),
@@ -103,9 +114,11 @@ def fitted(machine: Machine, rows: Sequence[tuple[Sequence[Operator], float]]) -
         dispatch, launch = np.exp(logarithms)
         return replace(machine, dispatch=float(dispatch), launch=float(launch))
 
+    known = [(device_work(operators, machine), seconds) for operators, seconds in rows]
+
     def misses(logarithms: np.ndarray) -> list[float]:
         here = with_costs(logarithms)
-        return [math.log(predict(operators, here).seconds / seconds) for operators, seconds in rows]
+        return [math.log(finished(work, here) / seconds) for work, seconds in known]
 
     found = [
         least_squares(misses, np.log([start, start]), loss="soft_l1", f_scale=0.01, diff_step=1e-4) for start in STARTS
