@@ -139,7 +139,7 @@ class NoLoss(HumorLoss):
     def __init__(self) -> None:
         super().__init__({})
 
-    def forward(self, out: Transition, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:  # type: ignore[override]
+    def forward(self, out: Transition, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum."""
         assert out.posterior is not None
         assert out.prior is not None
