@@ -10,6 +10,7 @@ from bench.harness.setup import Setup, setup_of
 pytest_plugins = [
     "bench.harness.plugin",
     "bench.harness.counting",
+    "bench.harness.predicting",
     "bench.harness.selftest",
     "bench.harness.against",
     "bench.harness.pays",

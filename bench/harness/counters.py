@@ -31,12 +31,24 @@ class Work:
     operators: int
 
 
+@dataclass(frozen=True)
+class Operator:
+    """One operator that was dispatched."""
+
+    computes: bool = False  # no view, and more than taking memory: a GPU is given a kernel
+    number_format: str = ""  # of what is multiplied, such as "float16"
+    flops: int = 0  # of a matrix multiply, a multiply-add counted as two
+    bytes: int = 0  # read and written
+    result: tuple[int, ...] = ()  # shape of what a multiply makes
+
+
 class OperatorCounter(TorchDispatchMode):
     """Counts what is dispatched inside it, by name."""
 
     def __init__(self) -> None:
         super().__init__()
         self.operators: Counter[str] = Counter()  # views too
+        self.records: list[Operator] = []  # the same, in the order of dispatch
         self.kernels = self.flops = self.bytes_read = self.bytes_written = 0  # of operators that compute
         self.multiplied: Counter[str] = Counter()  # flops by the format of the factors
         self.casts: Counter[str] = Counter()  # by source and target type
@@ -48,27 +60,51 @@ class OperatorCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
+        if func.namespace == "prim":  # a question that only tensors without storage ask
+            return result
         known = _facts(func)
         self.operators[known.name] += 1
-        if not known.is_view:
+        if known.is_view:
+            self.records.append(Operator())
+        else:
             self._count(func, known, args, kwargs, result)
         return result
 
     def _count(self, func: Any, known: "_Facts", args: tuple, kwargs: dict, result: Any) -> None:
         given, made = tensors_of([*args, *kwargs.values()]), tensors_of([result])
         self.memory.note(given, made)
-        if func.overloadpacket not in _FREE:
-            self.kernels += 1
-            self.bytes_read += _size(given) - _size(tensors_of([kwargs[name] for name in known.outs if name in kwargs]))
-            self.bytes_written += _size(made or tensors_of([args[position] for position in known.changes]))
-            if func.overloadpacket in flop_registry:
-                flops = flop_registry[func.overloadpacket](*args, **kwargs, out_val=result)
-                self.flops += flops
-                self.multiplied[multiplied_in(given)] += flops
+        if func.overloadpacket in _FREE:
+            self.records.append(Operator())
+        else:
+            self._count_kernel(func, known, args, kwargs, given, made, result)
         if func.overloadpacket in _COPIES:
             self._count_copy(func, args[_COPIES[func.overloadpacket]], result)
         elif _depends_on_values(func, known, args):
             self.host_syncs[known.name] += 1
+
+    def _count_kernel(
+        self,
+        func: Any,
+        known: "_Facts",
+        args: tuple,
+        kwargs: dict,
+        given: list[Tensor],
+        made: list[Tensor],
+        result: Any,
+    ) -> None:
+        read = _size(given) - _size(tensors_of([kwargs[name] for name in known.outs if name in kwargs]))
+        written = _size(made or tensors_of([args[position] for position in known.changes]))
+        multiplies = func.overloadpacket in flop_registry
+        flops = flop_registry[func.overloadpacket](*args, **kwargs, out_val=result) if multiplies else 0
+        number_format = multiplied_in(given) if multiplies else ""
+        self.kernels += 1
+        self.bytes_read += read
+        self.bytes_written += written
+        self.flops += flops
+        if multiplies:
+            self.multiplied[number_format] += flops
+        shape = tuple(made[0].shape) if multiplies and made else ()
+        self.records.append(Operator(True, number_format, flops, read + written, shape))
 
     def _count_copy(self, func: Any, source: Tensor, target: Tensor) -> None:
         if source.dtype != target.dtype:

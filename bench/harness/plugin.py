@@ -153,6 +153,7 @@ def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Call
     """
     from .counters import count_work
     from .counting import count_if_asked
+    from .predicting import predict_if_asked
 
     def run(
         call: Callable[[], Any],
@@ -169,6 +170,7 @@ def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Call
         if not benchmark.enabled:
             result = benchmark(call)
             count_if_asked(pytestconfig, benchmark.fullname, call)
+            predict_if_asked(pytestconfig, benchmark.name, info.get("precision"), eager or call)
             return result
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -177,6 +179,7 @@ def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Call
             if eager is not None:
                 call()
             counted = time.perf_counter() - start
+        predict_if_asked(pytestconfig, benchmark.name, info.get("precision"), eager or call)
         benchmark.extra_info.update(flops=work.flops, bytes=work.bytes, operators=work.operators)
         most = float(pytestconfig.getoption("benchmark_max_time"))
         if counted > most and _seconds(call) > most:
