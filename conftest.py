@@ -13,6 +13,7 @@ pytest_plugins = [
     "bench.harness.selftest",
     "bench.harness.against",
     "bench.harness.saved",
+    "bench.harness.reporting",
 ]
 
 
