@@ -180,11 +180,12 @@ def training_run(folder: Path, epochs=8, factor=1.0, seed=0):
     """The tables of a run's folder."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    for file, rows in (
-        ("epochs.csv", [(e, 1e-4, 1, factor * (3 * 0.7**e + 0.2) * rng.normal(1, 0.02), 3.2 * 0.75**e + 0.3, 1)
-                        for e in range(epochs)]),
-        ("times.csv", [(e, 100, 0.11, 0.02, 0.52 * factor, 0.55, 0.52, 0.52, 0.68, 0) for e in range(epochs)]),
-    ):  # fmt: skip
+    curve = [(3 * 0.7**e + 0.2) * rng.normal(factor, 0.02) for e in range(epochs)]
+    tables = {
+        "epochs.csv": [(e, 1e-4, 1, loss, 1.1 * loss * rng.normal(1, 0.02), 1) for e, loss in enumerate(curve)],
+        "times.csv": [(e, 100, 0.11, 0.02, 0.52 * factor, 0.55, 0.52, 0.52, 0.68, 0) for e in range(epochs)],
+    }
+    for file, rows in tables.items():
         lines = [COLUMNS[file], *rows]
         (folder / file).write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
     return folder
@@ -204,6 +205,6 @@ def everything(folder: Path) -> list[Path]:
     documents = [verdicts(), precisions(), profile(), crossover(), roofline(), *map(saved_run, range(4)), prediction()]
     files = []
     for number, document in enumerate(documents):
-        files.append(folder / f"{document.get('kind', 'run')}{number}.json")
+        files.append(folder / f"{document.get('kind', 'verdicts' if 'verdict' in document else 'run')}{number}.json")
         files[-1].write_text(json.dumps(document))
     return [*files, study(folder / "study")]

@@ -8,7 +8,6 @@ import pytest
 
 ADDED = pytest.StashKey[list[Any]]()  # documents of --report-with
 STARTED = pytest.StashKey[float]()
-SAID = pytest.StashKey[str]()
 WRITTEN = ("verdicts", "pays", "predict_to")  # options that name a document which a session writes
 
 
@@ -46,18 +45,14 @@ def pytest_sessionfinish(session: pytest.Session) -> Any:
         from humor.report import write_page
 
         out = config.getoption("--report")
+        terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
         try:
             write_page([*_measured(config), *_written(config), *config.stash[ADDED]], out)
-            config.stash[SAID] = f"wrote {out}"
+            terminal.write_line(f"wrote {out}")
         except FileError as error:
-            config.stash[SAID] = f"no report: {error}"
+            terminal.write_line(f"no report: {error}")
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
     return result
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if SAID in config.stash:
-        terminalreporter.write_line(config.stash[SAID])
 
 
 def _measured(config: pytest.Config) -> list[Any]:
@@ -71,7 +66,7 @@ def _measured(config: pytest.Config) -> list[Any]:
         config=config,
         benchmarks=session.benchmarks,
         include_data=False,
-        machine_info=session.machine_info,
+        machine_info=session.get_machine_info(),
         commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
     )
     return [as_document(saved, "this run")]

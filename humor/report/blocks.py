@@ -9,7 +9,7 @@ from markupsafe import Markup
 from .documents import Document, table_of
 from .numbers import UNKNOWN
 
-CELL = re.compile(rf"[-+]?[\d.]+(e[-+]\d+)?( ?[%×])?|{UNKNOWN}|")
+CELL = re.compile(rf"[-+]?[\d.]+(e[-+]\d+)?(\s?[%×])?|{UNKNOWN}|")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,6 @@ class Block:
     source: str
     notes: Sequence[str] = ()
     word: str = ""  # of a verdict, before the sentence
-    brief: str = ""  # the sentence for the top of the page, where another is short enough
 
 
 @dataclass(frozen=True)

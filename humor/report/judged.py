@@ -126,13 +126,13 @@ def training(document: Document, name: str) -> Block:
     """Loss by epoch, where it goes, and whether the precisions of a study train alike."""
     result: StudyResult = document.content["result"]
     told = sentences(result)
+    brief = " ".join(sentence.partition(": ")[0] + "." for sentence in told)
     if not told:
         (only,) = result.precisions
-        told = [f"{only}: the {curve} loss went from {digits(c[0])} to {digits(c[-1])} in {count(len(c), 'epoch')}."
-                for curve in CURVES if np.isfinite(c := getattr(result, curve)[only][0]).all()]  # fmt: skip
-    figures = [*_curves(result, name), _epoch(result, name)]
-    brief = " ".join(sentence.partition(": ")[0] + "." for sentence in told) if len(result.precisions) > 1 else ""
-    return Block(" ".join(told), figures, source_of(document), brief=brief)
+        losses = {curve: getattr(result, curve)[only][0] for curve in CURVES}
+        ends = [f"{c} loss from {digits(x[0])} to {digits(x[-1])}" for c, x in losses.items() if np.isfinite(x).all()]
+        brief = f"{only}, {count(len(losses['train']), 'epoch')}: {', '.join(ends) or 'no loss is finite'}."
+    return Block(brief, [*_curves(result, name), _epoch(result, name)], source_of(document), told)
 
 
 def _curves(result: StudyResult, name: str) -> list[Figure]:

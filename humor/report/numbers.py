@@ -27,14 +27,14 @@ def whole(value: float | int | None) -> str:
 
 def multiple(value: float | int | None) -> str:
     """A factor: 1.25×."""
-    return f"{value:.3g}×" if value is not None and 1e-4 < abs(value) < 1e4 else f"{digits(value)}×"
+    return UNKNOWN if value is None else f"{digits(value)}×"
 
 
 def percent(share: float | int | None, signed: bool = False) -> str:
     """A share as percent."""
     if share is None or not math.isfinite(share):
         return UNKNOWN
-    return f"{100 * share:{'+' * signed}.1f} %"
+    return f"{100 * share:{'+' * signed}.1f}\u00a0%"
 
 
 def unit_of(values: Iterable[float | int | None], units: tuple[tuple[float, str], ...]) -> tuple[float, str]:

@@ -115,10 +115,10 @@ def lines(name: str, title: str, axis: str, ticks: Sequence[str], curves: Sequen
             for at in curve.marked:
                 (dot,) = axes.plot(at, values[at], "D", color=shade, markersize=8, zorder=depth + 1)
                 mark(dot, f"{curve.label}, {ticks[at]}: {multiple(values[at])}")
-        every = math.ceil(len(ticks) / (9 if wide else 4))
+        every = math.ceil(len(ticks) / (9 if wide else 3))
         axes.set_xticks(range(0, len(ticks), every), [re.sub(r",? ", "\n", tick) for tick in ticks[::every]])
         axes.set(ylabel=axis, xlim=(-0.4, len(ticks) - 0.6))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: multiple(y)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.4g}×"))
         if coloured:
             short = [(curve.colour, shortened(curve.label, 60 if wide else 40)) for curve in coloured]
             handles = [Line2D([], [], color=colour, linewidth=2, label=label) for colour, label in short]

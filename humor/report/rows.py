@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .marks import Number, Point, Style, handle_of, legend, logarithmic, shortened
-from .numbers import digits, multiple
+from .numbers import digits
 from .svg import INK, PAPER, SERIES, SOFT, chart, mark
 
 MOST_ROWS = 48  # of a chart; its table has all
@@ -79,7 +79,7 @@ def points(
                 _dot(axes, y, label, point, styles[point.series], min(above) / 1.3 if apart else -math.inf)
         if not apart:
             axes.xaxis.set_major_locator(MaxNLocator(7 if wide else 5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: multiple(x) if even == 1 else f"{x:g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" + "×" * (even == 1)))
         axes.set_xlabel(axis)
         _label_rows(axes, wide, [label for label, _ in shown])
         if len(styles) > 1:
@@ -111,7 +111,9 @@ def _label_rows(axes: Axes, wide: bool, labels: Sequence[str]) -> None:
     axes.set_yticks([])
     for at, label in enumerate(labels):
         across = axes.get_yaxis_transform()
-        axes.text(0, at - 0.31, shortened(label, 46), transform=across, fontsize=11, color=INK, va="bottom")
+        behind = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}  # no line of the grid through a name
+        place: Any = {"transform": across, "fontsize": 11, "va": "bottom", "bbox": behind}
+        axes.text(0, at - 0.31, shortened(label, 46), color=INK, **place)
 
 
 def _share(wide: bool) -> float:

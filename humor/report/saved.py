@@ -40,8 +40,10 @@ def history(documents: Sequence[Document], name: str) -> Block | None:
     table = Table(title, (f"median, {unit}", *ticks), cells)
     ratios = [ratio for moved in moves.values() for ratio in moved.values()]
     slower = sum(ratio > 1 for ratio in ratios)
-    sentence = f"{count(len(runs), 'run')} of {count(len(series), 'case')}: {count(slower, 'time')} slower and "
-    sentence += f"{count(len(ratios) - slower, 'time')} faster than the run before."
+    marked = f"{slower} slower, {len(ratios) - slower} faster" if ratios else "none"
+    sentence = (
+        f"{count(len(runs), 'run')} of {count(len(series), 'case')}; marked changes from the run before: {marked}."
+    )
     chart = lines(name, title, "median, that of the first run = 1×", ticks, _curves(series, moves))
     return Block(sentence, [Figure(chart, table)], source_of(runs[-1]), [NOTE, *_breaks(runs)])
 
