@@ -115,7 +115,7 @@ def _kind(content: Any) -> str | None:
     if not isinstance(content, dict):
         return None
     if "kind" in content:
-        return content["kind"] if content["kind"] in SHAPES else None
+        return next((kind for kind in SHAPES if kind == content["kind"]), None)
     if content.get("format") == 1 and "verdict" in content:
         return "verdicts"
     return "saved run" if "benchmarks" in content else None

@@ -14,9 +14,10 @@ def digits(value: float | int | None, significant: int = 3) -> str:
         return UNKNOWN
     if value == 0:
         return "0"
-    exponent = math.floor(math.log10(abs(float(f"{value:.{significant - 1}e}"))))
+    rounded = f"{value:.{significant - 1}e}"
+    exponent = int(rounded.partition("e")[2])
     if not -5 < exponent < 12:
-        return f"{value:.{significant - 1}e}"
+        return rounded
     return f"{value:.{max(significant - 1 - exponent, 0)}f}"
 
 

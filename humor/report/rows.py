@@ -20,6 +20,8 @@ def bars(
     name: str, title: str, unit: str, rows: Sequence[tuple[str, Sequence[Number]]], parts: Sequence[str]
 ) -> Markup:
     """Stacked bars: of each row its parts, labelled where there is room; what is not known is left out."""
+    if not rows:
+        return Markup("")
     shown = rows[:MOST_ROWS]
     widest = max((sum(value or 0.0 for value in values) for _, values in shown), default=0.0) or 1.0
 
@@ -30,10 +32,8 @@ def bars(
                 if value is None:
                     continue
                 told = f"{label}, {part}: {digits(value)} {unit}"
-                mark(
-                    axes.barh(at, value, 0.9 * _share(wide), left, color=colour, edgecolor=PAPER, linewidth=0.8)[0],
-                    told,
-                )
+                (bar,) = axes.barh(at, value, 0.9 * _share(wide), left, color=colour, edgecolor=PAPER, linewidth=0.8)
+                mark(bar, told)
                 if value > (0.07 if wide else 0.15) * widest:
                     where: Any = {"ha": "center", "va": "center", "fontsize": 11}
                     axes.text(left + value / 2, at, digits(value, 2), color=PAPER, **where)
@@ -44,10 +44,8 @@ def bars(
             handles = [Patch(color=colour, label=part) for part, colour in zip(parts, SERIES, strict=False)]
             legend(axes, handles, wide)
 
-    rows_told = f"{len(shown)} bars, from {shown[0][0]} to {shown[-1][0]}" if shown else "no bars"
-    return chart(
-        name, title, f"{rows_told}, in {unit}; the table below has the numbers.", draw, _heights(len(shown), 1)
-    )
+    text = f"{len(shown)} bars, from {shown[0][0]} to {shown[-1][0]}, in {unit}; the table below has the numbers."
+    return chart(name, title, text, draw, _heights(len(shown), 1))
 
 
 def points(
@@ -62,6 +60,8 @@ def points(
 
     The axis is logarithmic where the points are wide apart; what is not above zero is then at its edge.
     """
+    if not rows:
+        return Markup("")
     shown = rows[:MOST_ROWS]
     above = [x for _, row in shown for p in row for x in (p.middle, p.low, p.high, even) if x is not None and x > 0]
     apart = even != 0 and max(above, default=1) > 4 * min(above, default=1)
