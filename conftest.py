@@ -15,6 +15,7 @@ pytest_plugins = [
     "bench.harness.against",
     "bench.harness.pays",
     "bench.harness.saved",
+    "bench.harness.reporting",
 ]
 
 

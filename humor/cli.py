@@ -225,6 +225,21 @@ def profile(
                 console.print(f"wrote {out}/profile.json", markup=False)
 
 
+@app.command
+def report(inputs: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path = Path("report.html")) -> None:
+    """Put measurements, verdicts, predictions and training runs on one page: a file of HTML that needs no network.
+
+    Args:
+        inputs: JSON of `humor profile` and of `pytest bench` (--benchmark-json, --verdicts and the like), in any order,
+            several saved runs for their history; folders of `humor train` and `humor study`.
+        out: file to write.
+    """
+    from .report import read_document, write_page
+
+    write_page([read_document(path) for path in inputs], out)
+    console.print(f"wrote {out}", markup=False)
+
+
 def _motion_and_bodies(
     data: Path | None, subsets: Sequence[str], body_model: Path | None, told: bool
 ) -> tuple[Split, dict[str, BodyModel]]:

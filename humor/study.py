@@ -1,7 +1,7 @@
 """The study: the same training in several precisions, from the same weights on the same batches with the same noise."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -84,22 +84,22 @@ def run_study(
 
 def read_study(settings: StudySettings, out: Path) -> StudyResult:
     """The result of a study whose runs are finished."""
-    curves: dict[str, dict[str, np.ndarray]] = {}
-    for curve in ("train_loss", "validation_loss"):
-        curves[curve] = {
-            precision: np.array(
-                [
-                    read_table(out / run_name(precision, seed) / "epochs.csv")[curve][: settings.epochs]
-                    for seed in range(settings.seeds)
-                ]
-            )
-            for precision in settings.precisions
-        }
-    seconds: dict[str, Mapping[str, float]] = {
-        precision: _seconds([out / run_name(precision, seed) / "times.csv" for seed in range(settings.seeds)])
-        for precision in settings.precisions
-    }
-    return StudyResult(settings.precisions, curves["train_loss"], curves["validation_loss"], seconds)
+    seeds = range(settings.seeds)
+    return read_runs(
+        {name: [out / run_name(name, seed) for seed in seeds] for name in settings.precisions}, settings.epochs
+    )
+
+
+def read_runs(runs: Mapping[str, Sequence[Path]], epochs: int | None = None) -> StudyResult:
+    """Curves and times of the folders of each precision, over so many epochs, or over those that all of them have."""
+    tables = {name: [read_table(folder / "epochs.csv") for folder in folders] for name, folders in runs.items()}
+    epochs = epochs or min(len(table["epoch"]) for seeds in tables.values() for table in seeds)
+    train, validation = (
+        {name: np.array([table[curve][:epochs] for table in seeds]) for name, seeds in tables.items()}
+        for curve in ("train_loss", "validation_loss")
+    )
+    seconds = {name: _seconds([folder / "times.csv" for folder in folders]) for name, folders in runs.items()}
+    return StudyResult(tuple(runs), train, validation, seconds)
 
 
 def run_name(precision: str, seed: int) -> str:

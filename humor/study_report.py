@@ -2,9 +2,15 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from .files import whole_file, write_whole
 from .runlog import PHASES
@@ -70,24 +76,28 @@ def curve_rows(result: StudyResult) -> str:
 
 
 def draw_curves(result: StudyResult, path: Path) -> None:
-    """Train and validation loss by epoch: the mean over seeds, and a band from the lowest to the highest of them."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
+    """Train and validation loss by epoch, as a picture."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasSVG(figure)
     for axes, curve in zip(figure.subplots(1, len(CURVES), sharey=True), CURVES, strict=True):
-        for name, colour, line in zip(result.precisions, COLOURS, LINES, strict=False):
-            losses = getattr(result, curve)[name]
-            epochs = np.arange(1, losses.shape[1] + 1)
-            axes.plot(epochs, losses.mean(0), color=colour, linestyle=line, marker=".", label=name)
-            axes.fill_between(epochs, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0)
-        axes.set(title=f"{curve} loss", xlabel="epoch", yscale="log")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(title=f"mean and range of {len(losses)} seeds")
+        draw_curve(axes, result, curve, COLOURS)
+        axes.set(title=f"{curve} loss", yscale="log")
+        axes.legend(title=f"mean and range of {len(getattr(result, curve)[result.precisions[0]])} seeds")
     with whole_file(path) as file:
         figure.savefig(file, format="svg")
+
+
+def draw_curve(axes: Axes, result: StudyResult, curve: str, colours: Sequence[str]) -> dict[str, Line2D]:
+    """Loss by epoch on matplotlib's axes: the mean over seeds, and a band from the lowest to the highest of them."""
+    drawn = {}
+    for name, colour, line in zip(result.precisions, colours, LINES, strict=False):
+        losses = getattr(result, curve)[name]
+        epochs = np.arange(1, losses.shape[1] + 1)
+        (drawn[name],) = axes.plot(epochs, losses.mean(0), color=colour, linestyle=line, marker=".", label=name)
+        axes.fill_between(epochs, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return drawn
 
 
 _PHASE_TITLES = {

@@ -16,7 +16,10 @@ ORDER = [
     "settings", "draws", "optimizer", "clock", "portions", "training",
     "held_out", "distributed", "runs", "runlog", "progress", "trainer",
     "verdict", "study", "study_report",
-    "tracing", "turns", "profiling", "profile_report", "__init__", "cli", "__main__",
+    "tracing", "turns", "profiling", "profile_report",
+    "report.numbers", "report.documents", "report.blocks", "report.svg", "report.marks", "report.rows", "report.planes",
+    "report.saved", "report.measured", "report.judged", "report.foretold", "report.__init__",
+    "__init__", "cli", "__main__",
 ]  # fmt: skip
 FILES = {".".join(p.relative_to(ROOT / "humor").with_suffix("").parts): p for p in (ROOT / "humor").rglob("*.py")}
 
