@@ -15,6 +15,7 @@ ORDER = [
     "data.building", "data.loading", "data.__init__",
     "settings", "draws", "optimizer", "clock", "portions", "training",
     "held_out", "distributed", "runs", "runlog", "progress", "trainer",
+    "lifting.networks", "lifting.cameras", "lifting.motion", "lifting.__init__", "lifting.training",
     "verdict", "study", "study_report", "__init__", "cli", "__main__",
 ]  # fmt: skip
 FILES = {".".join(p.relative_to(ROOT / "humor").with_suffix("").parts): p for p in (ROOT / "humor").rglob("*.py")}
