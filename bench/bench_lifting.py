@@ -1,4 +1,4 @@
-"""What do networks that lift 2D joints to 3D cost as they see more frames? PoseFormer and PoseFormerV2, side by side."""
+"""What does lifting 2D joints to 3D cost as more frames are seen? PoseFormer and PoseFormerV2, side by side."""
 
 import pytest
 import torch

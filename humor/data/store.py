@@ -227,10 +227,10 @@ class BatchLoader:
                 for waiting in ahead:
                     waiting.cancel()
 
-    def _drawn(self, epoch: int, index: int) -> WindowBatch:
+    def _drawn(self, epoch: int, index: int) -> Any:  # a WindowBatch; other loaders draw other batches
         return self.store.batch(*self.sampler.draw(epoch, index))
 
-    def _prepared(self, epoch: int, index: int) -> WindowBatch:
+    def _prepared(self, epoch: int, index: int) -> Any:
         batch = self._drawn(epoch, index)
         if self.device.type == "cpu":
             return batch

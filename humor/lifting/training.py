@@ -83,7 +83,7 @@ class LiftingLoader(BatchLoader):
         self.motion, self.settings = LiftingMotion(self.store, trainer.lifting.frames), trainer.lifting
         self.rank = trainer.team.rank
 
-    def _drawn(self, epoch: int, index: int) -> LiftingBatch:  # type: ignore[override]
+    def _drawn(self, epoch: int, index: int) -> LiftingBatch:
         key = (self.settings.seed, epoch, index, self.rank)
         return self.motion.batch(*self.sampler.draw(epoch, index), NOISES[self.settings.noise], key)
 
