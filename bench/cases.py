@@ -48,6 +48,24 @@ class Motions:
 
 
 @dataclass(frozen=True)
+class Sequences:
+    """2D joints of so many frames each, to be lifted to 3D."""
+
+    windows: int
+    frames: int
+    full_only: bool = False
+    has_weights = True
+
+    def __str__(self) -> str:
+        return f"{self.windows} windows of {self.frames} frames"
+
+    @property
+    def rows(self) -> int:
+        """Joints that a network sees."""
+        return 17 * self.frames * self.windows
+
+
+@dataclass(frozen=True)
 class Bodies:
     """Bodies to pose, over a batch."""
 
@@ -118,13 +136,27 @@ TRAIN = {
     "training": Network(200,     1, full_only=True),
 }  # fmt: skip
 
+LIFTING = {
+    #                windows  frames
+    "27":  Sequences(1,       27),
+    "81":  Sequences(1,       81),
+    "243": Sequences(1,      243),
+}  # fmt: skip
+
+LIFTING_STEP = {
+    #                windows  frames
+    "27":  Sequences(1,       27),
+    "81":  Sequences(1,       81),
+    "243": Sequences(1,      243, full_only=True),
+}  # fmt: skip
+
 DATA = {
     #                    windows
     "study":      Windows(8),
     "training":   Windows(200),
 }  # fmt: skip
 
-QUICK = ("1024", "study", "one")  # the cases that --quick keeps
+QUICK = ("1024", "study", "one", "27")  # the cases that --quick keeps
 OUTPUTS = ("joints", "keypoints", "mesh")
 DIRECTIONS = ("forward", "forward+backward")
 PUBLISHED_IMPLEMENTATIONS = ("published", "smplx")

@@ -1,6 +1,6 @@
 """HuMoR's motion model, its loss and its data, written to be measured."""
 
-from . import data, rotations, training
+from . import data, lifting, rotations, training
 from .body import BodyModel
 from .errors import HumorError
 from .losses import HumorLoss, LossWeights
@@ -17,6 +17,7 @@ __all__ = [
     "MotionState",
     "Precision",
     "data",
+    "lifting",
     "rotations",
     "training",
 ]

@@ -23,6 +23,7 @@ from .drawing import draw_mannequins
 from .errors import HumorError, MotionError, SettingError
 from .files import make_folder
 from .held_out import Split, split_clips
+from .lifting.cameras import NoiseName
 from .mannequin import write_mannequins
 from .settings import TrainSettings
 from .study import StudySettings, run_study
@@ -122,7 +123,10 @@ def process(
 def train(
     out: Path,
     data: Path | None = None,
+    model: Literal["humor", "poseformer", "poseformer-v2"] = "humor",
     settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = TrainSettings(),  # noqa: B008  frozen
+    frames: int = 81,
+    noise: NoiseName = "noisy",
     subsets: tuple[str, ...] = (),
     body_model: Path | None = None,
     device: str | None = None,
@@ -134,17 +138,25 @@ def train(
     Args:
         out: folder of the run: checkpoints (last.pt, best.pt), steps.csv, epochs.csv, times.csv, tensorboard.
         data: store that `humor process` built; a synthetic gait if it is left out.
+        model: the motion model, or a network that lifts 2D joints, seen by random cameras, to 3D.
         settings: how to train.
+        frames: that a lifting network sees; an odd number.
+        noise: of the 2D joints that a lifting network is trained on.
         subsets: train on these alone, e.g. CMU, the study's; those of the published split if they are left out.
         body_model: folder of SMPL+H files of all genders; a mannequin if it is left out.
         device: cpu, cuda or cuda:N; cuda if there is one.
     """
     from .distributed import joined
+    from .lifting.training import LiftingSettings, LiftingTrainer
     from .trainer import Trainer
 
     with joined(device) as team:
         split, bodies = _motion_and_bodies(data, subsets, body_model, team.leads)
-        Trainer(settings, split, bodies, out, team, console).run()
+        if model == "humor":
+            Trainer(settings, split, bodies, out, team, console).run()
+        else:
+            lifting = LiftingSettings(**vars(settings), model=model, frames=frames, noise=noise)
+            LiftingTrainer(lifting, split, out, team, console).run()
 
 
 @app.command

@@ -35,6 +35,11 @@ def fed_truth(seed: int, epoch: int, index: int, share: float) -> tuple[bool, ..
     return tuple((random.random(PAIRS - 1) < share).tolist())
 
 
-def _noise(key: tuple[int, ...], windows: int) -> Tensor:
+def generator(key: tuple[int, ...]) -> torch.Generator:
+    """What draws the same from the same key, on the CPU."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.randn(windows, PAIRS, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
+    return torch.Generator().manual_seed(seed)
+
+
+def _noise(key: tuple[int, ...], windows: int) -> Tensor:
+    return torch.randn(windows, PAIRS, LATENT_SIZE, generator=generator(key))

@@ -13,7 +13,8 @@ from .runs import Run
 Row = tuple[float | int, ...]
 TERMS = ("reconstr_weighted_loss", "kl_loss", "joints_loss", "smpl_mesh_loss", "contacts_loss")
 PHASES = ("wait", "prepare", "sample", "loss", "backward", "network backward", "optimize", "graph")
-COLUMNS = {
+Columns = Mapping[str, tuple[str, ...]]  # of each table, by its name
+COLUMNS: Columns = {
     "steps.csv": ("epoch", "step", "loss", *TERMS, "taken"),
     "epochs.csv": ("epoch", "learning_rate", "truth_share", "train_loss", "validation_loss", "score"),
     "times.csv": ("epoch", "steps", *PHASES),
@@ -72,16 +73,16 @@ def _told(path: Path) -> Iterator[None]:
 class RunLog:
     """The tables and the TensorBoard of a run's folder."""
 
-    def __init__(self, run: Run, first_step: int) -> None:
+    def __init__(self, run: Run, first_step: int, columns: Columns = COLUMNS) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes a second
 
-        self.out = run.out
+        self.out, self.columns = run.out, columns
         with _told(run.out):
             run.out.mkdir(parents=True, exist_ok=True)
         remove_unfinished(run.out)
         self.tables = {
-            name: Table(run.out / name, columns, None if run.sizes is None else run.sizes[name])
-            for name, columns in COLUMNS.items()
+            name: Table(run.out / name, own, None if run.sizes is None else run.sizes[name])
+            for name, own in columns.items()
         }
         self.board = SummaryWriter(str(run.out / "tensorboard"), purge_step=first_step)
 
@@ -94,7 +95,8 @@ class RunLog:
         """Log steps of so many windows that took so many seconds by phase; the last was `step` of the run."""
         self.tables["steps.csv"].append(rows)
         whole = sum(seconds.values()) or 1.0
-        scalars = {f"train/{name}": value for name, value in zip(("loss", *TERMS), rows[-1][2:], strict=False)}
+        losses = self.columns["steps.csv"][2:-1]
+        scalars = {f"train/{name}": value for name, value in zip(losses, rows[-1][2:-1], strict=True)}
         scalars |= {"speed/windows a second": windows * len(rows) / whole}
         scalars |= {f"share of time/{name}": seconds.get(name, 0.0) / whole for name in PHASES}
         self._plot(step, scalars)
@@ -102,7 +104,7 @@ class RunLog:
     def epoch(self, row: Row, step: int) -> None:
         """Log an epoch: a row of epochs.csv."""
         self.tables["epochs.csv"].append([row])
-        names = COLUMNS["epochs.csv"]
+        names = self.columns["epochs.csv"]
         self._plot(step, {f"epoch/{name}": value for name, value in zip(names[1:], row[1:], strict=True)})
 
     def times(self, row: Row) -> None:

@@ -16,7 +16,7 @@ from .checkpoints import read_checkpoint, save_checkpoint
 from .errors import CheckpointError, SettingError
 from .held_out import Split
 from .settings import TrainSettings
-from .training import TrainStep
+from .training import Step
 
 LAST, BEST = "last.pt", "best.pt"
 FREE = ("epochs", "batch_size", "save_every", "log_every")  # settings that may change in the middle of a run
@@ -81,7 +81,7 @@ class Run:
             )
         return saved
 
-    def restore(self, saved: Mapping[str, Any], step: TrainStep) -> Position:
+    def restore(self, saved: Mapping[str, Any], step: Step) -> Position:
         """Put everything back as it was saved, and forget what was logged after."""
         try:
             step.model.load_state_dict(saved["model"])
@@ -93,7 +93,7 @@ class Run:
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{self.out / LAST}: incomplete ({error}); use another --out.") from error
 
-    def save_last(self, step: TrainStep, position: Position, sizes: Mapping[str, int]) -> None:
+    def save_last(self, step: Step, position: Position, sizes: Mapping[str, int]) -> None:
         """Everything that going on takes. The network's weights are where `HumorModel.load_checkpoint` looks."""
         content = {
             "model": step.model.state_dict(),
@@ -106,7 +106,7 @@ class Run:
         }
         save_checkpoint(content, self.out / LAST)
 
-    def save_best(self, step: TrainStep, position: Position) -> None:
+    def save_best(self, step: Step, position: Position) -> None:
         """The weights alone, with where they come from."""
         content = {
             "model": step.model.state_dict(),

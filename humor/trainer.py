@@ -2,13 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from .body import BodyModel
 from .clock import PhaseClock
@@ -24,14 +25,19 @@ from .optimizer import Adamax
 from .portions import Terms
 from .precision import Precision
 from .progress import TrainingProgress, speed
-from .runlog import PHASES, TERMS, Row, RunLog, rounded
+from .runlog import COLUMNS, PHASES, TERMS, Row, RunLog, rounded
 from .runs import Position, Run, RunIdentity, StopRequest
 from .settings import TrainSettings
-from .training import TrainStep
+from .training import Average, TrainStep
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Trainer:
     """Trains a network on a split's clips in a folder, from the start or from where the folder's run was left."""
+
+    columns = COLUMNS
+    terms: tuple[str, ...] = TERMS  # of the loss, that steps.csv tells
 
     def __init__(
         self,
@@ -49,10 +55,10 @@ class Trainer:
         self.steps = settings.steps_per_epoch or max(1, windows // self.windows)
         self.run_files = Run(out, RunIdentity.of(settings, split, self.steps, self.windows))
         saved = self.run_files.read()  # before anything is built
-        self.clock = PhaseClock(team.device)
-        self.optimizer, self.step = _built(settings, bodies, team, self.clock)
-        sampler = TeamSampler(split.train, settings.batch_size, settings.seed, settings.by, team)
-        self.loader = BatchLoader(split.train, sampler, self.steps, team.device)
+        self.clock, self.bodies = PhaseClock(team.device), bodies
+        self.optimizer, self.step = self._built()
+        self.sampler = TeamSampler(split.train, settings.batch_size, settings.seed, settings.by, team)
+        self.loader = self._loader()
         self.position = Position()
         self.resumed = saved is not None
         if saved is not None:
@@ -71,7 +77,8 @@ class Trainer:
             self._say(f"{self.run_files.out}: going on from epoch {position.epoch}, step {position.step}")
         done, total = position.epoch * self.steps + position.step, settings.epochs * self.steps
         with ExitStack() as stack:
-            self.log = stack.enter_context(closing(RunLog(self.run_files, done))) if self.team.leads else None
+            log = RunLog(self.run_files, done, self.columns) if self.team.leads else None
+            self.log = stack.enter_context(closing(log)) if log is not None else None
             self._losses = self.log.losses_of(position.epoch) if self.log is not None else []
             self.bar = stack.enter_context(
                 TrainingProgress(self.console, self.label, total, done, self.team.leads and self.console.is_terminal)
@@ -84,20 +91,20 @@ class Trainer:
                 self._end_epoch()
 
     def _train_epoch(self) -> None:
-        settings, position, step = self.settings, self.position, self.step
-        if (position.epoch, position.step) == (settings.own_input_only_from, 0):
+        settings, position = self.settings, self.position
+        before, share = (settings.truth_share_at(epoch) for epoch in (position.epoch - 1, position.epoch))
+        if position.step == 0 and before > 0 == share:
             position.best = math.inf  # as in the published code: the loss rises when the truth is taken away
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(position.epoch)
-        share = settings.truth_share_at(position.epoch)
         with closing(self.loader.epoch(position.epoch, position.step)) as batches:
             self.clock.enter("wait")
             for batch in batches:
-                key = (settings.seed, position.epoch, position.step)
-                noise = self._on_device(training_noise(*key, self.windows)[self.team.rank :: self.team.size])
-                total, terms = step(batch, position.epoch, noise, fed_truth(*key, share))
+                total, terms = self._take(batch)
                 self.clock.enter("wait")
-                self._pending.append(_row(total, terms, self.optimizer.taken))
+                assert self.optimizer.taken is not None
+                told = [total, *(terms[name].detach() for name in self.terms), self.optimizer.taken]
+                self._pending.append(torch.stack(told))
                 position.step += 1
                 self._after_step()
         self.clock.stop()
@@ -155,19 +162,22 @@ class Trainer:
         settings, position = self.settings, self.position
         epoch, train = position.epoch, _mean_of_finite(self._losses)
         validation, score = math.nan, train
+        more = dict.fromkeys(self.columns["epochs.csv"][len(COLUMNS["epochs.csv"]) :], math.nan)
         if self.split.validation is not None and (epoch % settings.validate_every == 0 or epoch + 1 == settings.epochs):
-            validation, score = self._validate(epoch)
+            validation, score, more = self._validate(epoch)
         elif self.split.validation is not None:
             score = math.inf
         better = score < position.best  # never where it is not a number
         position.best = score if better else position.best
         if self.log is not None:
-            row = (epoch, settings.learning_rate_at(epoch), settings.truth_share_at(epoch), train, validation, score)
+            rates = (settings.learning_rate_at(epoch), settings.truth_share_at(epoch))
+            row = (epoch, *rates, train, validation, score, *more.values())
             self.log.times((epoch, self._timed, *(self._seconds[name] for name in PHASES)))
             self.log.epoch(row, (epoch + 1) * self.steps)
         self._say(
             f"{self.label}epoch {epoch}: train {train:.5g}, validation {validation:.5g}, "
-            f"{speed(self.windows * self._timed, self._seconds)}"
+            + "".join(f"{name} {value:.5g}, " for name, value in more.items())
+            + f"{speed(self.windows * self._timed, self._seconds)}"
             + (f", {position.overflows} overflows of float16 so far" if position.overflows else "")
         )
         position.epoch, position.step = epoch + 1, 0
@@ -179,8 +189,23 @@ class Trainer:
         if self.team.any(self.stop.asked) and position.epoch < settings.epochs:
             self._stop()
 
-    def _validate(self, epoch: int) -> tuple[float, float]:
-        """The mean loss over the validation windows, and the same with the whole KL weight, by which epochs compare."""
+    def _built(self) -> tuple[Adamax, Any]:  # any step: only _take and _validate call it
+        return _built(self.settings, self.bodies, self.team, self.clock)
+
+    def _loader(self) -> BatchLoader:
+        return BatchLoader(self.split.train, self.sampler, self.steps, self.team.device)
+
+    def _take(self, batch: Any) -> tuple[Tensor, Terms]:
+        """Take the step of a batch that the loader gave: the loss before it and its terms."""
+        epoch, index = self.position.epoch, self.position.step
+        key = (self.settings.seed, epoch, index)
+        noise = self._on_device(training_noise(*key, self.windows)[self.team.rank :: self.team.size])
+        total, terms = self.step(batch, epoch, noise, fed_truth(*key, self.settings.truth_share_at(epoch)))
+        return total, terms
+
+    def _validate(self, epoch: int) -> tuple[float, float, dict[str, float]]:
+        """The mean loss over the validation windows; the same with the whole KL weight, by which epochs compare; and
+        what more an epoch tells, by the column."""
         assert self.split.validation is not None
         share, weights = self.settings.truth_share_at(epoch), self.step.loss.weights
         sums = torch.zeros(3, dtype=torch.float64, device=self.team.device)
@@ -192,7 +217,7 @@ class Trainer:
             score = terms["reconstr_weighted_loss"] + weights.kl * terms["kl_loss"]
             sums += len(batch) * torch.stack([total, score, torch.ones_like(total)])
         total, score, count = self.team.total(sums).tolist()
-        return rounded(total / count), rounded(score / count)
+        return rounded(total / count), rounded(score / count), {}
 
     def _save(self) -> None:
         if self.log is not None:
@@ -219,23 +244,34 @@ def _built(
     settings: TrainSettings, bodies: Mapping[str, BodyModel], team: Team, clock: PhaseClock
 ) -> tuple[Adamax, TrainStep]:
     """A step of a network with the seed's first weights, drawn on the CPU: the same on every device."""
-    precision = Precision(settings.precision)
-    precision.require(team.device)
-    require_execution(settings.execution, team.device, team.size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model = HumorModel(settings.width).to(team.device)
+    precision = checked_precision(settings, team)
+    model = first_weights(lambda: HumorModel(settings.width), settings, team)
     loss = HumorLoss(bodies).to(team.device)
     optimizer = Adamax(model.parameters(), lr=settings.learning_rate)
-    # The gradients of kept copies are none that the processes would share by themselves.
-    network, average = (model, team.average) if precision.preset.kept else (team.share(model), None)
+    network, average = shared(model, precision, team)
     step = TrainStep(model, loss, optimizer, precision, network, clock, average, settings.execution)
     return optimizer, step
 
 
-def _row(total: Tensor, terms: Terms, taken: Tensor | None) -> Tensor:
-    assert taken is not None
-    return torch.stack([total, *(terms[name].detach() for name in TERMS), taken])
+def checked_precision(settings: TrainSettings, team: Team) -> Precision:
+    """The settings' precision. Raises SettingError where the device or the processes cannot do what they ask."""
+    precision = Precision(settings.precision)
+    precision.require(team.device)
+    require_execution(settings.execution, team.device, team.size)
+    return precision
+
+
+def first_weights(network: Callable[[], Network], settings: TrainSettings, team: Team) -> Network:
+    """A network with the seed's first weights, drawn on the CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return network().to(team.device)
+
+
+def shared(model: nn.Module, precision: Precision, team: Team) -> tuple[nn.Module, Average | None]:
+    """A network as the processes share it, and what averages its gradients where that does not."""
+    # The gradients of kept copies are none that the processes would share by themselves.
+    return (model, team.average) if precision.preset.kept else (team.share(model), None)
 
 
 def _mean_of_finite(values: list[float]) -> float:

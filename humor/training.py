@@ -19,14 +19,72 @@ from .portions import Terms, joined, portions
 from .precision import Precision
 from .state import CanonicalFrame, MotionState
 
+Average = Callable[[list[Tensor]], None]  # replaces gradients by their means over processes
 PHASES = ("prepare", "sample", "loss", "backward", "optimize")
 
 
-class TrainStep:
-    """Prepare, sample, loss, backward, optimize: the study's step, on the device that the model is on.
+class Step:
+    """What training steps share: their phases, on the device that the model is on, and how weights are updated.
 
-    Call it with a batch for the whole step, or call the phases one after the other. Nothing waits for the device,
-    except float16's gradient scaler with an optimizer that cannot leave a step out by itself (humor.optimizer's can).
+    Nothing waits for the device, except float16's gradient scaler with an optimizer that cannot leave a step out by
+    itself (humor.optimizer's can).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        precision: Precision,
+        network: nn.Module | None = None,  # the model as processes share it; default: the model
+        clock: PhaseClock | None = None,  # told where phases begin, with the loss's and the network's backward apart
+        average: Average | None = None,  # of gradients over processes, where `network` does not
+        execution: Execution = "eager",
+    ) -> None:
+        self.model, self.optimizer, self.precision = model, optimizer, precision
+        self.network, self.clock, self.average = network or model, clock, average
+        self.copies = precision.copies(model)
+        self.device = next(model.parameters()).device
+        self.scaler = precision.scaler(self.device)
+        require_execution(execution, self.device)
+        if execution == "compile":  # evaluation stays as it is: its batches have other shapes
+            self.network = cast(nn.Module, torch.compile(self.network, fullgraph=True))
+
+    def backward(self, total: Float[Tensor, ""], share: float = 1.0) -> None:
+        """Add gradients of a share of the loss, scaled where the precision needs it.
+
+        A loss that is not finite makes no gradient that is.
+        """
+        with self._phase("backward"), self.precision.multiplies(self.device):
+            # So that one check of the gradients is enough, and that every process comes to the same answer.
+            whole = torch.full_like(total, share, requires_grad=False)
+            spoilt = torch.where(total.detach().isfinite(), whole, float("nan"))
+            self.scaler.scale(total).backward(spoilt)
+
+    def optimize(self) -> None:
+        """Update the weights, unless a scaled gradient overflowed, and clear the gradients."""
+        with self._phase("optimize"):
+            self.copies.pass_gradients_on()
+            if self.average is not None:
+                self.average([weight.grad for weight in self.model.parameters() if weight.grad is not None])
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.copies.refresh()
+
+    def _phase(self, name: str) -> record_function:
+        if self.clock is not None:
+            self.clock.enter(name)
+        return record_function(name)
+
+    def _enter_network_backward(self, gradient: Tensor) -> None:
+        assert self.clock is not None
+        self.clock.enter("network backward")
+
+
+class TrainStep(Step):
+    """Prepare, sample, loss, backward, optimize: the study's step.
+
+    Call it with a batch for the whole step, or call the phases one after the other.
     """
 
     def __init__(
@@ -35,22 +93,17 @@ class TrainStep:
         loss: HumorLoss,
         optimizer: torch.optim.Optimizer,
         precision: Precision,
-        network: nn.Module | None = None,  # the model as processes share it; default: the model
-        clock: PhaseClock | None = None,  # told where phases begin, with the loss's and the network's backward apart
-        average: Callable[[list[Tensor]], None] | None = None,  # of gradients over processes, where `network` does not
+        network: nn.Module | None = None,
+        clock: PhaseClock | None = None,
+        average: Average | None = None,
         execution: Execution = "eager",
     ) -> None:
-        self.model, self.loss, self.optimizer, self.precision = model, loss, optimizer, precision
-        self.network, self.clock, self.average = network or model, clock, average
-        self.copies = precision.copies(model)
-        self.device = next(model.parameters()).device
-        self.scaler = precision.scaler(self.device)
+        super().__init__(model, optimizer, precision, network, clock, average, execution)
+        self.loss = loss
         self._compiled_loss: Callable[..., tuple[Tensor, Terms]] | None = None
         self.recordings: Recordings | None = None
         self._term_names: list[str] = []
-        require_execution(execution, self.device)
-        if execution == "compile":  # evaluation stays as it is: its batches have other shapes
-            self.network = cast(nn.Module, torch.compile(self.network, fullgraph=True))
+        if execution == "compile":
             self._compiled_loss = torch.compile(loss, fullgraph=True, dynamic=True)
         elif execution == "cuda-graph":
             self.record_with(CudaGraphs(self.device))
@@ -148,28 +201,6 @@ class TrainStep:
             runs = {name: [(run.start, run.stop) for run in own] for name, own in gender_runs(batch.gender).items()}
             return self._compiled_loss(out, batch.current, batch.contacts, batch.betas, runs, epoch)
 
-    def backward(self, total: Float[Tensor, ""], share: float = 1.0) -> None:
-        """Add gradients of a share of the loss, scaled where the precision needs it.
-
-        A loss that is not finite makes no gradient that is.
-        """
-        with self._phase("backward"), self.precision.multiplies(self.device):
-            # So that one check of the gradients is enough, and that every process comes to the same answer.
-            whole = torch.full_like(total, share, requires_grad=False)
-            spoilt = torch.where(total.detach().isfinite(), whole, float("nan"))
-            self.scaler.scale(total).backward(spoilt)
-
-    def optimize(self) -> None:
-        """Update the weights, unless a scaled gradient overflowed, and clear the gradients."""
-        with self._phase("optimize"):
-            self.copies.pass_gradients_on()
-            if self.average is not None:
-                self.average([weight.grad for weight in self.model.parameters() if weight.grad is not None])
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.optimizer.zero_grad(set_to_none=True)
-            self.copies.refresh()
-
     @torch.no_grad()
     def evaluate(
         self,
@@ -187,15 +218,6 @@ class TrainStep:
                 out = unroll(self.model, ready, noise, fed_truth)
             total, terms = self.loss(out, ready.current, ready.contacts, ready.betas, ready.gender, epoch)
         return total, terms
-
-    def _phase(self, name: str) -> record_function:
-        if self.clock is not None:
-            self.clock.enter(name)
-        return record_function(name)
-
-    def _enter_network_backward(self, gradient: Tensor) -> None:
-        assert self.clock is not None
-        self.clock.enter("network backward")
 
 
 def unroll(

@@ -15,6 +15,7 @@ ORDER = [
     "data.building", "data.loading", "data.__init__",
     "settings", "draws", "optimizer", "clock", "portions", "training",
     "held_out", "distributed", "runs", "runlog", "progress", "trainer",
+    "lifting.networks", "lifting.cameras", "lifting.motion", "lifting.__init__", "lifting.training",
     "verdict", "study", "study_report",
     "tracing", "turns", "profiling", "profile_report",
     "report.numbers", "report.documents", "report.blocks", "report.svg", "report.marks", "report.rows", "report.planes",

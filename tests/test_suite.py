@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cases import LINEAR, LOSS, POSING, ROLLOUT, SAMPLING, TRAIN, Choice, left_out
+from bench.cases import LIFTING, LIFTING_STEP, LINEAR, LOSS, POSING, ROLLOUT, SAMPLING, TRAIN, Choice, left_out
 from bench.harness.counters import count_work
 from bench.harness.setup import choose_device
 from humor.data.synthetic import synthetic_clip
@@ -137,7 +137,7 @@ def test_real_motion_of_another_format_reaches_the_benchmarks():
 
 
 def test_every_case_of_every_table_runs_somewhere():
-    for table in (LINEAR, SAMPLING, ROLLOUT, POSING, LOSS, TRAIN):
+    for table in (LINEAR, SAMPLING, ROLLOUT, POSING, LOSS, TRAIN, LIFTING, LIFTING_STEP):
         for name, case in table.items():
             for precision in ("fp32", "fp16"):
                 choice = Choice(name, case.full_only, precision, "published", case.rows, case.has_weights)
@@ -148,7 +148,7 @@ def test_every_case_of_every_table_runs_somewhere():
 
 
 def test_weights_kept_in_half_are_left_out_where_there_are_no_weights():
-    for table in (LINEAR, SAMPLING, ROLLOUT, TRAIN, POSING, LOSS):
+    for table in (LINEAR, SAMPLING, ROLLOUT, TRAIN, LIFTING, LIFTING_STEP, POSING, LOSS):
         for name, case in table.items():
             choice = Choice(name, case.full_only, "bf16-weights", "ours", case.rows, case.has_weights)
             reason = left_out(choice, "cuda", quick=False, full=False)

@@ -148,12 +148,17 @@ class MotionStore:
 
     def evaluation_batches(self, batch_size: int) -> Iterator[WindowBatch]:
         """Every window in order, none overlapping another; the last batch may be short."""
+        for clips, starts in self.windows_in_order(batch_size):
+            yield self.batch(clips, starts, with_world=True)
+
+    def windows_in_order(self, batch_size: int) -> Iterator[tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]]:
+        """Clips and first frames of the windows of each evaluation batch."""
         counts = self.frames // FRAMES
         clips = np.repeat(np.arange(len(self)), counts)
         starts = FRAMES * (np.arange(len(clips)) - np.repeat(np.cumsum(counts) - counts, counts))
         for first in range(0, len(clips), batch_size):
             chosen = slice(first, first + batch_size)
-            yield self.batch(clips[chosen], starts[chosen], with_world=True)
+            yield clips[chosen], starts[chosen]
 
 
 class WindowSampler:
@@ -222,8 +227,11 @@ class BatchLoader:
                 for waiting in ahead:
                     waiting.cancel()
 
-    def _prepared(self, epoch: int, index: int) -> WindowBatch:
-        batch = self.store.batch(*self.sampler.draw(epoch, index))
+    def _drawn(self, epoch: int, index: int) -> Any:  # a WindowBatch; other loaders draw other batches
+        return self.store.batch(*self.sampler.draw(epoch, index))
+
+    def _prepared(self, epoch: int, index: int) -> Any:
+        batch = self._drawn(epoch, index)
         if self.device.type == "cpu":
             return batch
         with torch.cuda.device(self.device):

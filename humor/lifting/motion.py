@@ -1,0 +1,69 @@
+"""Stored motion as windows of 2D joints and the 3D joints of their middle frame."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..data.store import FIELDS, MotionStore
+from ..data.windows import FRAMES
+from ..draws import generator
+from ..errors import SettingError
+from .cameras import Noise, detected, draw_cameras, lifted_joints
+
+_START = sum(FIELDS[name] for name in list(FIELDS)[: list(FIELDS).index("joints")])
+_JOINTS = slice(_START, _START + FIELDS["joints"])  # columns of a store's rows
+
+
+@dataclass(frozen=True, eq=False)
+class LiftingBatch:
+    """Windows of detected joints, and what they are to be lifted to."""
+
+    points: Float[Tensor, "B T 17 2"]  # in halves of the image's width, from its middle
+    joints: Float[Tensor, "B 17 3"]  # of the middle frame: metres from the root, in the camera's axes
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def to(self, device: torch.device | str) -> "LiftingBatch":
+        """The batch on a device, without waiting for the copy."""
+        return LiftingBatch(*(x.to(device, non_blocking=True) for x in (self.points, self.joints)))
+
+    def pinned(self) -> "LiftingBatch":
+        """The batch in page-locked memory, from which `to` copies to a CUDA device while both go on."""
+        return LiftingBatch(self.points.pin_memory(), self.joints.pin_memory())
+
+
+class LiftingMotion:
+    """A store's clips, seen through random cameras by a detector.
+
+    A window is the one that the motion model has, of 11 frames, whose middle is lifted; it is seen with as many frames
+    around that as the network takes, and what would be beyond an end of the clip is the frame at that end.
+    """
+
+    def __init__(self, store: MotionStore, frames: int) -> None:
+        if frames < 1 or frames % 2 == 0:
+            raise SettingError(f"frames {frames}: one of them is in the middle; give an odd number.")
+        self.store, self.around = store, np.arange(frames) - frames // 2
+        self._first = np.array([clip.first for clip in store.clips], dtype=np.int64)
+
+    def batch(
+        self, clips: Int[np.ndarray, " B"], starts: Int[np.ndarray, " B"], noise: Noise, key: tuple[int, ...]
+    ) -> LiftingBatch:
+        """The windows of these clips that begin at these frames; cameras and mistakes are functions of the key."""
+        middle = starts[:, None] + FRAMES // 2
+        frames = np.clip(middle + self.around, 0, self.store.frames[clips, None] - 1)
+        joints = torch.from_numpy(self.store.rows[self._first[clips, None] + frames, _JOINTS]).unflatten(-1, (-1, 3))
+        joints, random = lifted_joints(joints), generator(key)
+        camera = draw_cameras(joints, random)
+        seen = camera.see(joints)
+        target = seen[:, len(self.around) // 2]
+        return LiftingBatch(detected(camera.project(seen), noise, random), target - target[:, :1])
+
+    def evaluation_batches(self, batch_size: int, noise: Noise, seed: int) -> Iterator[LiftingBatch]:
+        """Every window in order, none overlapping another, through the same cameras whatever the noise."""
+        for index, (clips, starts) in enumerate(self.store.windows_in_order(batch_size)):
+            yield self.batch(clips, starts, noise, (seed, index))
