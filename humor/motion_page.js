@@ -111,8 +111,8 @@ function spindles(rest) {
     }));
   };
   for (let j = 0; j < JOINTS; j++) {
-    const knob = at(j), size = j === 15 ? .09 : .022;
-    spindle(knob.map((x, i) => x - (i === 1 ? size : 0)), knob.map((x, i) => x + (i === 1 ? size * (j === 15 ? 1.6 : 1) : 0)), size * (j === 15 ? .75 : 1), .5, j);
+    const knob = at(j), head = j === data.head, up = size => knob.map((x, k) => x + (k === 1 ? size : 0));
+    spindle(up(head ? -.03 : -.022), up(head ? .17 : .022), head ? .06 : .022, .5, j);
     if (j) spindle(at(data.parents[j]), knob, .03, .2, data.parents[j]);
   }
   const count = bones.length / 4;
@@ -168,14 +168,14 @@ main.addEventListener("click", event => {
 function camera(motion, middle, aspect) {
   const angle = motion.heading + yaw, [c, s] = [Math.cos(pitch), Math.sin(pitch)], scale = 1 / Math.tan(.26), away = Math.max(2.15, 1.7 / aspect) / 2 * scale / zoom;
   const back = [c * Math.cos(angle), c * Math.sin(angle), s], right = [-Math.sin(angle), Math.cos(angle), 0], up = cross(back, right);
-  const eye = [...middle, .86].map((x, k) => x + away * back[k]), along = axis => -axis.reduce((sum, x, k) => sum + x * eye[k], 0), near = .1, far = 60;
+  const eye = middle.map((x, k) => x + away * back[k]), along = axis => -axis.reduce((sum, x, k) => sum + x * eye[k], 0), near = .1, far = 60;
   const depth = (near + far) / (near - far), shift = 2 * near * far / (near - far), columns = [0, 1, 2].map(k => [right[k] * scale / aspect, up[k] * scale, depth * back[k], -back[k]]);
   return new Float32Array([...columns.flat(), along(right) * scale / aspect, along(up) * scale, depth * along(back) + shift, -along(back)]);
 }
 function middleOf(motion, frame) { // follows the body smoothly
-  const from = Math.max(0, Math.floor(frame) - 12), to = Math.min(motion.frames - 1, Math.floor(frame) + 13), sum = [0, 0];
-  for (let f = from; f <= to; f++) for (let k = 0; k < 2; k++) sum[k] += motion.trans[3 * f + k] / (to - from + 1);
-  return sum;
+  const from = Math.max(0, Math.floor(frame) - 12), to = Math.min(motion.frames - 1, Math.floor(frame) + 13), sum = [0, 0, 0];
+  for (let f = from; f <= to; f++) sum.forEach((_, k) => { sum[k] += motion.trans[3 * f + k] / (to - from + 1); });
+  return [sum[0], sum[1], Math.max(sum[2] + motion.rest[1] - .04, .6)];
 }
 const colours = () => Object.fromEntries(["body", "stage", "line", "accent"].map(name => {
   const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -196,7 +196,7 @@ function draw(motion, rect, colour, ratio) {
   };
   gl.useProgram(floor.it);
   gl.uniformMatrix4fv(floor.camera, false, matrix);
-  gl.uniform2fv(floor.middle, middle);
+  gl.uniform2f(floor.middle, middle[0], middle[1]);
   gl.uniform3fv(floor.colour, colour.line);
   gl.bindVertexArray(quad.vao);
   gl.drawElements(gl.TRIANGLES, quad.count, gl.UNSIGNED_SHORT, 0);

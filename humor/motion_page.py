@@ -17,7 +17,7 @@ from .data.amass import RawClip
 from .files import write_whole
 from .generation import rotmats_of
 from .rotations import rotmat_to_quat
-from .skeleton import BODY_PARENTS
+from .skeleton import BODY_NAMES, BODY_PARENTS
 
 QUAT_UNIT = 32767  # a quaternion's numbers are stored as whole ones, of which so many are 1
 VERTICES_A_METRE = 10_000  # and a vertex's as tenths of millimetres
@@ -83,6 +83,7 @@ def page_data(clips: Sequence[RawClip], bodies: Mapping[str, BodyModel], with_me
     return {
         "fps": clips[0].fps,
         "parents": BODY_PARENTS,
+        "head": BODY_NAMES.index("head"),
         "meshes": meshes,
         "motions": motions,
         **skin,
