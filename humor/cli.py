@@ -20,7 +20,7 @@ from .drawing import draw_mannequins
 from .errors import HumorError, MotionError, SettingError
 from .held_out import Split, split_clips
 from .mannequin import write_mannequins
-from .motion_commands import reconstruct, sample
+from .motion_commands import fit, reconstruct, sample
 from .progress import counted
 from .settings import TrainSettings
 from .study import StudySettings, run_study
@@ -178,6 +178,7 @@ def study(
 
 app.command(sample)
 app.command(reconstruct)
+app.command(fit)
 
 
 def _motion_and_bodies(

@@ -16,7 +16,7 @@ from .data.amass import POSE_WIDTH, RawClip
 from .data.processing import TARGET_FPS
 from .data.store import MotionStore
 from .errors import MotionError, SettingError
-from .model import HumorModel
+from .model import LATENT_SIZE, HumorModel
 from .precision import PRESETS, Precision
 from .rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from .skeleton import NUM_BODY_JOINTS
@@ -66,7 +66,7 @@ def sample(network: Network, initial: MotionState, steps: int, generator: torch.
     initial = initial.map(lambda x: x.to(network.device))
     with network.running() as model:
         out = model.rollout(initial, steps, generator=generator).state
-    return _followed(initial, out)
+    return followed(initial, out)
 
 
 @torch.no_grad()
@@ -76,20 +76,28 @@ def reconstruct(network: Network, truth: MotionState) -> tuple[MotionState, Moti
     First the clip that goes on from what was decoded, then the one that begins every step at the truth.
     """
     truth = truth.map(lambda x: x.to(network.device))
-    steps, noise = truth.batch_shape[0] - 1, torch.zeros(1, 48, device=network.device)
+    past, current = truth.map(itemgetter(slice(-1))), truth.map(itemgetter(slice(1, None)))
+    frames, noise = CanonicalFrame.of(past), torch.zeros(past.batch_shape[0], LATENT_SIZE, device=network.device)
     with network.running() as model:
-        state, frame, states = truth.map(itemgetter(slice(1))), CanonicalFrame.of(truth.map(itemgetter(slice(1)))), []
-        pivot = frame.pivot
-        for step in range(steps):
-            after = truth.map(itemgetter(slice(step + 1, step + 2)))
-            state = frame.leave(model(frame.enter(state), frame.enter(after), noise).state)
-            frame = CanonicalFrame.of(state, pivot)
-            states.append(state.map(lambda x: x[0]))
-        past, current = truth.map(lambda x: x[:-1]), truth.map(lambda x: x[1:])
-        frames = CanonicalFrame.of(past)
-        out = model(frames.enter(past), frames.enter(current), noise.expand(steps, -1)).state
-    first = truth.map(lambda x: x[0])
-    return _followed(first, MotionState.stack(states, 0)), _followed(first, frames.leave(out))
+        own, _ = follow(model, truth)
+        single = model(frames.enter(past), frames.enter(current), noise).state
+    return own, followed(truth.map(itemgetter(0)), frames.leave(single))
+
+
+@torch.no_grad()
+def follow(model: HumorModel, truth: MotionState) -> tuple[MotionState, Float[Tensor, "steps 48"]]:
+    """A clip (frames, ...) encoded and decoded step by step, each from what was decoded before; and the latents."""
+    first = truth.map(itemgetter(slice(1)))
+    state, frame = first, CanonicalFrame.of(first)
+    pivot, noise, states, latents = frame.pivot, torch.zeros(1, LATENT_SIZE, device=first.trans.device), [], []
+    for step in range(1, truth.batch_shape[0]):
+        out = model(frame.enter(state), frame.enter(truth.map(itemgetter(slice(step, step + 1)))), noise)
+        assert out.posterior is not None
+        state = frame.leave(out.state)
+        frame = CanonicalFrame.of(state, pivot)
+        states.append(state.map(itemgetter(0)))
+        latents.append(out.posterior.mean[0])
+    return followed(truth.map(itemgetter(0)), MotionState.stack(states, 0)), torch.stack(latents)
 
 
 def clip_of(name: str, state: MotionState, betas: Float[np.ndarray, "16"], gender: str) -> RawClip:
@@ -130,7 +138,7 @@ def motion_name(number: int, name: str, frame: int | None = None) -> str:
     return f"{number:03d}_{Path(name).stem}{at}"
 
 
-def _followed(first: MotionState, rest: MotionState) -> MotionState:
+def followed(first: MotionState, rest: MotionState) -> MotionState:
     """One frame, then the others."""
     axis = len(first.batch_shape)
     return MotionState(

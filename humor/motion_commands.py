@@ -1,4 +1,4 @@
-"""The commands that make motion with a trained network: sample and reconstruct."""
+"""The commands that make motion with a trained network: sample, reconstruct and fit."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
+from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from torch import Tensor
 
 from . import generation
 from .body import BodyModel
@@ -23,9 +25,11 @@ from .data.processing import TARGET_FPS
 from .data.store import MotionStore
 from .distributed import joined
 from .errors import MotionError, SettingError
+from .fitting import fit as fit_motion
 from .generation import Network, clip_of, draw_starts, joint_error, joints_of, motion_name
 from .model import HumorModel
 from .motion_page import write_page
+from .observations import Observations, read_observations
 from .precision import PrecisionName
 from .progress import counted
 from .state import MotionState
@@ -147,6 +151,50 @@ def reconstruct(settings: Given, data: Path | None = None, seconds: float = 10.0
                 rows.append((info.name, len(joints), step, joint_error(joints_of(clip, body), joints)))
             advance(min(num, len(store)))
     _print_errors(rows)
+
+
+def fit(settings: Given, observations: Path) -> None:
+    """Fit motion to noisy or missing joints: OUT/motion.npz, and OUT/pose.npz from before the network had its say.
+
+    Args:
+        settings: with what, and where to.
+        observations: .npz with joints3d (T,22,3), metres, NaN where missing; or joints2d (T,22,3), pixels and
+            confidence, with camera (fx, fy, cx, cy), rotation (3,3) and translation (3), world to camera. 30 frames a
+            second, z up. It may hold noise (metres or pixels), gender, and truth (T,22,3) to compare with.
+    """
+    observed, network = read_observations(observations), settings.network()
+    bodies = load_bodies(settings.body_model)
+    task: list[TaskID] = []
+
+    def on_step(stage: str, energy: float) -> None:
+        bar.update(task[0], advance=1, description=f"{stage}: energy {energy:.5g}")
+
+    columns = (TextColumn("{task.description}"), TextColumn("{task.completed} evaluations"), TimeElapsedColumn())
+    with Output(settings, bodies, "Fitted stage by stage") as output:
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task.append(bar.add_task("fitting", total=None))
+            found = fit_motion(network, bodies[observed.gender], observed, on_step=on_step)
+        for stage in ("pose", "motion"):
+            output.keep(stage, found[stage].state(), found[stage].betas.cpu().numpy(), observed.gender)
+    _print_fit(observed, {stage: fitted.joints.cpu() for stage, fitted in found.items()})
+
+
+def _print_fit(observed: Observations, stages: Mapping[str, Tensor]) -> None:
+    """How far what each stage found is from what was seen and, where it is known, from the truth."""
+    table = Table(title="Joints", title_justify="left")
+    columns = ["from what was seen, standard deviations", "from the truth, mm", "of joints not seen, mm"]
+    for column in ["", *columns[: 1 if observed.truth is None else 3]]:
+        table.add_column(column, justify="right" if column else "left")
+    there = observed.trust > 0
+    if observed.truth is not None and observed.camera is None:
+        table.add_row("seen", "0.00", f"{joint_error(observed.seen[there], observed.truth[there]):.1f}", "")
+    for stage, joints in stages.items():
+        row = [f"{float(observed.residuals(joints)[there].square().mean().sqrt()):.2f}"]
+        if observed.truth is not None:
+            hidden = "" if there.all() else f"{joint_error(joints[~there], observed.truth[~there]):.1f}"
+            row += [f"{joint_error(joints, observed.truth):.1f}", hidden]
+        table.add_row(stage, *row)
+    console.print(table, markup=False)
 
 
 def _bodies_and_store(settings: MotionSettings, data: Path | None) -> tuple[dict[str, BodyModel], MotionStore]:

@@ -16,7 +16,8 @@ ORDER = [
     "settings", "draws", "optimizer", "clock", "portions", "training",
     "held_out", "distributed", "runs", "runlog", "progress", "trainer",
     "verdict", "study", "study_report",
-    "generation", "motion_page", "motion_commands", "__init__", "cli", "__main__",
+    "generation", "motion_page", "observations", "fit_terms", "fitting", "motion_commands",
+    "__init__", "cli", "__main__",
 ]  # fmt: skip
 FILES = {".".join(p.relative_to(ROOT / "humor").with_suffix("").parts): p for p in (ROOT / "humor").rglob("*.py")}
 
