@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .body import BodyModel, find_bodies
@@ -25,6 +25,8 @@ from .files import make_folder
 from .held_out import Split, split_clips
 from .lifting.cameras import NoiseName
 from .mannequin import write_mannequins
+from .motion_commands import fit, reconstruct, sample
+from .progress import counted
 from .settings import TrainSettings
 from .study import StudySettings, run_study
 from .turns import ProfileSettings
@@ -67,7 +69,7 @@ def import_motion(
         body_model: folder of SMPL+H files, whose neutral body is fitted; a mannequin if it is left out.
     """
     body = BodyModel.mannequin("neutral") if body_model is None else BodyModel.load(find_bodies(body_model)["neutral"])
-    with _progress("importing") as advance:
+    with counted("importing") as advance:
         summary = import_cmu(source, out, body, fps, lambda _, total: advance(total))
     for clip in summary.left_out:
         console.print(f"left out: {clip.note}", markup=False)
@@ -103,7 +105,7 @@ def process(
         gender: body of files that name none.
         up: the axis that points up in the files.
     """
-    with _progress("processing") as advance:
+    with counted("processing") as advance:
         outcomes = process_tree(
             raw, out, body_model, Supplied(fps, gender, up), workers, lambda _, total: advance(total)
         )
@@ -112,7 +114,7 @@ def process(
     _print_outcomes(outcomes)
     if not any(outcome.kind == "kept" for outcome in outcomes):
         raise MotionError(f"{raw}: none of {len(outcomes)} files was kept; the table says why.")
-    with _progress("building the store") as advance:
+    with counted("building the store") as advance:
         store, problems = build_store(out, lambda _, total: advance(total))
     for problem in problems:
         console.print(f"left out of the store: {problem}", markup=False)
@@ -252,6 +254,11 @@ def report(inputs: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path 
     console.print(f"wrote {out}", markup=False)
 
 
+app.command(sample)
+app.command(reconstruct)
+app.command(fit)
+
+
 def _motion_and_bodies(
     data: Path | None, subsets: Sequence[str], body_model: Path | None, told: bool
 ) -> tuple[Split, dict[str, BodyModel]]:
@@ -285,15 +292,6 @@ def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obj
     for row in rows:
         table.add_row(*map(str, row))
     console.print(table, markup=False)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error; what it yields moves it on by one of so many."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda total: bar.update(task, total=total, advance=1)
 
 
 @contextmanager

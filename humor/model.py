@@ -150,6 +150,13 @@ class HumorModel(nn.Module):
         logits = torch.stack(contacts, 1).reshape(*initial.batch_shape, steps, NUM_CONTACTS)
         return Transition(Body.in_the_world(bodies, pivot, initial.batch_shape), logits, None, None)
 
+    @classmethod
+    def load(cls, path: str | Path) -> "HumorModel":
+        """The network of a checkpoint, as wide as it is, ready to generate. Raises what `load_checkpoint` does."""
+        model = cls(_width_of(read_weights(path)) or 1)
+        model.load_checkpoint(path)
+        return model.eval()
+
     def load_checkpoint(self, path: str | Path) -> None:
         """Fill the network from a checkpoint, ours or a released one; no code in the file is run.
 

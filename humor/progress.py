@@ -1,6 +1,7 @@
 """What a training run shows while it goes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -37,6 +38,15 @@ class TrainingProgress:
         """Show these steps more, and how they went."""
         text = f"loss {loss:.4g}, {speed(windows, seconds)}"
         self.bar.update(self.task, advance=steps, description=f"{self.label}epoch {epoch}", told=text)
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error; what it yields moves it on by one of so many."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda total: bar.update(task, total=total, advance=1)
 
 
 def speed(windows: int, seconds: Mapping[str, float]) -> str:

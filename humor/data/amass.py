@@ -1,5 +1,6 @@
 """AMASS clips as they are stored: old `poses` files and newer SMPL-X "stageii" files, brought to one form."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from ..arrays import read_npz
 from ..body import require_gender
 from ..errors import MotionError, SettingError
+from ..files import write_whole
 from ..rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ..skeleton import NUM_BETAS
 
@@ -77,6 +79,20 @@ def read_amass(
     Raises FileError for an unreadable file, MotionError for one that holds no motion.
     """
     return RawClip.of(with_mended_rate(read_npz(path, RAW_ARRAYS), path), name or str(path), fps, gender, up)
+
+
+def write_amass(path: Path, clip: RawClip) -> None:
+    """Write a clip's `.npz` as AMASS does; `read_amass` gives it back. Raises FileError."""
+    content = io.BytesIO()
+    np.savez(
+        content,
+        poses=clip.poses.astype(np.float32),
+        trans=clip.trans.astype(np.float32),
+        betas=clip.betas,
+        gender=np.array(clip.gender),
+        mocap_framerate=np.array(clip.fps),
+    )
+    write_whole(path, content.getvalue())
 
 
 def with_mended_rate(arrays: Mapping[str, np.ndarray], path: str | Path) -> dict[str, np.ndarray]:

@@ -1,17 +1,14 @@
 """Import CMU's own motion files: a folder of .asf and .amc becomes AMASS-format .npz, without a registration."""
 
-import io
 import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..body import BodyModel
 from ..errors import FileError, HumorError, SettingError
-from ..files import write_whole
+from .amass import RawClip, write_amass
 from .amc import read_amc
 from .asf import AsfSkeleton, read_asf
 from .retarget import retarget
@@ -112,16 +109,7 @@ def import_clip(motion: Path, skeleton: AsfSkeleton, path: Path, body: BodyModel
     """Read, retarget and write one motion in AMASS's format; its number of frames. Nothing half-written is left."""
     read = read_amc(motion, skeleton)
     clip = retarget(skeleton, read, body, fps)
-    content = io.BytesIO()
-    np.savez(
-        content,
-        poses=clip.poses.astype(np.float32),
-        trans=clip.trans.astype(np.float32),
-        betas=clip.betas,
-        gender=np.array("neutral"),
-        mocap_framerate=np.array(float(fps)),
-    )
-    write_whole(path, content.getvalue())
+    write_amass(path, RawClip(path.stem, clip.poses, clip.trans, clip.betas, "neutral", float(fps)))
     return len(read)
 
 

@@ -114,6 +114,12 @@ class MotionStore:
             chosen = [number for number, clip in enumerate(self.clips) if clip.name in names]
         return MotionStore(self.rows, [self.clips[number] for number in chosen], self.betas[chosen], self.folder)
 
+    def states(self, clip: int) -> MotionState:
+        """All frames of a clip, in the world."""
+        rows = torch.from_numpy(self.rows[self._first[clip] :][: self.frames[clip]].copy())
+        vectors, pose = rows[:, : 3 * _VECTORS], rows[:, 3 * _VECTORS : _POSE_END]
+        return _state(vectors.unflatten(-1, (-1, 3)), pose.unflatten(-1, (21, 3, 3)))
+
     def batch(
         self, clips: Int[np.ndarray, " B"], starts: Int[np.ndarray, " B"], with_world: bool = False
     ) -> WindowBatch:
@@ -248,7 +254,7 @@ def rows_of(clip: Clip) -> Float[np.ndarray, "frames 348"]:
     return torch.cat([part.flatten(1) for part in parts], -1).numpy().astype(ROW_TYPE)
 
 
-def _state(vectors: Float[Tensor, "B 10 50 3"], pose_body: Float[Tensor, "B 10 21 3 3"]) -> MotionState:
+def _state(vectors: Float[Tensor, "*batch 50 3"], pose_body: Float[Tensor, "*batch 21 3 3"]) -> MotionState:
     """The state whose vectors these are, without copying them."""
     trans, trans_vel, root_vel = vectors[..., :3, :].unbind(-2)
     joints, joints_vel, root_columns = vectors[..., 3:, :].split((22, 22, 3), -2)
