@@ -109,11 +109,11 @@ def _speedup(value: float | None) -> str:
 
 
 def _table(title: str, header: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
-    table = Table(title=title, title_justify="left", box=None)
+    table = Table(box=None)
     for position, name in enumerate(header):
         table.add_column(name, justify="left" if position < 2 else "right", no_wrap=True)
     for row in cells:
         table.add_row(*row)
     console = Console(file=io.StringIO(), width=WIDTH, markup=False, highlight=False)
     console.print(table)
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    return [title, *(line.rstrip() for line in console.file.getvalue().splitlines())]  # type: ignore[attr-defined]
