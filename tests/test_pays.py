@@ -258,9 +258,9 @@ PHASES = {"prepare": 0.0, "sample": 1.0, "loss": 50.0, "backward": 36.0, "networ
 )  # fmt: skip
 def test_the_reason_names_what_decides(verdict, spent, phases, sentence):
     lower, casts = spent
-    single = Work(Counter(), spent={"float32": 9.0, "rest": 1.0})
+    single = {"float32": 9.0, "rest": 1.0}
     work = Work(Counter(), 9_700_000, spent={"float32": 1.0, "bfloat16": lower, "casts": casts, "rest": 1.0})
-    assert reason_of(verdict, RIGHT, single, work, phases) == sentence
+    assert reason_of(verdict, RIGHT, work, single, phases) == sentence
 
 
 def test_speed_ups_are_the_inverse_of_times_and_unknown_ends_are_null():
