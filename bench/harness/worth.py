@@ -175,7 +175,8 @@ def reason_of(
         step = sum(phases.values())
         return f"the {largest} is {others[largest] / step:.0%} of the step: at most {network / step:.0%} can be saved"
     if saved <= 0:
-        return f"the multiplies themselves take {1 - saved / max(lowered, 1e-12):.2f} times as long as in float32"
+        times = f"{1 - saved / max(lowered, 1e-12):.2f} times as long as in float32"
+        return f"the multiplies themselves take {times}, and {casts} cost {cast / whole:.0%} of the time"
     if cast >= saved:
         return (
             f"{casts} cost {cast / whole:.0%} of the time, more than the {saved / whole:.0%} that the multiplies save"
