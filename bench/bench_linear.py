@@ -23,18 +23,15 @@ def linear(size, rows, precision, device, dtype=torch.float32) -> tuple[Callable
         with chosen.forward(device), copies.lent():
             return layer(inputs).sum()
 
-    def backward():
+    def forward_and_backward():
+        layer.zero_grad(set_to_none=True)
         total = forward()
         with chosen.multiplies(device):
             total.backward()
         copies.pass_gradients_on()
 
-    def forward_and_backward():
-        backward()
-        layer.zero_grad(set_to_none=True)
-
     def products():  # the sum of all outputs would lose most of its digits in any format
-        backward()
+        forward_and_backward()
         with chosen.forward(device), copies.lent():
             product = layer(inputs)
         return {"product": [product, *(weight.grad for weight in layer.parameters())]}

@@ -146,15 +146,10 @@ class Worth:
 
     def _reason(self, verdict: str, deviation: Deviation, spec: Spec, single: Spec, work: Work) -> str:
         if verdict in (WRONG, NOT_HALF):
-            return reason_of(verdict, deviation, work, work, {})
+            return reason_of(verdict, deviation, work, {}, {})
         first, second = self.side.built(single), self.side.built(spec)
-        alone = work_of(first)
-        calls = [built.eager or built.call for built in (first, second)]
-        calls[1]()  # warm; the first has been counted
-        spent = spent_in_turns(calls, self.clock)
-        return reason_of(
-            verdict, deviation, replace(alone, spent=spent[0]), replace(work, spent=spent[1]), phases(first)
-        )
+        spent, own = spent_in_turns([built.eager or built.call for built in (first, second)], self.clock)
+        return reason_of(verdict, deviation, replace(work, spent=own), spent, phases(first))
 
     def finish(self, file: Path | None, failed: bool) -> int:
         """The exit code, with the findings written."""
@@ -171,8 +166,9 @@ class Worth:
 
 def answer_of(built: Built) -> Mapping[str, Any]:
     """What a benchmark says its answer is."""
-    answer = built.answer or built.call
-    found: Mapping[str, Any] = answer()
+    if built.answer is None:
+        raise LookupError("the benchmark has no answer to hold against float64; give measure an answer=.")
+    found: Mapping[str, Any] = built.answer()
     return {name: [tensor.detach().clone() for tensor in tensors_in(value)] for name, value in found.items()}
 
 

@@ -36,7 +36,7 @@ class OperatorClock(TorchDispatchMode):
 
 
 def spent_in_turns(calls: Sequence[Call], clock: Callable[[], float]) -> list[Spent]:
-    """What each of some warm calls spends its time on, each in its fastest of a few runs, taken in turns."""
+    """What each of some calls spends its time on, each in its fastest of a few runs, taken in turns."""
     runs: list[list[Spent]] = [[] for _ in calls]
     for _ in range(RUNS):
         for call, own in zip(calls, runs, strict=True):

@@ -113,7 +113,7 @@ class Built:
 
     call: Callable[[], Any]
     eager: Callable[[], Any] | None = None  # the same operator by operator, where `call` hides them
-    answer: Callable[[], Any] | None = None  # what is held against float64; None: what `call` returns
+    answer: Callable[[], Any] | None = None  # what is held against float64, by the names of worth.BOUNDS
     phases: Callable[[], Mapping[str, float]] | None = None  # seconds of the phases of a step
 
 

@@ -149,14 +149,20 @@ def verdict_of(deviation: Deviation, work: Work, time: str | None) -> str:
     return WORDS[time] if work.low_flops and time is not None else NOT_HALF
 
 
-def reason_of(verdict: str, deviation: Deviation, single: Work, work: Work, phases: Mapping[str, float]) -> str:
+def reason_of(
+    verdict: str,
+    deviation: Deviation,
+    work: Work,
+    single: Mapping[str, float],  # what float32 spends, as `Work.spent`
+    phases: Mapping[str, float],  # seconds of float32's step
+) -> str:
     """One sentence: what was found, from the error, the counts and the times of operators and phases."""
     if verdict == WRONG:
         return str(deviation)
     if verdict == NOT_HALF:
         return f"no multiply ran in anything lower than float32, of {said_count(work.multiplied.total())}FLOP"
-    whole = sum(single.spent.values())
-    before, after = ([each.spent.get(kind, 0.0) for kind in ("float32", "casts")] for each in (single, work))
+    whole = sum(single.values())
+    before, after = ([each.get(kind, 0.0) for kind in ("float32", "casts")] for each in (single, work.spent))
     lowered = before[0] - after[0]  # what float32 takes for that which is multiplied lower
     saved, cast = lowered - work.low_seconds, after[1] - before[1]
     casts = f"casts of {said_count(work.cast_weights).rstrip()} weights" if work.cast_weights else "casts"
@@ -169,7 +175,8 @@ def reason_of(verdict: str, deviation: Deviation, single: Work, work: Work, phas
         step = sum(phases.values())
         return f"the {largest} is {others[largest] / step:.0%} of the step: at most {network / step:.0%} can be saved"
     if saved <= 0:
-        return f"the multiplies themselves take {1 - saved / max(lowered, 1e-12):.2f} times as long as in float32"
+        times = f"{1 - saved / max(lowered, 1e-12):.2f} times as long as in float32"
+        return f"the multiplies themselves take {times}, and {casts} cost {cast / whole:.0%} of the time"
     if cast >= saved:
         return (
             f"{casts} cost {cast / whole:.0%} of the time, more than the {saved / whole:.0%} that the multiplies save"
