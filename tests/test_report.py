@@ -135,7 +135,7 @@ def test_every_number_is_in_a_table(whole):
     change = ("+0.4\u00a0%", "-1.5\u00a0%", "+2.4\u00a0%")
     assert ("bench_sampling.py::bench_sampling[fp32-small]", "same", *change, "9.158", "9.195") in rows
     assert ("linear, 4096", "tf32", "pays", "4.80×", "4.61×", "5.04×", "1.88", "") in rows
-    assert ("256 × 256", "10", "0.430×", "0.400×", "0.465×") in rows
+    assert ("1024 × 1024", "10", "0.654×", "0.608×", "0.706×") in rows
     assert ("table 3, width 4, sample, fp16", "9.00", "10.4", "+15.6\u00a0%", "") in rows
     assert ("1", "linear, 1024, fp32", "200", "42424", "83.2\u00a0%", "compute") in rows
 
@@ -412,7 +412,7 @@ def test_the_command_writes_the_page(tmp_path, capsys, whole):
     assert out.read_text() == whole
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 6))
+@given(st.floats(-1e300, 1e300), st.integers(1, 6))
 def test_a_number_reads_back_to_so_many_digits(value, significant):
     assert float(digits(value, significant)) == pytest.approx(value, rel=0.5001 * 10 ** (1 - significant), abs=0)
 
