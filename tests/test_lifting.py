@@ -145,7 +145,11 @@ def test_the_error_is_the_mean_distance_in_millimetres():
     predicted = target.clone()
     predicted[0] += torch.tensor([0.003, 0.0, -0.004])
     assert mpjpe(predicted, target).item() == pytest.approx(2.5, rel=1e-4)
-    assert mpjpe(target, target).item() == 0
+    hit = target.clone().requires_grad_()
+    error = mpjpe(hit, target)
+    error.backward()
+    assert error.item() == 0
+    assert (hit.grad == 0).all()
 
 
 @pytest.mark.parametrize("precision", [name for name, preset in PRESETS.items() if "cpu" in preset.devices])
