@@ -61,8 +61,8 @@ class Fitted:
         """With velocities by differences; those of the ends carry on as the motion does."""
         turns, root = self.rotmats, self.rotmats[:, 0]
         root = torch.cat([root[:1] @ root[1:2].mT @ root[:1], root, root[-1:] @ root[-2:-1].mT @ root[-1:]])
-        trans_vel, joints_vel = (velocity(_carried_on(x), TARGET_FPS) for x in (self.trans, self.joints))
-        spin = angular_velocity(root, TARGET_FPS)
+        trans_vel, joints_vel = (velocity(_carried_on(x), float(TARGET_FPS)) for x in (self.trans, self.joints))
+        spin = angular_velocity(root, float(TARGET_FPS))
         return MotionState(self.trans, trans_vel, turns[:, 0], spin, turns[:, 1:], self.joints, joints_vel)
 
 

@@ -59,10 +59,10 @@ const skin = program(`uniform mat4 camera; uniform vec4 bones[${3 * JOINTS}]; un
     }
     if (shadow > 0.) { at.xy -= max(at.z, 0.) * vec2(-.35, -.25); at.z = .003; }
     facing = n; gl_Position = camera * vec4(at, 1);
-  }`, `uniform vec3 colour; uniform float shadow, alpha; in vec3 facing; out vec4 shown;
+  }`, `uniform vec3 colour, toward; uniform float shadow, alpha; in vec3 facing; out vec4 shown;
   void main() {
     vec3 n = normalize(facing);
-    float light = .38 + .16 * n.z + .55 * max(dot(n, normalize(vec3(.35, .25, 1))), 0.) + .1 * max(dot(n, vec3(.6, -.7, .2)), 0.);
+    float light = .36 + .14 * n.z + .3 * max(dot(n, normalize(vec3(.35, .25, 1))), 0.) + .5 * max(dot(n, toward), 0.);
     shown = vec4(shadow > 0. ? colour : colour * light, 1) * alpha;
   }`);
 const floor = program(`uniform mat4 camera; uniform vec2 middle; in vec3 position; out vec2 at;
@@ -166,7 +166,7 @@ main.addEventListener("click", event => {
 
 // World to picture, z up, the body in the middle. Column by column.
 function camera(motion, middle, aspect) {
-  const angle = motion.heading + yaw, [c, s] = [Math.cos(pitch), Math.sin(pitch)], scale = 1 / Math.tan(.26), away = Math.max(2.15, 1.7 / aspect) / 2 * scale / zoom;
+  const angle = motion.heading + yaw, [c, s] = [Math.cos(pitch), Math.sin(pitch)], scale = 1 / Math.tan(.26), away = Math.max(2.2, 1.7 / aspect) / 2 * scale / zoom;
   const back = [c * Math.cos(angle), c * Math.sin(angle), s], right = [-Math.sin(angle), Math.cos(angle), 0], up = cross(back, right);
   const eye = middle.map((x, k) => x + away * back[k]), along = axis => -axis.reduce((sum, x, k) => sum + x * eye[k], 0), near = .1, far = 60;
   const depth = (near + far) / (near - far), shift = 2 * near * far / (near - far), columns = [0, 1, 2].map(k => [right[k] * scale / aspect, up[k] * scale, depth * back[k], -back[k]]);
@@ -175,7 +175,7 @@ function camera(motion, middle, aspect) {
 function middleOf(motion, frame) { // follows the body smoothly
   const from = Math.max(0, Math.floor(frame) - 12), to = Math.min(motion.frames - 1, Math.floor(frame) + 13), sum = [0, 0, 0];
   for (let f = from; f <= to; f++) sum.forEach((_, k) => { sum[k] += motion.trans[3 * f + k] / (to - from + 1); });
-  return [sum[0], sum[1], Math.max(sum[2] + motion.rest[1] - .04, .6)];
+  return [sum[0] + motion.rest[0], sum[1] + motion.rest[1], Math.max(sum[2] + motion.rest[2] - .06, .6)];
 }
 const colours = () => Object.fromEntries(["body", "stage", "line", "accent"].map(name => {
   const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -202,6 +202,7 @@ function draw(motion, rect, colour, ratio) {
   gl.drawElements(gl.TRIANGLES, quad.count, gl.UNSIGNED_SHORT, 0);
   gl.useProgram(skin.it);
   gl.uniformMatrix4fv(skin.camera, false, matrix);
+  gl.uniform3f(skin.toward, -matrix[3], -matrix[7], -matrix[11]);
   gl.uniform4fv(skin.bones, bones);
   const skinned = motion.mesh && view.value !== "bones";
   show(skinned ? motion.mesh : motion.spindles, colour.stage.map(x => .72 * x), 1, 1);
