@@ -3,33 +3,24 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .body import BodyModel, find_bodies
-from .data.building import Outcome, Supplied, build_store, load_bodies, process_tree
+from .data.building import Outcome, Supplied, build_store, process_tree
 from .data.cmu import FPS, import_cmu
-from .data.loading import synthetic_motion
 from .data.store import MotionStore
 from .drawing import draw_mannequins
 from .errors import HumorError, MotionError, SettingError
-from .files import make_folder
-from .held_out import Split, split_clips
-from .lifting.cameras import NoiseName
 from .mannequin import write_mannequins
 from .motion_commands import fit, reconstruct, sample
 from .progress import counted
-from .settings import TrainSettings
-from .study import StudySettings, run_study
-from .turns import ProfileSettings
+from .train_commands import profile, study, train
 
 app = tyro.extras.SubcommandApp()
 console = Console(highlight=False, soft_wrap=True)
@@ -122,124 +113,6 @@ def process(
 
 
 @app.command
-def train(
-    out: Path,
-    data: Path | None = None,
-    model: Literal["humor", "poseformer", "poseformer-v2"] = "humor",
-    settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = TrainSettings(),  # noqa: B008  frozen
-    frames: int = 81,
-    noise: NoiseName = "noisy",
-    subsets: tuple[str, ...] = (),
-    body_model: Path | None = None,
-    device: str | None = None,
-) -> None:
-    """Train a network; `torchrun --nproc-per-node N -m humor train ...` trains on N devices.
-
-    A run that was stopped, however it was, goes on where it was when the same command is given again.
-
-    Args:
-        out: folder of the run: checkpoints (last.pt, best.pt), steps.csv, epochs.csv, times.csv, tensorboard.
-        data: store that `humor process` built; a synthetic gait if it is left out.
-        model: the motion model, or a network that lifts 2D joints, seen by random cameras, to 3D.
-        settings: how to train.
-        frames: that a lifting network sees; an odd number.
-        noise: of the 2D joints that a lifting network is trained on.
-        subsets: train on these alone, e.g. CMU, the study's; those of the published split if they are left out.
-        body_model: folder of SMPL+H files of all genders; a mannequin if it is left out.
-        device: cpu, cuda or cuda:N; cuda if there is one.
-    """
-    from .distributed import joined
-    from .lifting.training import LiftingSettings, LiftingTrainer
-    from .trainer import Trainer
-
-    with joined(device) as team:
-        split, bodies = _motion_and_bodies(data, subsets, body_model, team.leads)
-        if model == "humor":
-            Trainer(settings, split, bodies, out, team, console).run()
-        else:
-            lifting = LiftingSettings(**vars(settings), model=model, frames=frames, noise=noise)
-            LiftingTrainer(lifting, split, out, team, console).run()
-
-
-@app.command
-def study(
-    out: Path,
-    data: Path | None = None,
-    settings: Annotated[StudySettings, tyro.conf.arg(name="")] = StudySettings(),  # noqa: B008  frozen
-    subsets: tuple[str, ...] = (),
-    body_model: Path | None = None,
-    device: str | None = None,
-) -> None:
-    """Train in several precisions from the same weights on the same batches, and compare time and curves.
-
-    A study that was stopped goes on where it was when the same command is given again.
-
-    Args:
-        out: folder of the study: a folder for each run, table.md, curves.csv, curves.svg.
-        data: store that `humor process` built; a synthetic gait if it is left out.
-        settings: what to compare.
-        subsets: train on these alone, e.g. CMU, the study's; those of the published split if they are left out.
-        body_model: folder of SMPL+H files of all genders; a mannequin if it is left out.
-        device: cpu, cuda or cuda:N; cuda if there is one.
-    """
-    from .distributed import joined
-    from .study_report import time_table, write_report
-
-    with joined(device) as team:
-        split, bodies = _motion_and_bodies(data, subsets, body_model, team.leads)
-        result = run_study(settings, split, bodies, out, team, console)
-        if team.leads:
-            verdicts = write_report(result, out)
-            console.print(time_table(result), *verdicts, f"wrote {out}/table.md, curves.csv, curves.svg", sep="\n")
-
-
-@app.command
-def profile(
-    out: Path | None = None,
-    data: Path | None = None,
-    settings: Annotated[ProfileSettings, tyro.conf.arg(name="")] = ProfileSettings(),  # noqa: B008  frozen
-    body_model: Path | None = None,
-    device: str | None = None,
-    threads: int | None = None,
-) -> None:
-    """Show where a training step's time goes here: the study's Tables 2 and 3, precisions in turns.
-
-    Stopped, it shows and writes what it has.
-
-    Args:
-        out: folder for profile.json, and for trace.json.gz: some steps at the first width, for ui.perfetto.dev.
-        data: store that `humor process` built; a synthetic gait if it is left out.
-        settings: what to measure.
-        body_model: folder of SMPL+H files of all genders; a mannequin if it is left out.
-        device: cpu, cuda or cuda:N; cuda if there is one.
-        threads: PyTorch's threads; its own choice if it is left out.
-    """
-    from .distributed import joined
-    from .profile_report import headline, profile_tables, write_profile
-    from .profiling import Profile, measure_profile
-
-    if threads is not None and threads < 1:
-        raise SettingError(f"threads {threads}: expected a whole number from 1.")
-    torch.set_num_threads(threads or torch.get_num_threads())
-    if out is not None:
-        make_folder(out)  # so that one that cannot be written is told at once
-    with joined(device) as team:
-        found = Profile(settings, team.device)
-        split, bodies = _motion_and_bodies(data, (), body_model, team.leads)
-        try:
-            with _progress_of_parts() as told:
-                measure_profile(found, split.train, bodies, out and out / "trace.json.gz", told)
-        finally:
-            document = found.document()
-            if document["runs"]:
-                page = Console(width=None if console.is_terminal else 160, highlight=False)
-                page.print(headline(document), *profile_tables(document), sep="\n")
-            if document["runs"] and out is not None:
-                write_profile(document, out)
-                console.print(f"wrote {out}/profile.json", markup=False)
-
-
-@app.command
 def report(inputs: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path = Path("report.html")) -> None:
     """Put measurements, verdicts, predictions and training runs on one page: a file of HTML that needs no network.
 
@@ -254,20 +127,12 @@ def report(inputs: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path 
     console.print(f"wrote {out}", markup=False)
 
 
+app.command(train)
+app.command(study)
+app.command(profile)
 app.command(sample)
 app.command(reconstruct)
 app.command(fit)
-
-
-def _motion_and_bodies(
-    data: Path | None, subsets: Sequence[str], body_model: Path | None, told: bool
-) -> tuple[Split, dict[str, BodyModel]]:
-    bodies = load_bodies(body_model)
-    store = MotionStore.open(data) if data else MotionStore.in_memory(synthetic_motion(bodies, count=20))
-    split = split_clips(store, subsets)
-    if told:
-        console.print(f"{data or 'synthetic gait'}: {split.rule}", markup=False)
-    return split, bodies
 
 
 def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
@@ -292,15 +157,6 @@ def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obj
     for row in rows:
         table.add_row(*map(str, row))
     console.print(table, markup=False)
-
-
-@contextmanager
-def _progress_of_parts() -> Iterator[Callable[[str, float], None]]:
-    """A bar on standard error; what it yields names the part under way and the share of it that is done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda part, share: bar.update(task, description=part, completed=share)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
