@@ -57,7 +57,7 @@ class Sequences:
     has_weights = True
 
     def __str__(self) -> str:
-        return f"{self.windows} windows of {self.frames} frames"
+        return f"{self.frames} frames, batch {self.windows}"
 
     @property
     def rows(self) -> int:
