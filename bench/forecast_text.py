@@ -34,7 +34,7 @@ def _constants(document: Document) -> list[str]:
     return [
         f"predicted for {document['gpu']} from {numbers}",
         f"predicted with {100 * known['achieved']:.0f} % of the peaks in: {known['sheet']}; "
-        f"the host's costs are fitted on {known['fitted']}; the model's form was chosen with its float16 numbers in view",
+        f"the host's costs are fitted on {known['fitted']}; its float16 numbers were in view, too",
     ]
 
 

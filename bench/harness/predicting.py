@@ -2,9 +2,9 @@
 
 What a case does is counted on the CPU, as the GPU would do it, and costs what bench/harness/cost.py says. The host's
 costs are fitted on the study's float32 numbers, its float16 numbers are predicted, and both are shown beside what was
-published; the model's form (two clocks, tiles of 64, a share of the peak) was chosen among a dozen with all of
-them in view, so that the float16 rows are no blind test. `--predict cpu` measures this machine's own numbers and compares the order of the precisions that it predicts
-with the one that the benchmarks, which run too then, measure.
+published. The model's form (two clocks, tiles of 64, a share of the peak) was chosen among a dozen with all of these
+numbers in view, so that the float16 rows are no blind test. `--predict cpu` measures this machine's own numbers and
+compares the order of the precisions that it predicts with the one that the benchmarks, which run too then, measure.
 """
 
 from collections.abc import Callable
