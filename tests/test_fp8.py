@@ -12,8 +12,9 @@ from torch import nn
 import humor.precision
 from humor import HumorModel, Precision
 from humor.errors import SettingError
-from humor.fp8 import ACTIVATIONS, GRADIENTS, Float8Layers, emulated_layer, float8_layers, rounded
+from humor.fp8 import Float8Layers, emulated_layer, float8_layers, rounded
 
+ACTIVATIONS, GRADIENTS = torch.float8_e4m3fn, torch.float8_e5m2
 FORMATS = {
     # format       largest     half a gap, of the number   smallest that has all digits
     ACTIVATIONS: (448.0,       2.0**-4,                    2.0**-6),
