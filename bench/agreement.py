@@ -10,6 +10,7 @@ import argparse
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from rich.table import Table
 from torch import Tensor
 
 from humor import BodyModel, HumorLoss, HumorModel, Precision
-from humor.data import MotionStore, WindowSampler, synthetic_motion
+from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
 from humor.fp8 import MULTIPLE, Float8Layers, emulated_layer, float8_layers
 from humor.optimizer import Adamax
 from humor.precision import PRESETS
@@ -56,42 +57,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     batches = [store.batch(*sampler.draw(0, number)) for number in range(options.steps + 1)]
     noise = torch.randn(len(batches), options.batch, 10, 48, generator=torch.Generator().manual_seed(options.seed))
 
-    def taken(name: str) -> Taken:
-        step, kind = step_of(name, copy.deepcopy(model), loss, options.smallest), format_of(name)
-        found = Taken([], torch.empty(0))
-        for number, batch in enumerate(batches):
-            if number:
-                step.optimize()
-            ready = batch.to("cpu", kind)
-            total, _ = step.compare(step.sample(ready, noise[number].to(kind)), ready, EPOCH)
-            found.losses.append(total.item())
-            if number == 0 or number < options.steps:
-                step.backward(total)
-            if number == 0:
-                gradients = torch.cat([weight.grad.flatten() for weight in step.model.parameters()])  # type: ignore[union-attr]
-                found.gradients = gradients / step.scaler.get_scale()
-        return found
-
-    reference = taken(REFERENCE)
+    take = partial(taken, model=model, loss=loss, batches=batches, noise=noise, smallest=options.smallest)
+    reference = take(REFERENCE)
     layers = len(float8_layers(model, options.smallest))
     title = f"relative difference from fp32, width {model.width}, {options.batch} windows; fp8 in {layers} layers"
     table = Table(title=title, title_justify="left")
-    for column in (
-        "",
-        "loss, first step",
-        "in roundings",
-        f"loss after {options.steps} steps",
-        "gradient",
-        "in roundings",
-    ):
+    last = f"loss after {options.steps} steps"
+    for column in ("", "loss, first step", "in roundings", last, "gradient", "in roundings"):
         table.add_column(column, justify="right" if column else "left")
     for name in options.precisions:
-        table.add_row(name, *compared(taken(name), reference, unit_of(name)))
+        table.add_row(name, *compared(take(name), reference, unit_of(name)))
     console = Console(width=120)
     console.print(table)
     console.print(
         f"fp32's loss: {reference.losses[0]:.6f} at first, {reference.losses[-1]:.6f} after {options.steps} steps"
     )
+
+
+def taken(
+    name: str, model: HumorModel, loss: HumorLoss, batches: Sequence[WindowBatch], noise: Tensor, smallest: int
+) -> Taken:
+    """Steps in a precision, one fewer than there are batches: the last tells its loss alone, unless it is the first."""
+    step, kind = step_of(name, copy.deepcopy(model), loss, smallest), format_of(name)
+    found = Taken([], torch.empty(0))
+    for number, batch in enumerate(batches):
+        if number:
+            step.optimize()
+        ready = batch.to("cpu", kind)
+        total, _ = step.compare(step.sample(ready, noise[number].to(kind)), ready, EPOCH)
+        found.losses.append(total.item())
+        if number == 0 or number + 1 < len(batches):
+            step.backward(total)
+        if number == 0:
+            gradients = torch.cat([weight.grad.flatten() for weight in step.model.parameters()])  # type: ignore[union-attr]
+            found.gradients = gradients / step.scaler.get_scale()
+    return found
 
 
 def compared(found: Taken, reference: Taken, unit: float) -> list[str]:
