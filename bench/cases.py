@@ -181,6 +181,8 @@ def left_out(choice: Choice, device: str, quick: bool, full: bool) -> str | None
         return "--quick keeps the smallest case of each table"
     if choice.precision.endswith("-weights") and not choice.has_weights:
         return "no network weights to keep in half"
+    if choice.precision == "fp8" and not choice.has_weights:
+        return "no network layers to multiply in float8"
     if device != "cpu" or full:
         return None
     slow_twin = choice.implementation in PUBLISHED_IMPLEMENTATIONS

@@ -17,7 +17,7 @@ from .data.processing import TARGET_FPS
 from .data.store import MotionStore
 from .errors import MotionError, SettingError
 from .model import LATENT_SIZE, HumorModel
-from .precision import PRESETS, Precision
+from .precision import Precision
 from .rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from .skeleton import NUM_BODY_JOINTS
 from .state import CanonicalFrame, MotionState
@@ -28,9 +28,7 @@ class Network:
 
     def __init__(self, model: HumorModel, precision: str = "fp32", device: torch.device | str = "cpu") -> None:
         self.device, self._precision = torch.device(device), Precision(precision)
-        if not self._precision.supports(self.device):
-            there = ", ".join(name for name in PRESETS if Precision(name).supports(self.device))
-            raise SettingError(f"precision {precision}: not on {self.device.type}, which has {there}; give one.")
+        self._precision.require(self.device)
         self.model = model.to(self.device).requires_grad_(False)
         self._copies = self._precision.copies(self.model)
 

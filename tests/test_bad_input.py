@@ -131,7 +131,7 @@ def test_clip_that_the_rules_drop(tmp_path, bodies):
 
 
 def test_unknown_precision():
-    known = "fp32, tf32, bf16, fp16, bf16-weights, fp16-weights"
+    known = "fp32, tf32, bf16, fp16, bf16-weights, fp16-weights, fp8"
     assert told(lambda: Precision("fp12")) == f'precision "fp12" is not one of {known}.'
 
 

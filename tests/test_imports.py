@@ -9,7 +9,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     "errors", "files", "arrays", "checkpoints", "rotations", "skeleton", "kinematics",
     "mannequin_shape", "mannequin_mesh", "mannequin_loft", "mannequin_skin", "mannequin", "drawing",
-    "skinning", "body", "state", "rollout", "model", "mesh_error", "losses", "weight_copies", "precision", "execution",
+    "skinning", "body", "state", "rollout", "model", "mesh_error", "losses",
+    "weight_copies", "fp8", "precision", "execution",
     "data.amass", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps", "data.synthetic",
     "data.clustering", "data.processing", "data.processed", "data.windows", "data.splits", "data.store",
     "data.building", "data.loading", "data.__init__",

@@ -199,7 +199,7 @@ def test_the_multiplies_of_a_network_are_counted_by_their_format():
 
 def test_units_are_those_of_the_formats():
     units = {name: Precision(name).unit for name in PRESETS}
-    bits = {"fp32": 24, "tf32": 11, "bf16": 8, "fp16": 11, "bf16-weights": 8, "fp16-weights": 11}
+    bits = {"fp32": 24, "tf32": 11, "bf16": 8, "fp16": 11, "bf16-weights": 8, "fp16-weights": 11, "fp8": 4}
     assert units == {name: 2.0**-exponent for name, exponent in bits.items()}
 
 

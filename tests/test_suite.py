@@ -147,12 +147,16 @@ def test_every_case_of_every_table_runs_somewhere():
     assert left_out(Choice("study", False, "fp16", "published", 80, True), "cpu", quick=False, full=False)
 
 
-def test_weights_kept_in_half_are_left_out_where_there_are_no_weights():
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [("bf16-weights", "no network weights to keep in half"), ("fp8", "no network layers to multiply in float8")],
+)
+def test_what_is_the_weights_is_left_out_where_there_are_none(precision, said):
     for table in (LINEAR, SAMPLING, ROLLOUT, TRAIN, LIFTING, LIFTING_STEP, POSING, LOSS):
         for name, case in table.items():
-            choice = Choice(name, case.full_only, "bf16-weights", "ours", case.rows, case.has_weights)
+            choice = Choice(name, case.full_only, precision, "ours", case.rows, case.has_weights)
             reason = left_out(choice, "cuda", quick=False, full=False)
-            assert reason == ("no network weights to keep in half" if table in (POSING, LOSS) else None)
+            assert reason == (said if table in (POSING, LOSS) else None)
 
 
 def test_counted_work_is_forward_and_backward():

@@ -27,7 +27,7 @@ class Style:
 
 def style_of(name: str, names: Sequence[str]) -> Style:
     """The style of a precision, the same in every chart, or of another name by its place among its like."""
-    known = ("bf16", "fp16", "tf32", "bf16-weights", "fp16-weights", "fp32")
+    known = ("bf16", "fp16", "tf32", "bf16-weights", "fp16-weights", "fp32", "fp8")
     at = known.index(name) if name in known else names.index(name)
     return Style(SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)])
 
