@@ -17,6 +17,7 @@ from tiny_run import tiny_split
 
 import humor.cli
 import humor.profiling
+import humor.train_commands
 from humor import HumorLoss
 from humor.clock import PhaseClock
 from humor.data.store import BatchLoader
@@ -196,7 +197,7 @@ def finished(split, tmp_path_factory):
     out = tmp_path_factory.mktemp("profile")
     with pytest.MonkeyPatch.context() as put:
         put.setattr(humor.profiling, "LINEAR_SIZES", (64, 128))
-        put.setattr(humor.cli, "_motion_and_bodies", lambda *given: (split, golden.bodies()))
+        put.setattr(humor.train_commands, "_motion_and_bodies", lambda *given: (split, golden.bodies()))
         words = "--batch 2 --precisions fp32 bf16 --widths 1 --steps 2 --warm-up 0 --rows 4 --device cpu --out"
         with redirect_stdout(StringIO()) as printed:
             humor.cli.main(["profile", *words.split(), str(out)])
@@ -338,7 +339,7 @@ def test_a_wrong_setting_is_one_sentence(changes, sentence):
 def test_a_wrong_command_is_one_sentence(words, sentence, tmp_path, split, monkeypatch, capsys):
     (tmp_path / "file").touch()
     if "--data" not in words:
-        monkeypatch.setattr(humor.cli, "_motion_and_bodies", lambda *given: (split, golden.bodies()))
+        monkeypatch.setattr(humor.train_commands, "_motion_and_bodies", lambda *given: (split, golden.bodies()))
     with pytest.raises(SystemExit) as stop:
         humor.cli.main(["profile", "--device", "cpu", *words.format(tmp_path).split()])
     assert stop.value.code == 1
@@ -355,7 +356,7 @@ def test_ctrl_c_prints_and_writes_what_there_is(tmp_path, split, monkeypatch, ca
         return StepTimes(1.0, {"loss": 1.0}, {})
 
     monkeypatch.setattr(Turns, "take", take)
-    monkeypatch.setattr(humor.cli, "_motion_and_bodies", lambda *given: (split, golden.bodies()))
+    monkeypatch.setattr(humor.train_commands, "_motion_and_bodies", lambda *given: (split, golden.bodies()))
     words = "--precisions fp32 fp16 --widths 1 --warm-up 0 --device cpu --out"
     with pytest.raises(SystemExit) as stop:
         humor.cli.main(["profile", *words.split(), str(tmp_path)])

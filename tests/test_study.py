@@ -138,8 +138,12 @@ def test_a_study_compares_something_with_something():
 
 def test_commands_pass_their_settings_on(monkeypatch, tmp_path):
     seen = {}
-    monkeypatch.setattr("humor.cli._motion_and_bodies", lambda *given: (seen.update(given=given), ("split", {}))[1])
-    monkeypatch.setattr("humor.cli.run_study", lambda settings, *rest: seen.update(settings=settings) or result())
+    monkeypatch.setattr(
+        "humor.train_commands._motion_and_bodies", lambda *given: (seen.update(given=given), ("split", {}))[1]
+    )
+    monkeypatch.setattr(
+        "humor.train_commands.run_study", lambda settings, *rest: seen.update(settings=settings) or result()
+    )
     main(
         [
             "study",
