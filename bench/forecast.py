@@ -10,6 +10,7 @@ import torch
 
 from humor import HumorModel
 
+from .cases import case_named
 from .gpus import ACHIEVED, GPUS, Gpu
 from .harness.cost import Machine, fitted, in_fp8, ordered_alike, predict, with_tf32
 from .harness.counters import Operator
@@ -38,7 +39,7 @@ class Forecast:
 
     def count(self, name: str, precision: str, call: Callable[[], Any]) -> None:
         """Count a case's call as a GPU would do it, as this machine does it, or both."""
-        found = self.counted.setdefault(_case(name, precision), {}).setdefault(precision, {})
+        found = self.counted.setdefault(case_named(name, precision), {}).setdefault(precision, {})
         if self.gpus:
             with as_on_a_gpu():
                 found["gpu"] = warm_operators(call)
@@ -47,7 +48,7 @@ class Forecast:
 
     def measure(self, name: str, precision: str, seconds: float) -> None:
         """Note what a case took here."""
-        self.measured.setdefault(_case(name, precision), {})[precision] = seconds
+        self.measured.setdefault(case_named(name, precision), {})[precision] = seconds
 
     @cached_property
     def here(self) -> Machine:
@@ -175,11 +176,6 @@ def pays_from(speedups: Mapping[int, float | None]) -> int | None:
 def _told(case: str, precision: str, operators: list[Operator], machine: Machine) -> Document:
     prediction = asdict(predict(operators, machine))
     return {"case": case, "precision": precision, "predicted": prediction.pop("seconds"), **prediction}
-
-
-def _case(name: str, precision: str) -> str:
-    """A benchmark's name without its precision."""
-    return name.replace(f"{precision}-", "", 1)
 
 
 def _parameters(width: int) -> int:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from repository import Repository
 
+from bench.cases import case_named
 from bench.harness.pays import answer_of, lines, work_of
 from bench.harness.stats import Interval
 from bench.harness.versions import Side, Spec
@@ -83,7 +84,7 @@ def test_a_sound_precision_is_judged_by_its_time(pays):
     result, content = pays()
     assert result.returncode == 0, result.stdout + result.stderr
     (case,) = content["cases"]
-    assert (case["case"], case["precision"], content["kind"]) == (NAME, "bf16", "precisions")
+    assert (case["case"], case["precision"], content["kind"]) == (case_named(NAME, "bf16"), "bf16", "precisions")
     assert case["verdict"] in ("pays", "does not pay", "unclear")
     assert 0 < case["error"] < case["bound"] == 4 * 2.0**-8
     assert case["low"] < case["speedup"] < case["high"]
@@ -261,6 +262,12 @@ def test_the_reason_names_what_decides(verdict, spent, phases, sentence):
     single = {"float32": 9.0, "rest": 1.0}
     work = Work(Counter(), 9_700_000, spent={"float32": 1.0, "bfloat16": lower, "casts": casts, "rest": 1.0})
     assert reason_of(verdict, RIGHT, work, single, phases) == sentence
+
+
+def test_a_case_is_named_alike_in_all_precisions():
+    names = [f"bench_a.py::bench_a[{precision}-study-ours]" for precision in ("bf16", "bf16-weights", "fp16")]
+    precisions = ("bf16", "bf16-weights", "fp16")
+    assert {case_named(*pair) for pair in zip(names, precisions, strict=True)} == {"bench_a[study-ours]"}
 
 
 def test_speed_ups_are_the_inverse_of_times_and_unknown_ends_are_null():

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..cases import case_named
 from .stats import Interval
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Finding:
         error = self.deviation.error
         numbers = {"speedup": speedup, "low": low, "high": high, "error": error, "bound": self.deviation.bound}
         told = {name: value if value is not None and math.isfinite(value) else None for name, value in numbers.items()}
-        words = {"case": self.case, "precision": self.precision, "verdict": self.verdict}
+        words = {"case": case_named(self.case, self.precision), "precision": self.precision, "verdict": self.verdict}
         return {**words, **told, "seconds": self.seconds, "reason": self.reason}
 
 
