@@ -5,44 +5,56 @@ import torch
 
 from humor import Precision
 from humor.data import MotionStore, WindowSampler
-from humor.lifting import NETWORKS, NOISES, LiftingMotion
-from humor.lifting.training import LiftingStep
+from humor.lifting import NETWORKS, NOISES, LiftingBatch, LiftingMotion
+from humor.lifting.training import LiftingStep, mpjpe
 from humor.optimizer import Adamax
 
-from .bench_train_step import SETTLED_SCALE
 from .cases import LIFTING, LIFTING_STEP
+
+SETTLED_SCALE = 64.0  # of float16's gradients: at 256 and more those of millimetres overflow
 
 pytestmark = pytest.mark.benchmark(max_time=0.2)  # seconds a case: they are many
 
 
-@pytest.fixture
-def lifting_step(run_setup, device):
-    """A function (network, size, precision) that makes a training step and its batch."""
+def step_and_batch(network, size, precision, run_setup, device, dtype):
+    """A training step of a network, and a batch for it."""
     store = MotionStore.in_memory(run_setup.clips)
-
-    def make(network, size, precision):
-        torch.manual_seed(0)
-        model = NETWORKS[network](size.frames).to(device)
-        step = LiftingStep(model, Adamax(model.parameters()), Precision(precision))
-        windows = WindowSampler(store, size.windows, seed=0).draw(0, 0)
-        return step, LiftingMotion(store, size.frames).batch(*windows, NOISES["noisy"], (0,)).to(device)
-
-    return make
+    torch.manual_seed(0)
+    model = NETWORKS[network](size.frames).to(device, dtype)
+    step = LiftingStep(model, Adamax(model.parameters()), Precision(precision))
+    windows = WindowSampler(store, size.windows, seed=0).draw(0, 0)
+    seen = LiftingMotion(store, size.frames).batch(*windows, NOISES["noisy"], (0,))
+    return step, LiftingBatch(seen.points.to(device, dtype), seen.joints.to(device, dtype))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("case", LIFTING.items(), ids=LIFTING.keys())
-def bench_lifting(case, network, precision, lifting_step, measure):
+def bench_lifting(case, network, precision, device, dtype, run_setup, measure):
     _, size = case
-    step, batch = lifting_step(network, size, precision)
-    measure(lambda: step.lift(batch), f"lifting, {size}", rows=size.rows, precision=precision)
+    step, batch = step_and_batch(network, size, precision, run_setup, device, dtype)
+
+    def lift():
+        return step.lift(batch)
+
+    measure(lift, f"lifting, {size}", None, lambda: {"transformers": lift()}, rows=size.rows, precision=precision)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("case", LIFTING_STEP.items(), ids=LIFTING_STEP.keys())
-def bench_lifting_step(case, network, precision, lifting_step, measure):
+def bench_lifting_step(case, network, precision, device, dtype, run_setup, measure):
     _, size = case
-    step, batch = lifting_step(network, size, precision)
+    step, batch = step_and_batch(network, size, precision, run_setup, device, dtype)
     if step.scaler.is_enabled():  # past the overflows that training begins with, which leave updates out
         step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": SETTLED_SCALE})
-    measure(lambda: step(batch), f"lifting, train step, {size}", rows=size.rows, precision=precision)
+
+    def loss_and_gradients():
+        with step.precision.forward(step.device), step.copies.lent():
+            predicted = step.network(batch.points)
+        total = mpjpe(predicted, batch.joints)
+        step.backward(total)
+        step.copies.pass_gradients_on()
+        gradients = torch.cat([weight.grad.flatten() for weight in step.model.parameters()])
+        return {"loss": total, "gradients": gradients / step.scaler.get_scale()}
+
+    info = {"rows": size.rows, "precision": precision}
+    measure(lambda: step(batch), f"lifting, train step, {size}", None, loss_and_gradients, **info)

@@ -1,5 +1,7 @@
 """Another version is taken out of git whole, really runs, and leaves this one as it was."""
 
+import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from repository import ROOT, TINY, Repository
 
 from bench.harness import versions
 from bench.harness.isolation import Worker, WorkerError
-from bench.harness.versions import Side, Spec, VersionError
+from bench.harness.versions import FIXTURES, Side, Spec, VersionError
 
 OPTIONS = {"--device": "cpu", "--up": "z"}
 WHERE = """
@@ -246,3 +248,14 @@ def test_every_benchmark_of_the_suite_is_found_again_with_its_parameters():
     count, lost = json.loads(done.stdout.splitlines()[-1])
     assert count > 100
     assert lost == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "bench").glob("bench_*.py")), ids=lambda file: file.stem)
+def test_a_side_gives_a_benchmark_all_that_it_takes_beside_its_parameters(file):
+    module = importlib.import_module(f"bench.{file.stem}")
+    benchmarks = [value for name, value in vars(module).items() if name.startswith("bench_") and callable(value)]
+    assert benchmarks
+    for benchmark in benchmarks:
+        marks = [mark for mark in getattr(benchmark, "pytestmark", ()) if mark.name == "parametrize"]
+        parameters = {name.strip() for mark in marks for name in mark.args[0].split(",")} | {"precision"}
+        assert inspect.signature(benchmark).parameters.keys() - parameters <= FIXTURES | {"measure"}

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 LIBRARY, SUITE = "humor", "bench"
 SETUP_OPTIONS = ("--device", "--require-cuda", "--body-model", "--motion", "--fps", "--gender", "--up", "--execution")
+FIXTURES = {"run_setup", "device", "dtype", "execution", "make_batch"}  # that a side can give, beside measure
 
 
 class VersionError(Exception):
@@ -161,15 +162,14 @@ class Side:
         with self.in_place():
             function = getattr(importlib.import_module(f"{self._own(SUITE)}.{spec.module}"), spec.function)
             fixtures = {
-                "measure": measure,
                 "run_setup": self.setup,
                 "device": self.setup.device,
                 "dtype": getattr(torch, self._dtype),
                 "execution": self._options.get("--execution", "eager"),
                 "make_batch": self.setup.make_batch,
             }
-            wanted = inspect.signature(function).parameters
-            function(**{name: fixtures[name] for name in wanted if name in fixtures}, **_values(function, spec))
+            wanted = FIXTURES & inspect.signature(function).parameters.keys()
+            function(measure=measure, **{name: fixtures[name] for name in wanted}, **_values(function, spec))
         return found[0]
 
     @contextmanager

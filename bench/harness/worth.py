@@ -8,6 +8,7 @@ error analysis"); an error is a tensor's, its norm over that of the float64 run'
   product    sqrt(3) u: one multiply.
   network    sqrt(27) u: encoder, or prior, and decoder are nine layers in sequence, and normalising between them keeps
              errors as large as they are.
+  transformers  sqrt(150) u: eight blocks of six multiplies in sequence, an embedding and a head.
   bodies     sqrt(33) u: the tree of joints is eleven deep, a multiply each.
   loss       4 u: it is quadratic, hence twice, in what two roundings of inputs and weights moved; its mean over rows
              averages the others out.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 BOUNDS: Mapping[str, Callable[[float], float]] = {
     "product": lambda unit: math.sqrt(3) * unit,
     "network": lambda unit: math.sqrt(27) * unit,
+    "transformers": lambda unit: math.sqrt(150) * unit,
     "bodies": lambda unit: math.sqrt(33) * unit,
     "loss": lambda unit: 4 * unit,
     "gradients": lambda unit: 4 * math.sqrt(unit),
