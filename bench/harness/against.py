@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--against-python", metavar="EXE", help="interpreter, and so packages, of the old version")
     group.addoption("--slower-than", default="3%", metavar="P", help="the smallest change that matters (default: 3%%)")
     group.addoption("--error-rate", default="1%", metavar="P", help="of a run's intervals together (default: 1%%)")
-    group.addoption("--max-time", type=float, default=10.0, metavar="S", help="seconds a case may take (default: 10)")
+    group.addoption("--max-time", type=float, default=30.0, metavar="S", help="seconds a case may take (default: 30)")
     group.addoption("--allow-unclear", action="store_true", help="exit with 0 where a verdict is unclear")
     group.addoption("--allow-missing", action="store_true", help="compare what both versions have, and list the rest")
     group.addoption("--verdicts", type=Path, metavar="FILE", help="write the verdicts and their samples as JSON")
