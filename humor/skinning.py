@@ -133,7 +133,9 @@ def _skin(features: Tensor, transforms: Tensor, *parts: Any) -> Float[Tensor, "N
             _blend(patches, own_transforms, blended.flatten(0, 1))
             a, b, c, moved = blended.unflatten(0, (3, 4)).unbind(1)
             moved.addcmul_(a, x).addcmul_(b, y)
-            for place, shifted, turn in zip((x, y, z), moved.unbind(), c.unbind(), strict=True):  # z is needed till last
+            for place, shifted, turn in zip(
+                (x, y, z), moved.unbind(), c.unbind(), strict=True
+            ):  # z is needed till last
                 torch.addcmul(shifted, turn, z, out=place)
     return vertices.transpose(1, 2)
 

@@ -169,7 +169,8 @@ def saved_run(number=0, machine="a", **medians):
         "datetime": f"2025-11-{10 + number:02d}T09:30:00.123456+00:00",
         "version": "5.3.1",
         "benchmarks": [
-            {"name": name, "fullname": f"bench/bench_x.py::{name}", "group": "x", "extra_info": {},
+            {"name": name, "fullname": f"bench/bench_x.py::{name}", "group": "x",
+             "extra_info": {"precision": name.partition("[")[2].partition("-")[0]},
              "stats": {"median": m, "q1": 0.985 * m, "q3": 1.02 * m, "rounds": 80}}
             for name, m in times.items()
         ],

@@ -23,7 +23,7 @@ KINDS = {
     "profile": (made.profile, ["phases", "linear", "memory"]),
     "crossover": (made.crossover, ["crossover"]),
     "roofline": (made.roofline, ["roofline"]),
-    "saved run": (made.saved_run, ["history"]),
+    "saved run": (made.saved_run, ["run"]),
     "prediction": (made.prediction, ["published", "predicted"]),
 }
 
@@ -277,10 +277,41 @@ def test_a_mark_is_more_than_the_spread_on_one_machine(runs, marks):
     assert any(other in note for note in found.notes) == (runs[-1]["machine_info"]["fingerprint"]["machine"] == "b")
 
 
-def test_one_saved_run_is_a_table_of_its_times():
-    cells, found = history(made.saved_run())
-    assert found.leads == ["8 cases of one run; give an older saved run too, to see what changed."]
-    assert len(cells) == 8
+def test_one_saved_run_has_a_table_for_each_benchmark_with_its_precisions_side_by_side():
+    found = shown(
+        made.saved_run(**{"bench_linear[bf16-1024-forward]": 0.5e-3, "bench_linear[fp32-1024-forward]": 1e-3})
+    )
+    assert found.sections == ["run"]
+    rows = [row[:3] for row in found.rows if row[0] in ("1024-forward", "training-ours")]
+    assert [row[:2] for row in rows] == [
+        ["1024-forward", "fp32"],
+        ["1024-forward", "bf16"],
+        *(["training-ours", precision] for precision in ("fp32", "tf32", "fp16", "bf16")),
+    ]
+    assert [row[2] for row in rows[:2]] == ["1.00", "0.500"]
+
+
+def test_one_saved_run_says_how_often_a_precision_was_faster_and_what_published_code_takes():
+    times = {"bench_step[fp32-a-ours]": 1.0, "bench_step[bf16-a-ours]": 0.9, "bench_step[fp32-b-ours]": 1.0}
+    times |= {"bench_step[bf16-b-ours]": 1.1, "bench_step[fp32-a-published]": 6.0, "bench_step[bf16-a-published]": 0.1}
+    content = made.saved_run()
+    content["benchmarks"] = [
+        {"name": name, "stats": {"median": m, "q1": m, "q3": m, "rounds": 5}, "extra_info": {"precision": name[11:15]}}
+        for name, m in times.items()
+    ]
+    (lead,) = shown(content).leads
+    assert lead == (
+        "6 cases of one run; the median is below that of fp32 for bf16 in 1 of 2; "
+        "times that the published code takes of ours: 3.06× in bench_step."
+    )
+
+
+def test_a_run_whose_cases_have_no_precision_is_shown_too():
+    content = made.saved_run()
+    content["benchmarks"] = [{"name": "bench_x", "stats": {"median": 1.0, "q1": 1.0, "q3": 1.0, "rounds": 5}}]
+    found = shown(content)
+    assert found.leads == ["1 case of one run."]
+    assert found.rows[1][:2] == ["bench_x", "no precision"]
 
 
 def test_a_long_history_of_many_cases_is_still_a_small_page():

@@ -20,7 +20,7 @@ def test_a_session_writes_what_it_measured_and_what_it_was_given(repository, tmp
     assert done.stdout.endswith(f"wrote {out}\n")
     text = out.read_text()
     assert "1 case of one run" in text
-    assert "bench_place[study]" in text
+    assert "<h3>bench_place</h3>" in text
     assert "main → working tree: 1 slower" in text
 
 

@@ -13,6 +13,7 @@ from .foretold import predicted, published
 from .judged import gate, pays, right, training
 from .measured import crossover, linear, memory, phases, roofline_block
 from .saved import history
+from .single import single
 
 __all__ = ["Document", "as_document", "read_document", "write_page"]
 
@@ -42,8 +43,10 @@ def sections_of(documents: Sequence[Document]) -> list[Section]:
         blocks = [build(document, f"{name}{number}") for number, document in enumerate(given)]
         found.append(Section(name, title, [block for block in blocks if block]))
         if name == AFTER:
-            saved = history([document for document in documents if document.kind == "saved run"], "history")
-            found.append(Section("history", "How did it change?", [saved] if saved else []))
+            saved = [document for document in documents if document.kind == "saved run"]
+            one, many = single(saved, "run"), history(saved, "history")
+            found.append(Section("run", "How long does it take?", [one] if one else []))
+            found.append(Section("history", "How did it change?", [many] if many else []))
     return [section for section in found if section.blocks]
 
 

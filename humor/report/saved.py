@@ -7,10 +7,8 @@ from typing import Any
 
 from .blocks import Block, Figure, Table, source_of, when_of
 from .documents import Document, table_of
-from .marks import MARKERS, Point, Style
-from .numbers import TIMES, count, digits, unit_of, whole
+from .numbers import TIMES, count, digits, unit_of
 from .planes import Curve, lines
-from .rows import points
 from .svg import SERIES
 
 MOST_COLOURED = 6  # curves
@@ -26,10 +24,8 @@ def history(documents: Sequence[Document], name: str) -> Block | None:
     """How each case's median moved over saved runs, the oldest first, with what changed by more than its spread."""
     runs = sorted(documents, key=lambda document: document.content["datetime"])
     series = {case: stats for case in _cases(runs) if any(stats := [_stats(run, case) for run in runs])}
-    if not series:
+    if len(runs) < 2 or not series:
         return None
-    if len(runs) == 1:
-        return _single(runs[0], {case: stats for case, (stats,) in series.items()}, name)
     moves = {case: _moves(stats, runs) for case, stats in series.items()}
     ticks = [_tick(run) for run in runs]
     factor, unit = unit_of((s["median"] for stats in series.values() for s in stats if s), TIMES)
@@ -64,7 +60,12 @@ def _cases(runs: Sequence[Document]) -> list[str]:
 
 
 def _stats(run: Document, case: str) -> Any:
-    stats = next((bench["stats"] for bench in run.content["benchmarks"] if bench["name"] == case), None)
+    return next((stats_of(bench) for bench in run.content["benchmarks"] if bench["name"] == case), None)
+
+
+def stats_of(bench: Any) -> Any:
+    """What pytest-benchmark found of a case, if it measured it."""
+    stats = bench["stats"]
     return stats if stats and all((stats[key] or 0) > 0 for key in ("median", "q1", "q3")) else None
 
 
@@ -101,19 +102,3 @@ def _tick(run: Document) -> str:
 def _cell(stats: Any, factor: float, moved: float | None) -> str:
     sign = "" if moved is None else " ▲" if moved > 1 else " ▼"
     return digits(stats["median"] / factor if stats else None) + sign
-
-
-def _single(run: Document, cases: Mapping[str, Any], name: str) -> Block:
-    """One run: how long each case took."""
-    factor, unit = unit_of((stats["median"] for stats in cases.values()), TIMES)
-    rows, cells = [], []
-    for case, stats in cases.items():
-        middle, low, high = (stats[key] / factor for key in ("median", "q1", "q3"))
-        told = f"{digits(middle)} {unit} [{digits(low)}, {digits(high)}]"
-        rows.append((case, [Point("time", middle, low, high, told)]))
-        cells.append([case, digits(middle), digits(low), digits(high), whole(stats["rounds"])])
-    title = "Times of this run"
-    table = Table(title, ("case", f"median, {unit}", "first quartile", "third quartile", "rounds"), cells)
-    chart = points(name, title, f"{unit}: median and middle half", rows, {"time": Style(SERIES[0], MARKERS[0])})
-    sentence = f"{count(len(rows), 'case')} of one run; give an older saved run too, to see what changed."
-    return Block(sentence, [Figure(chart, table)], source_of(run))
