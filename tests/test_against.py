@@ -219,6 +219,7 @@ def test_ctrl_c_ends_it_and_its_processes(repository):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's "&" has it ignored
     ) as running:
         deadline = time.monotonic() + 120
         while len(workers := children_of(running.pid)) < 2:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 COLLECTED = pytest.StashKey[set[str]]()  # every benchmark's name, those left out too
 CONCLUDED = pytest.StashKey[bool]()  # a gate came to its exit code
+# What a run does instead of timing each case once.
+_MODES = ("--predict", "--against", "--pays", "--self-test", "--counts", "--accept-counts", "--calibrate")
 TESTS_AND_BENCHMARKS = (
     "run pytest bench and pytest one after the other: tests check the shapes of every call, and that would be measured."
 )
@@ -38,7 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    given = [name for name in _MODES if config.getoption(name)]
+    if len(given) > 1:
+        raise pytest.UsageError(f"{given[0]} and {given[1]} exclude each other; leave one out.")
     config.stash[LEFT_OUT] = Counter()
     if config.getoption("--threads"):
         import torch

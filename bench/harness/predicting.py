@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 FORECAST: "pytest.StashKey[Forecast]" = pytest.StashKey()
 HERE = "cpu"
-_ALONE = ("--counts", "--accept-counts", "--against", "--self-test")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,9 +47,6 @@ def pytest_configure(config: pytest.Config) -> None:
         gpus = {name: gpu_named(name) for name in names if name != HERE}
     except SettingError as error:
         raise pytest.UsageError(str(error)) from None
-    for other in _ALONE:
-        if config.getoption(other):
-            raise pytest.UsageError(f"--predict and {other} exclude each other; leave one out.")
     option.device = option.device or "cpu"
     if setup_of(config).device.type != "cpu":
         raise pytest.UsageError("--predict counts on the CPU, where counts are the same everywhere; add --device cpu.")
