@@ -115,6 +115,12 @@ ROLLOUT = {
     "many":  Motions(64,      30),
 }  # fmt: skip
 
+FIT = {
+    #                motions  steps
+    "short": Motions(1,       10),
+    "long":  Motions(1,       60),
+}  # fmt: skip
+
 POSING = {
     #                  windows
     "study":    Bodies(8),

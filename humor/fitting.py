@@ -5,7 +5,7 @@ latents of every step, shape and floor together, through a rollout. L-BFGS throu
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,6 +23,7 @@ from .state import CanonicalFrame, MotionState
 
 HEADINGS = 4  # tried in the first stage, evenly around
 HISTORY = 50  # of L-BFGS
+FAR_UP = 1e12  # what is not finite counts as
 _STANDING = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))  # turns a body whose rest pose has y up
 
 
@@ -82,27 +83,67 @@ def fit(
     return {"root": root, "pose": pose, "motion": motion}
 
 
+class Slope:
+    """A value and its gradient in some leaves.
+
+    float16 holds no gradient beyond 65504, and energies are large at first. With `scaled`, what overflows is computed
+    again of the value times a smaller power of two, which is taken out of the gradient; every `PATIENCE` times it grows
+    back, to 1 at most, since what is too small is lost.
+    """
+
+    SMALLEST, STEP, PATIENCE = 2.0**-32, 16.0, 20
+
+    def __init__(self, leaves: Sequence[Tensor], value: Callable[[], Tensor], scaled: bool = False) -> None:
+        self._leaves, self._value = leaves, value
+        self._smallest = self.SMALLEST if scaled else 1.0
+        self._scale, self._taken = 1.0, 0
+
+    def take(self) -> Tensor:
+        """The value; its gradient is in the leaves. Infinity, and no gradient, where either is not finite."""
+        self._taken += 1
+        if self._taken % self.PATIENCE == 0:
+            self._scale = min(self._scale * self.STEP, 1.0)
+        while True:
+            for leaf in self._leaves:
+                leaf.grad = None
+            found = self._value()
+            gradients = []
+            if found.isfinite():
+                (found * self._scale).backward()
+                gradients = [leaf.grad for leaf in self._leaves if leaf.grad is not None]
+                if all(gradient.isfinite().all() for gradient in gradients):
+                    for gradient in gradients:
+                        gradient /= self._scale
+                    return found.detach()
+            if not gradients or self._scale <= self._smallest:
+                for leaf in self._leaves:
+                    leaf.grad = None
+                return torch.full_like(found.detach(), math.inf)
+            self._scale /= self.STEP
+
+
 def minimise(
-    variables: Mapping[str, Tensor], value: Callable[[], Tensor], iterations: int, on_step: Callable[[float], None]
+    variables: Mapping[str, Tensor],
+    value: Callable[[], Tensor],
+    iterations: int,
+    on_step: Callable[[float], None],
+    scaled: bool = False,
 ) -> float:
     """Bring a value down by L-BFGS, leaving the variables where it was lowest; what is not finite counts as far up."""
     leaves = [x.requires_grad_() for x in variables.values()]
     solver = torch.optim.LBFGS(leaves, max_iter=iterations, history_size=HISTORY, line_search_fn="strong_wolfe")
+    slope = Slope(leaves, value, scaled)
     best, kept = math.inf, [x.detach().clone() for x in leaves]
 
     def closure() -> Tensor:
         nonlocal best, kept
-        solver.zero_grad()
-        found = value()
-        if found.isfinite():
-            found.backward()
-        if not (found.isfinite() and all(x.grad is None or x.grad.isfinite().all() for x in leaves)):
-            solver.zero_grad()
-            return torch.full_like(found.detach(), 1e12)
+        found = slope.take()
+        if not found.isfinite():
+            return torch.full_like(found, FAR_UP)
         if found.item() < best:
             best, kept = found.item(), [x.detach().clone() for x in leaves]
         on_step(found.item())
-        return found.detach()
+        return found
 
     solver.step(closure)
     with torch.no_grad():
@@ -148,15 +189,16 @@ def _fit_pose(
     return _detached(posed())
 
 
-def _fit_motion(
-    network: Network,
-    body: BodyModel,
-    observed: Observations,
-    pose: Fitted,
-    stage: Stage,
-    on_step: Callable[[float], None],
-) -> Fitted:
-    """The first state, the latents, the shape and the floor, all through the network's rollout."""
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a stage solves: its variables, and the motion and the guess that they stand for now."""
+
+    variables: Mapping[str, Tensor]
+    told: Callable[[], tuple[Fitted, Guess]]
+
+
+def motion_problem(network: Network, body: BodyModel, observed: Observations, pose: Fitted) -> Problem:
+    """The last stage's: the first state, the latents, the shape and the floor, all through the network's rollout."""
     states = pose.state()
     first = states.map(lambda x: x[0])
     turns = first.rotmats
@@ -166,9 +208,9 @@ def _fit_motion(
     variables = {
         **{name: getattr(first, name).clone() for name in names},
         **{
-            "turn": torch.zeros(22, 3),
+            "turn": turns.new_zeros(22, 3),
             "betas": pose.betas.clone(),
-            "floor": torch.zeros(3),
+            "floor": turns.new_zeros(3),
             "latents": latents.clone(),
         },
     }
@@ -182,8 +224,25 @@ def _fit_motion(
         posed = _posed(body, motion.states.rotmats, motion.states.trans, variables["betas"])
         return _in_the_world(body, posed, variables["floor"]), _guess(body, observed, posed, variables["floor"], motion)
 
-    minimise(variables, lambda: energy(told()[1], stage.weights), stage.iterations, on_step)
-    return _detached(told()[0])
+    return Problem(variables, told)
+
+
+def _fit_motion(
+    network: Network,
+    body: BodyModel,
+    observed: Observations,
+    pose: Fitted,
+    stage: Stage,
+    on_step: Callable[[float], None],
+) -> Fitted:
+    """The motion that the network would tell of."""
+    problem = motion_problem(network, body, observed, pose)
+
+    def value() -> Tensor:
+        return energy(problem.told()[1], stage.weights)
+
+    minimise(problem.variables, value, stage.iterations, on_step, network.scaled)
+    return _detached(problem.told()[0])
 
 
 def _roll(network: Network, initial: MotionState, latents: Float[Tensor, "steps 48"]) -> Told:

@@ -32,6 +32,11 @@ class Network:
         self.model = model.to(self.device).requires_grad_(False)
         self._copies = self._precision.copies(self.model)
 
+    @property
+    def scaled(self) -> bool:
+        """Whether gradients through it have float16's small range."""
+        return self._precision.preset.scaled
+
     @contextmanager
     def running(self) -> Iterator[HumorModel]:
         """The network, computing in its precision; gradients pass through it but stay out of its weights."""

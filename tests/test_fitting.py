@@ -13,7 +13,7 @@ from humor.cli import main
 from humor.data import read_amass, synthetic_motion
 from humor.errors import HumorError
 from humor.fit_terms import TERMS, Guess, Told
-from humor.fitting import STAGES, Stage, fit, minimise
+from humor.fitting import STAGES, Slope, Stage, fit, minimise
 from humor.generation import Network, joints_of
 from humor.model import Gaussian
 from humor.observations import Camera, Observations, observe, read_observations
@@ -173,6 +173,49 @@ def test_minimising_goes_round_what_is_not_finite():
     assert lowest == min(heard)
     np.testing.assert_allclose(x.detach(), [0.947, 1.0], atol=2e-3)
     assert float(value().detach()) == lowest
+
+
+def test_a_gradient_beyond_float16s_range_is_taken_of_a_smaller_value():
+    x, evaluations = torch.tensor([3.0], requires_grad=True), []
+
+    def value():
+        evaluations.append(1)
+        through = x.half().float()  # its gradient passes through float16
+        return 2.0**20 * through.square().sum()
+
+    slope = Slope([x], value, scaled=True)
+    assert float(slope.take()) == 9 * 2.0**20
+    assert x.grad.item() == 6 * 2.0**20
+    settled = len(evaluations)
+    assert settled > 1
+    slope.take()
+    assert len(evaluations) == settled + 1
+    for _ in range(Slope.PATIENCE):  # grows back, and is found again
+        assert float(slope.take()) == 9 * 2.0**20
+        assert x.grad.item() == 6 * 2.0**20
+    assert len(evaluations) == settled + 2 + Slope.PATIENCE
+    assert Slope([x], value).take().isinf()
+    assert x.grad is None
+
+
+def test_a_value_that_is_not_finite_is_not_tried_again():
+    x, evaluations = torch.tensor([3.0], requires_grad=True), []
+
+    def value():
+        evaluations.append(1)
+        return x.sum() * torch.inf
+
+    assert Slope([x], value, scaled=True).take().isinf()
+    assert evaluations == [1]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_the_last_stage_descends_in_half_precision(model, body, truth, precision):
+    heard = []
+    stages = {**SHORT, "pose": replace(STAGES["pose"], iterations=20)}
+    fit(Network(model, precision), body, observe(truth, 0.04), stages, lambda *told: heard.append(told))
+    last = [value for stage, value in heard if stage == "motion"]
+    assert min(last) < 0.95 * last[0]
 
 
 def save(path, **changes):
