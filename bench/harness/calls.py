@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 from inspect import CO_GENERATOR
 from pathlib import Path
 from types import CodeType, FrameType
@@ -28,6 +29,8 @@ _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>")
 def count_call(function: Callable[[], Any], graph_breaks: bool) -> Counts:
     """Run a warm call once, and once more for its graph breaks."""
     import humor
+
+    import_module("torch._dynamo.utils")  # PyTorch would in the midst of some calls, and keep their tensors alive
 
     gc.collect()
     gc.disable()  # what it frees, and when, is no part of the call
