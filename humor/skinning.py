@@ -119,7 +119,7 @@ def _skin(features: Tensor, transforms: Tensor, *parts: Any) -> Float[Tensor, "N
     """The mesh is bent where its vertices will stay, all of it in one multiply: threads share few large ones best."""
     surface = Surface.of_parts(*parts)
     vertices = features.new_empty(len(features), 3, len(surface.weights))
-    blocks = _Blocks.of(surface, 1 / _WIDER, features)
+    blocks = _Blocks.of(surface, 1, features, _WIDER)
     scratch = features.new_empty(12 * blocks.numbers)
     for rows in blocks.rows:
         own_features, own_transforms = features[rows], transforms[:, rows].flatten(0, 1)
@@ -172,12 +172,11 @@ class _Blocks:
     numbers: int  # vertices times rows, at most
 
     @classmethod
-    def of(cls, surface: Surface, poses: float, features: Float[Tensor, "*poses N P"]) -> "_Blocks":
-        """A block holds the fewer vertices the more poses there are, or shares of one."""
+    def of(cls, surface: Surface, poses: int, features: Float[Tensor, "*poses N P"], wider: float = 1.0) -> "_Blocks":
         total, count = features.shape[-2], len(surface.weights)
         most_rows, most_numbers = _BLOCK.get(features.device.type, _LARGE_BLOCK)
         most_rows = max(min(most_rows, total), 1)
-        most_columns = min(max(int(most_numbers / poses) // most_rows // 16 * 16, 16), count)
+        most_columns = min(max(int(most_numbers * wider) // poses // most_rows // 16 * 16, 16), count)
         columns = [
             (columns, tuple(filter(None, (patch.within(columns) for patch in surface.patches))))
             for columns in _slices(count, most_columns)
