@@ -20,7 +20,7 @@ ORDER = [
     "verdict", "study", "study_report",
     "tracing", "turns", "profiling", "profile_report",
     "report.numbers", "report.documents", "report.blocks", "report.svg", "report.marks", "report.rows", "report.planes",
-    "report.saved", "report.measured", "report.judged", "report.foretold", "report.__init__",
+    "report.saved", "report.single", "report.measured", "report.judged", "report.foretold", "report.__init__",
     "generation", "motion_page", "observations", "fit_terms", "fitting", "motion_commands", "train_commands",
     "__init__", "cli", "__main__",
 ]  # fmt: skip

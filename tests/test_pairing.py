@@ -9,6 +9,7 @@ import pytest
 
 from bench.harness import pairing
 from bench.harness.pairing import (
+    BLOCK_PER_BUILD,
     BLOCK_SECONDS,
     DEVICE_SAMPLE_SECONDS,
     LONG,
@@ -143,7 +144,7 @@ def test_a_block_lasts_as_long_as_it_should_and_has_pairs_enough(world, cost):
     block = measure_block(*world.builders(), False, random.Random(0))
     pair = 2 * cost * max(1, round(SAMPLE_SECONDS / cost))
     warming = 2 * cost * (1 if cost > LONG else WARM_UP)
-    lasts = max(BLOCK_SECONDS, warming)
+    lasts = max(BLOCK_SECONDS, BLOCK_PER_BUILD * warming)
     assert len(block.log_ratios) == len(block.seconds) == pytest.approx(max(PAIRS, lasts / pair), abs=1)
 
 
@@ -159,7 +160,7 @@ def test_a_device_is_waited_for_after_longer_samples(world):
     assert {taken for _, taken in world.blocks()[0][2 * WARM_UP :]} == {20}
 
 
-def test_a_block_lasts_as_long_as_its_building(world):
+def test_a_block_lasts_in_proportion_to_its_building(world):
     build = Built.__init__
 
     def slow_to_build(built, *arguments):
@@ -169,7 +170,7 @@ def test_a_block_lasts_as_long_as_its_building(world):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Built, "__init__", slow_to_build)
         block = measure_block(*world.builders(), True, random.Random(0))
-    assert len(block.log_ratios) == pytest.approx(1.0 / 0.002, abs=6)
+    assert len(block.log_ratios) == pytest.approx(BLOCK_PER_BUILD * 1.0 / 0.002, abs=9)
 
 
 def test_which_was_built_first_does_not_swap_the_versions(world):
