@@ -29,11 +29,13 @@ def looks(count: int, together: int) -> list[int]:
 
 
 def watched(values: np.ndarray, rule: Rule, together: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends of the interval at every look of every run, (runs, looks)."""
+    """Both ends of the interval at every look of every run, (runs, looks); the last is the trial's end."""
     low, high = [], []
-    for look, count in enumerate(looks(values.shape[1], together)):
+    counts = looks(values.shape[1], together)
+    errors = [*map(rule.error_at, range(len(counts))), rule.error_left(len(counts))]
+    for count, error in zip([*counts, values.shape[1]], errors, strict=True):
         taken = values[:, :count]
-        half = stats.t.isf(rule.error_at(look) / 2, count - 1) * taken.std(1, ddof=1) / math.sqrt(count)
+        half = stats.t.isf(error / 2, count - 1) * taken.std(1, ddof=1) / math.sqrt(count)
         low.append(taken.mean(1) - half)
         high.append(taken.mean(1) + half)
     return np.array(low).T, np.array(high).T
@@ -60,9 +62,9 @@ def test_many_runs_at_once_are_trials(together):
     words = verdicts(values, OFTEN, together)
     for run, numbers in enumerate(values):
         trial = Trial(OFTEN)
-        any(trial.add(some) for some in numbers.reshape(-1, together))  # until it is clear
-        assert trial.verdict == words[run]
-        last = len(looks(len(trial.values), together)) - 1
+        ended = not any(trial.add(some) for some in numbers.reshape(-1, together))  # until it is clear
+        assert trial.finish() == words[run]
+        last = len(looks(len(trial.values), together)) - (not ended)
         assert (trial.interval.low, trial.interval.high) == pytest.approx((low[run, last], high[run, last]))
     assert len(set(words)) > 1
 

@@ -1,6 +1,7 @@
 """Two versions are measured in alternation, balanced, and no longer than need be: with a clock that only tests turn."""
 
 import gc
+import math
 import random
 from types import SimpleNamespace
 
@@ -160,7 +161,8 @@ def test_a_device_is_waited_for_after_longer_samples(world):
     assert {taken for _, taken in world.blocks()[0][2 * WARM_UP :]} == {20}
 
 
-def test_a_block_lasts_in_proportion_to_its_building(world):
+@pytest.mark.parametrize(("longest", "seconds"), [(math.inf, 1.5), (2.0, 1.0), (0.5, BLOCK_SECONDS)])
+def test_a_block_lasts_in_proportion_to_its_building_and_no_longer_than_it_may(world, longest, seconds):
     build = Built.__init__
 
     def slow_to_build(built, *arguments):
@@ -169,8 +171,8 @@ def test_a_block_lasts_in_proportion_to_its_building(world):
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Built, "__init__", slow_to_build)
-        block = measure_block(*world.builders(), True, random.Random(0))
-    assert len(block.log_ratios) == pytest.approx(BLOCK_PER_BUILD * 1.0 / 0.002, abs=9)
+        block = measure_block(*world.builders(), True, random.Random(0), longest=longest)
+    assert len(block.log_ratios) == pytest.approx(seconds / 0.002, abs=9)
 
 
 def test_which_was_built_first_does_not_swap_the_versions(world):

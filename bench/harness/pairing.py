@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .stats import Rule, Trial, block_value
+from .stats import FIRST_LOOK, Rule, Trial, block_value
 
 # A sample is at least so long: many calls where one is short. Two milliseconds on a busy CPU are nearly always cut in
 # two by somebody else; beside two spinning processes on its core a block then varied a thousand times as much.
@@ -97,8 +97,11 @@ def compare(
         if pair is None:
             break
         start = time.perf_counter()
-        old_first = chance.random() < 0.5
-        blocks = (measure_block(*pair, old_first, chance, sample), measure_block(*pair, not old_first, chance, sample))
+        old_first, longest = chance.random() < 0.5, max_time / FIRST_LOOK
+        blocks = (
+            measure_block(*pair, old_first, chance, sample, longest),
+            measure_block(*pair, not old_first, chance, sample, longest),
+        )
         comparison.rounds.append(blocks)
         values = [block_value(block.log_ratios) for block in blocks]
         clear = comparison.trial.add([float(np.mean(values))] if isolated else values)
@@ -108,9 +111,17 @@ def compare(
 
 
 def measure_block(
-    old: Builder, new: Builder, old_first: bool, chance: random.Random, sample: float = SAMPLE_SECONDS
+    old: Builder,
+    new: Builder,
+    old_first: bool,
+    chance: random.Random,
+    sample: float = SAMPLE_SECONDS,
+    longest: float = math.inf,
 ) -> Block:
-    """Build and warm up both, and take pairs in random order for half as long again as that took, or longer.
+    """Build and warm up both, and take pairs in random order for half as long again as that took.
+
+    It is longer where that is very short, and shorter where all would last longer than `longest`: a case that is slow
+    to build then comes to its first look with few pairs a block, but within its time where that is possible.
 
     Longer blocks waste less on building and are more robust, but Student's t at a suite's error asks for many numbers
     before exact ones. Replaying the pairs of recorded runs, this caught most within 20 and 30 seconds; as long as
@@ -127,7 +138,8 @@ def measure_block(
         warm = min(warm_up(side) for side in built)  # in the order of building, as that moves times as well
         calls = max(1, math.ceil(sample / max(warm, 1e-9)))
         now = time.perf_counter()
-        return take_pairs(sides, calls, now + max(BLOCK_SECONDS, BLOCK_PER_BUILD * (now - start)), chance)
+        spent = now - start
+        return take_pairs(sides, calls, now + max(BLOCK_SECONDS, min(BLOCK_PER_BUILD * spent, longest - spent)), chance)
     finally:
         if collecting:
             gc.enable()
