@@ -1,11 +1,13 @@
-"""What does fitting a motion cost: the energy of its last stage and the gradient, as L-BFGS asks for it each time?"""
+"""What does fitting motions cost: the energy of the last stage and the gradient, as L-BFGS asks for them each time?"""
 
 import pytest
 import torch
 
 from humor import HumorModel
+from humor.descent import Slope
+from humor.execution import executed_in_parts
 from humor.fit_terms import energy
-from humor.fitting import STAGES, Fitted, Slope, motion_problem
+from humor.fitting import STAGES, Fitted, motion_problem
 from humor.generation import Network
 from humor.observations import observe
 
@@ -16,22 +18,30 @@ FEW = 10  # steps: over more, what rounding does to a gradient grows at the moti
 
 
 @pytest.mark.parametrize("case", FIT.items(), ids=FIT.keys())
-def bench_fit(case, precision, device, dtype, run_setup, measure):
+def bench_fit(case, precision, execution, device, dtype, run_setup, measure):
     _, size = case
-    clip = run_setup.clips[0]
+    clip = max(run_setup.clips, key=lambda clip: len(clip.contacts))
     body = run_setup.bodies[clip.gender].to(device, dtype)
-    torch.manual_seed(0)
-    network = Network(HumorModel(size.width).to(dtype), precision, device)
+    betas, level = (torch.as_tensor(x).to(device, dtype).expand(size.motions, -1) for x in (clip.betas, torch.zeros(3)))
 
-    def slope_of(steps):
-        observed = observe(clip.state.joints[: 1 + steps], NOISE).map(lambda x: x.to(device, dtype))
-        truth = clip.state.map(lambda x: x[: 1 + steps].to(device, dtype))
-        betas, level = clip.betas.to(device, dtype), torch.zeros(3, device=device, dtype=dtype)
-        pose = Fitted(truth.rotmats, truth.trans, betas, truth.joints, level)
+    def slope_of(steps, execution="eager"):
+        starts = torch.linspace(0, len(clip.contacts) - 1 - steps, size.motions).long()
+        truth = clip.state.map(lambda x: x[starts[:, None] + torch.arange(1 + steps)])
+        observed = observe(truth.joints, NOISE).map(lambda x: x.to(device, dtype))
+        truth = truth.map(lambda x: x.to(device, dtype))
+        torch.manual_seed(0)
+        network = Network(HumorModel(size.width).to(dtype), precision, device)
         with torch.device(device):
+            pose = Fitted(truth.rotmats, truth.trans, betas, truth.joints, level)
             problem = motion_problem(network, body, observed, pose)
+        parts = (network.model.prior_net, network.model.decoder)
         leaves = [variable.requires_grad_() for variable in problem.variables.values()]
-        slope = Slope(leaves, lambda: energy(problem.told()[1], STAGES["motion"].weights), network.scaled)
+        slope = Slope(
+            leaves,
+            lambda: energy(problem.told()[1], STAGES["motion"].weights).sum(),
+            network.scaled,
+            lambda call: executed_in_parts(call, parts, execution, device),
+        )
 
         def take():
             with torch.device(device):
@@ -45,5 +55,7 @@ def bench_fit(case, precision, device, dtype, run_setup, measure):
         value = take()
         return {"loss": value, "gradients": torch.cat([leaf.grad.flatten() for leaf in leaves])}
 
-    group = f"fit, {size.steps} steps"
-    measure(slope_of(size.steps)[0], group, answer=answer, rows=size.rows, width=size.width, precision=precision)
+    group = f"fit, {size.motions} motions of {size.steps} steps"
+    info = {"width": size.width, "precision": precision, "execution": execution}
+    eager = None if execution == "eager" else slope_of(size.steps)[0]
+    measure(slope_of(size.steps, execution)[0], group, eager, answer, rows=size.rows, **info)

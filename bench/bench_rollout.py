@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from humor import HumorModel, Precision
-from humor.execution import executed
+from humor.execution import executed_in_parts
 
 from .cases import ROLLOUT
 
@@ -19,11 +19,8 @@ def bench_rollout(case, precision, execution, device, dtype, make_batch, measure
         torch.manual_seed(0)
         model = HumorModel(size.width).to(device, dtype)
         copies = chosen.copies(model)
-        if execution == "compile":  # the parts of a step; a graph of all steps would take minutes to compile
-            for part in (model.prior_net, model.decoder):
-                part.compile(fullgraph=True)
-        way = "eager" if execution == "compile" else execution
-        roll = executed(lambda: model.rollout(initial, size.steps), way, device)
+        parts = (model.prior_net, model.decoder)
+        roll = executed_in_parts(lambda: model.rollout(initial, size.steps), parts, execution, device)
 
         @torch.no_grad()
         def roll_in_precision():

@@ -33,7 +33,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Motions:
-    """Motions to generate together, a frame after the other."""
+    """Motions to generate or to fit together, a frame after the other."""
 
     motions: int
     steps: int
@@ -117,8 +117,9 @@ ROLLOUT = {
 
 FIT = {
     #                motions  steps
-    "short": Motions(1,       10),
-    "long":  Motions(1,       60),
+    "one":   Motions(1,       10),
+    "many":  Motions(64,      10),
+    "long":  Motions(1,       60, full_only=True),
 }  # fmt: skip
 
 POSING = {

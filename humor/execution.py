@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import SettingError
 
@@ -80,6 +80,15 @@ def executed(call: Call, execution: str, device: torch.device) -> Call:
         return played[0]()
 
     return run
+
+
+def executed_in_parts(call: Call, parts: Sequence[nn.Module], execution: str, device: torch.device) -> Call:
+    """The same of a call of many steps, of which the parts are compiled: a graph of all steps would take minutes."""
+    if execution != "compile":
+        return executed(call, execution, device)
+    for part in parts:
+        part.compile(fullgraph=True)
+    return call
 
 
 class Recordings:

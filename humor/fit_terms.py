@@ -1,10 +1,11 @@
 """What makes a motion likely: a table of small terms, each a negative log-probability up to a constant.
 
-All are sums in units of their own spread, so that weights of 1 say "believe it". Source of what they are: Rempe et al.
-2021, section 4; their spreads are ours, in plain units.
+All are sums in units of their own spread, so that weights of 1 say "believe it"; of several motions of one length, told
+along leading axes, each has its own. Source of what they are: Rempe et al. 2021, section 4; their spreads are ours, in
+plain units.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,107 +33,118 @@ FLOOR_TILT, FLOOR_HEIGHT = 0.03, 0.05  # radians and metres
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """What the motion prior says of a motion: the network's states, and where its latents come from."""
+    """What the motion prior says of motions: the network's states, and where its latents come from."""
 
-    states: MotionState  # (frames, ...), the first the initial one
-    contacts: Float[Tensor, "steps 9"]  # logits
-    latents: Float[Tensor, "steps 48"]
+    states: MotionState  # (*batch, frames, ...), the first the initial one
+    contacts: Float[Tensor, "*batch steps 9"]  # logits
+    latents: Float[Tensor, "*batch steps 48"]
     prior: Gaussian  # of the latents
 
 
 @dataclass(frozen=True, eq=False)
 class Guess:
-    """All that a term may look at: a motion over a floor at z = 0, and where it is in the world."""
+    """All that a term may look at: motions over a floor at z = 0, and where they are in the world."""
 
-    rotmats: Float[Tensor, "frames 22 3 3"]
-    joints: Float[Tensor, "frames 22 3"]  # metres, of the posed body
-    world: Float[Tensor, "frames 22 3"]  # the same where it was seen from
-    rest: Float[Tensor, "22 3"]  # metres
-    betas: Float[Tensor, "16"]
-    floor: Float[Tensor, "3"]  # tilt about x and y, radians, and height, metres, in the world
+    rotmats: Float[Tensor, "*batch frames 22 3 3"]
+    joints: Float[Tensor, "*batch frames 22 3"]  # metres, of the posed body
+    world: Float[Tensor, "*batch frames 22 3"]  # the same where it was seen from
+    rest: Float[Tensor, "*batch 22 3"]  # metres
+    betas: Float[Tensor, "*batch 16"]
+    floor: Float[Tensor, "*batch 3"]  # tilt about x and y, radians, and height, metres, in the world
     observed: Observations
     told: Told | None = None
+
+    @property
+    def time(self) -> int:
+        """The axis of frames."""
+        return self.betas.dim() - 1
+
+    def total(self, x: Tensor) -> Float[Tensor, "*batch"]:
+        """A sum over all that is of one motion."""
+        return x.flatten(self.time).sum(-1)
 
 
 def seen(g: Guess) -> Tensor:
     """How well the joints agree with what was seen."""
     away = g.observed.residuals(g.world)
-    return (
-        g.observed.trust.unsqueeze(-1) * huber_loss(away, torch.zeros_like(away), reduction="none", delta=OUTLIER)
-    ).sum()
+    lost = huber_loss(away, torch.zeros_like(away), reduction="none", delta=OUTLIER)
+    return g.total(g.observed.trust.unsqueeze(-1) * lost)
 
 
 def bend(g: Guess) -> Tensor:
     """Joints bend little: half the squared angle, of matrices near the identity."""
-    return (g.rotmats[:, 1:] - torch.eye(3, device=g.rotmats.device)).square().sum() / (4 * BEND**2)
+    away = g.rotmats[..., 1:, :, :] - torch.eye(3, device=g.rotmats.device)
+    return g.total(away.square()) / (4 * BEND**2)
 
 
 def turn(g: Guess) -> Tensor:
     """Joints turn slowly."""
-    return (g.rotmats[1:] - g.rotmats[:-1]).square().sum() * (TARGET_FPS / TURN) ** 2 / 4
+    change = g.rotmats[..., 1:, :, :, :] - g.rotmats[..., :-1, :, :, :]
+    return g.total(change.square()) * (TARGET_FPS / TURN) ** 2 / 4
 
 
 def smooth(g: Guess) -> Tensor:
     """Joints are accelerated little."""
-    change = g.joints[2:] - 2 * g.joints[1:-1] + g.joints[:-2]
-    return 0.5 * (change * (TARGET_FPS**2 / ACCELERATION)).square().sum()
+    change = g.joints[..., 2:, :, :] - 2 * g.joints[..., 1:-1, :, :] + g.joints[..., :-2, :, :]
+    return 0.5 * g.total((change * (TARGET_FPS**2 / ACCELERATION)).square())
 
 
 def penetration(g: Guess) -> Tensor:
     """No joint is below the floor."""
-    return 0.5 * (g.joints[..., 2].clamp(max=0) / BELOW).square().sum()
+    return 0.5 * g.total((g.joints[..., 2].clamp(max=0) / BELOW).square())
 
 
 def shape(g: Guess) -> Tensor:
     """Bodies are near the mean."""
-    return 0.5 * g.betas.square().sum()
+    return 0.5 * g.total(g.betas.square())
 
 
 def floor(g: Guess) -> Tensor:
     """The floor is near where z is 0, and level."""
-    return 0.5 * ((g.floor[:2] / FLOOR_TILT).square().sum() + (g.floor[2] / FLOOR_HEIGHT).square())
+    return 0.5 * (g.total((g.floor[..., :2] / FLOOR_TILT).square()) + (g.floor[..., 2] / FLOOR_HEIGHT).square())
 
 
 def latents(g: Guess) -> Tensor:
     """Each latent is likely under the prior of the state before it."""
     told = _told(g)
-    return 0.5 * ((told.latents - told.prior.mean).square() / told.prior.var + told.prior.var.log()).sum()
+    return 0.5 * g.total((told.latents - told.prior.mean).square() / told.prior.var + told.prior.var.log())
 
 
 def first_state(g: Guess) -> Tensor:
     """The first state's velocities are those with which its joints then move."""
     states = _told(g).states
-    gaps = [
-        (getattr(states, f"{name}_vel")[0] - (x[1] - x[0]) * TARGET_FPS) / FIRST_SPEED
-        for name, x in (("trans", states.trans), ("joints", states.joints))
-    ]
-    return 0.5 * sum((gap.square().sum() for gap in gaps), start=torch.zeros((), device=g.betas.device))
+    trans, joints = (
+        (velocities.select(g.time, 0) - (x.select(g.time, 1) - x.select(g.time, 0)) * TARGET_FPS) / FIRST_SPEED
+        for velocities, x in ((states.trans_vel, states.trans), (states.joints_vel, states.joints))
+    )
+    return 0.5 * (g.total(trans.square()) + g.total(joints.square()))
 
 
 def skeleton(g: Guess) -> Tensor:
     """The network's joints are where its pose puts them."""
-    return 0.5 * ((_told(g).states.joints - g.joints) / OWN_JOINTS).square().sum()
+    return 0.5 * g.total(((_told(g).states.joints - g.joints) / OWN_JOINTS).square())
 
 
 def bones(g: Guess) -> Tensor:
     """The network's joints are a bone's length apart."""
-    parents = list(BODY_PARENTS[1:])
     lengths, own = (
-        torch.linalg.vector_norm(x[..., 1:, :] - x[..., parents, :], dim=-1) for x in (_told(g).states.joints, g.rest)
+        torch.linalg.vector_norm(x[..., 1:, :] - _of_joints(x, BODY_PARENTS[1:]), dim=-1)
+        for x in (_told(g).states.joints, g.rest)
     )
-    return 0.5 * ((lengths - own) / OWN_JOINTS).square().sum()
+    return 0.5 * g.total(((lengths - own.unsqueeze(-2)) / OWN_JOINTS).square())
 
 
 def contact_speed(g: Guess) -> Tensor:
     """What the network says is in contact does not slide."""
-    speed = (g.joints[1:, CONTACT_JOINTS] - g.joints[:-1, CONTACT_JOINTS]) * TARGET_FPS
-    return 0.5 * (_told(g).contacts.sigmoid() * (speed / SLIDE).square().sum(-1)).sum()
+    touching = _of_joints(g.joints, CONTACT_JOINTS)
+    speed = (touching[..., 1:, :, :] - touching[..., :-1, :, :]) * TARGET_FPS
+    return 0.5 * g.total(_told(g).contacts.sigmoid() * (speed / SLIDE).square().sum(-1))
 
 
 def contact_height(g: Guess) -> Tensor:
     """And is no higher than contacts are."""
-    above = (g.joints[1:, CONTACT_JOINTS, 2] - JOINT_HEIGHT).clamp(min=0)
-    return 0.5 * (_told(g).contacts.sigmoid() * (above / ABOVE).square()).sum()
+    above = (_of_joints(g.joints, CONTACT_JOINTS)[..., 1:, :, 2] - JOINT_HEIGHT).clamp(min=0)
+    return 0.5 * g.total(_told(g).contacts.sigmoid() * (above / ABOVE).square())
 
 
 TERMS: dict[str, Callable[[Guess], Tensor]] = {
@@ -144,9 +156,14 @@ TERMS: dict[str, Callable[[Guess], Tensor]] = {
 }
 
 
-def energy(guess: Guess, weights: Mapping[str, float]) -> Float[Tensor, ""]:
-    """The weighted sum of the terms that have a weight."""
-    return torch.stack([weight * TERMS[name](guess) for name, weight in weights.items()]).sum()
+def energy(guess: Guess, weights: Mapping[str, float]) -> Float[Tensor, "*batch"]:
+    """The weighted sum of the terms that have a weight, of each motion."""
+    return torch.stack([weight * TERMS[name](guess) for name, weight in weights.items()]).sum(0)
+
+
+def _of_joints(x: Float[Tensor, "*batch 22 3"], joints: Sequence[int]) -> Float[Tensor, "*batch some 3"]:
+    """Some joints of all. A list as an index would be sent to the device each time, and waited for."""
+    return torch.stack([x[..., joint, :] for joint in joints], -2)
 
 
 def _told(g: Guess) -> Told:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .body import BodyModel
 from .data.processing import TARGET_FPS, angular_velocity, velocity
+from .descent import minimise
 from .fit_terms import Guess, Told, energy
 from .generation import Network, follow, followed
 from .observations import Observations
@@ -22,8 +23,6 @@ from .skeleton import NUM_BETAS
 from .state import CanonicalFrame, MotionState
 
 HEADINGS = 4  # tried in the first stage, evenly around
-HISTORY = 50  # of L-BFGS
-FAR_UP = 1e12  # what is not finite counts as
 _STANDING = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))  # turns a body whose rest pose has y up
 
 
@@ -50,21 +49,23 @@ STAGES = {
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A motion as a stage leaves it, in the world that it was seen in."""
+    """Motions as a stage leaves them, in the world that they were seen in."""
 
-    rotmats: Float[Tensor, "frames 22 3 3"]
-    trans: Float[Tensor, "frames 3"]  # metres
-    betas: Float[Tensor, "16"]
-    joints: Float[Tensor, "frames 22 3"]  # metres
-    floor: Float[Tensor, "3"]  # tilt about x and y, radians, and height, metres
+    rotmats: Float[Tensor, "*batch frames 22 3 3"]
+    trans: Float[Tensor, "*batch frames 3"]  # metres
+    betas: Float[Tensor, "*batch 16"]
+    joints: Float[Tensor, "*batch frames 22 3"]  # metres
+    floor: Float[Tensor, "*batch 3"]  # tilt about x and y, radians, and height, metres
 
     def state(self) -> MotionState:
         """With velocities by differences; those of the ends carry on as the motion does."""
-        turns, root = self.rotmats, self.rotmats[:, 0]
+        time, fps = self.betas.dim() - 1, float(TARGET_FPS)
+        trans, joints, root = (x.movedim(time, 0) for x in (self.trans, self.joints, self.rotmats[..., 0, :, :]))
+        trans_vel, joints_vel = (velocity(_carried_on(x), fps) for x in (trans, joints))
         root = torch.cat([root[:1] @ root[1:2].mT @ root[:1], root, root[-1:] @ root[-2:-1].mT @ root[-1:]])
-        trans_vel, joints_vel = (velocity(_carried_on(x), float(TARGET_FPS)) for x in (self.trans, self.joints))
-        spin = angular_velocity(root, float(TARGET_FPS))
-        return MotionState(self.trans, trans_vel, turns[:, 0], spin, turns[:, 1:], self.joints, joints_vel)
+        trans_vel, spin, joints_vel = (x.movedim(0, time) for x in (trans_vel, angular_velocity(root, fps), joints_vel))
+        root, body = self.rotmats[..., 0, :, :], self.rotmats[..., 1:, :, :]
+        return MotionState(self.trans, trans_vel, root, spin, body, self.joints, joints_vel)
 
 
 def fit(
@@ -74,133 +75,81 @@ def fit(
     stages: Mapping[str, Stage] = STAGES,
     on_step: Callable[[str, float], None] = lambda stage, energy: None,
 ) -> dict[str, Fitted]:
-    """The motion after each stage, the last told by the network. `on_step` hears every evaluation's energy."""
-    observed, body = observed.map(lambda x: x.to(network.device)), body.to(network.device)
-    with network.device:  # where what is made inside is
-        root = _fit_root(body, observed, stages["root"], lambda value: on_step("root", value))
-        pose = _fit_pose(body, observed, root, stages["pose"], lambda value: on_step("pose", value))
-        motion = _fit_motion(network, body, observed, pose, stages["motion"], lambda value: on_step("motion", value))
-    return {"root": root, "pose": pose, "motion": motion}
+    """The motion after each stage, the last told by the network. `on_step` hears every evaluation's energy.
 
-
-class Slope:
-    """A value and its gradient in some leaves.
-
-    float16 holds no gradient beyond 65504, and energies are large at first. With `scaled`, what overflows is computed
-    again of the value times a smaller power of two, which is taken out of the gradient; every `PATIENCE` times it grows
-    back, to 1 at most, since what is too small is lost.
+    Several motions of one length, along leading axes, are fitted together: the sum of their energies is brought down.
     """
+    observed, body = observed.map(lambda x: x.to(network.device)), body.to(network.device)
 
-    SMALLEST, STEP, PATIENCE = 2.0**-32, 16.0, 20
+    def solved(name: str, problem: Problem, scaled: bool = False) -> tuple[Tensor, Fitted]:
+        weights, iterations = stages[name].weights, stages[name].iterations
 
-    def __init__(self, leaves: Sequence[Tensor], value: Callable[[], Tensor], scaled: bool = False) -> None:
-        self._leaves, self._value = leaves, value
-        self._smallest = self.SMALLEST if scaled else 1.0
-        self._scale, self._taken = 1.0, 0
+        def energies() -> Tensor:
+            return energy(problem.told()[1], weights)
 
-    def take(self) -> Tensor:
-        """The value; its gradient is in the leaves. Infinity, and no gradient, where either is not finite."""
-        self._taken += 1
-        if self._taken % self.PATIENCE == 0:
-            self._scale = min(self._scale * self.STEP, 1.0)
-        while True:
-            for leaf in self._leaves:
-                leaf.grad = None
-            found = self._value()
-            gradients = []
-            if found.isfinite():
-                (found * self._scale).backward()
-                gradients = [leaf.grad for leaf in self._leaves if leaf.grad is not None]
-                if all(gradient.isfinite().all() for gradient in gradients):
-                    for gradient in gradients:
-                        gradient /= self._scale
-                    return found.detach()
-            if not gradients or self._scale <= self._smallest:
-                for leaf in self._leaves:
-                    leaf.grad = None
-                return torch.full_like(found.detach(), math.inf)
-            self._scale /= self.STEP
+        minimise(problem.variables, lambda: energies().sum(), iterations, lambda value: on_step(name, value), scaled)
+        return energies().detach(), _detached(problem.told()[0])
 
-
-def minimise(
-    variables: Mapping[str, Tensor],
-    value: Callable[[], Tensor],
-    iterations: int,
-    on_step: Callable[[float], None],
-    scaled: bool = False,
-) -> float:
-    """Bring a value down by L-BFGS, leaving the variables where it was lowest; what is not finite counts as far up."""
-    leaves = [x.requires_grad_() for x in variables.values()]
-    solver = torch.optim.LBFGS(leaves, max_iter=iterations, history_size=HISTORY, line_search_fn="strong_wolfe")
-    slope = Slope(leaves, value, scaled)
-    best, kept = math.inf, [x.detach().clone() for x in leaves]
-
-    def closure() -> Tensor:
-        nonlocal best, kept
-        found = slope.take()
-        if not found.isfinite():
-            return torch.full_like(found, FAR_UP)
-        if found.item() < best:
-            best, kept = found.item(), [x.detach().clone() for x in leaves]
-        on_step(found.item())
-        return found
-
-    solver.step(closure)
-    with torch.no_grad():
-        for leaf, lowest in zip(leaves, kept, strict=True):
-            leaf.copy_(lowest)
-    return best
-
-
-def _fit_root(body: BodyModel, observed: Observations, stage: Stage, on_step: Callable[[float], None]) -> Fitted:
-    """Where the body is and which way it faces, at rest otherwise: the best of several first headings."""
-    frames, betas = len(observed.seen), torch.zeros(NUM_BETAS)
-    rest = torch.eye(3).expand(frames, 21, 3, 3)
-    found: list[tuple[float, Fitted]] = []
-    for heading in range(HEADINGS):
-        facing = rotvec_to_rotmat(torch.tensor([0.0, 0.0, 2 * math.pi * heading / HEADINGS])) @ torch.tensor(_STANDING)
-        turn, trans = torch.zeros(frames, 3), _first_place(body, observed)
-
-        def posed(turn: Tensor = turn, trans: Tensor = trans, facing: Tensor = facing) -> Fitted:
-            rotmats = torch.cat([(rotvec_to_rotmat(turn) @ facing).unsqueeze(1), rest], 1)
-            return _posed(body, rotmats, trans, betas)
-
-        lowest = minimise(
-            {"turn": turn, "trans": trans},
-            lambda posed=posed: energy(_guess(body, observed, posed()), stage.weights),  # type: ignore[misc]
-            stage.iterations,
-            on_step,
-        )
-        found.append((lowest, _detached(posed())))
-    return min(found, key=lambda pair: pair[0])[1]
-
-
-def _fit_pose(
-    body: BodyModel, observed: Observations, root: Fitted, stage: Stage, on_step: Callable[[float], None]
-) -> Fitted:
-    """Every frame's pose, and the shape."""
-    variables = {"turn": torch.zeros(len(root.trans), 22, 3), "trans": root.trans.clone(), "betas": root.betas.clone()}
-
-    def posed() -> Fitted:
-        rotmats = rotvec_to_rotmat(variables["turn"]) @ root.rotmats
-        return _posed(body, rotmats, variables["trans"], variables["betas"])
-
-    minimise(variables, lambda: energy(_guess(body, observed, posed()), stage.weights), stage.iterations, on_step)
-    return _detached(posed())
+    with network.device:  # where what is made inside is
+        root = _best([solved("root", _root_problem(body, observed, heading)) for heading in range(HEADINGS)])
+        _, pose = solved("pose", _pose_problem(body, observed, root))
+        _, motion = solved("motion", motion_problem(network, body, observed, pose), network.scaled)
+    return {"root": root, "pose": pose, "motion": motion}
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What a stage solves: its variables, and the motion and the guess that they stand for now."""
+    """What a stage solves: its variables, and the motions and the guess that they stand for now."""
 
     variables: Mapping[str, Tensor]
     told: Callable[[], tuple[Fitted, Guess]]
 
 
+def _root_problem(body: BodyModel, observed: Observations, heading: int) -> Problem:
+    """Where the body is and which way it faces, at rest otherwise; from one of HEADINGS on."""
+    shape = observed.trust.shape[:-1]
+    betas, rest = torch.zeros(*shape[:-1], NUM_BETAS), torch.eye(3).expand(*shape, 21, 3, 3)
+    facing = rotvec_to_rotmat(torch.tensor([0.0, 0.0, 2 * math.pi * heading / HEADINGS])) @ torch.tensor(_STANDING)
+    variables = {"turn": torch.zeros(*shape, 3), "trans": _first_place(body, observed)}
+
+    def told() -> tuple[Fitted, Guess]:
+        root = rotvec_to_rotmat(variables["turn"]) @ facing
+        posed = _posed(body, torch.cat([root.unsqueeze(-3), rest], -3), variables["trans"], betas)
+        return posed, _guess(body, observed, posed)
+
+    return Problem(variables, told)
+
+
+def _best(found: Sequence[tuple[Float[Tensor, "*batch"], Fitted]]) -> Fitted:
+    """Of several fits, that of the lowest energy, each motion's own."""
+    energies, fits = zip(*found, strict=True)
+    lowest = torch.stack(energies).nan_to_num(math.inf).argmin(0)
+
+    def chosen(options: Sequence[Tensor]) -> Tensor:
+        stacked = torch.stack(list(options))
+        index = lowest.reshape(1, *lowest.shape, *[1] * (stacked.dim() - 1 - lowest.dim()))
+        return torch.take_along_dim(stacked, index, 0)[0]
+
+    return Fitted(*(chosen([getattr(fitted, name) for fitted in fits]) for name in vars(fits[0])))
+
+
+def _pose_problem(body: BodyModel, observed: Observations, root: Fitted) -> Problem:
+    """Every frame's pose, and the shape."""
+    turn = torch.zeros(*root.trans.shape[:-1], 22, 3)
+    variables = {"turn": turn, "trans": root.trans.clone(), "betas": root.betas.clone()}
+
+    def told() -> tuple[Fitted, Guess]:
+        rotmats = rotvec_to_rotmat(turn) @ root.rotmats
+        posed = _posed(body, rotmats, variables["trans"], variables["betas"])
+        return posed, _guess(body, observed, posed)
+
+    return Problem(variables, told)
+
+
 def motion_problem(network: Network, body: BodyModel, observed: Observations, pose: Fitted) -> Problem:
     """The last stage's: the first state, the latents, the shape and the floor, all through the network's rollout."""
-    states = pose.state()
-    first = states.map(lambda x: x[0])
+    states, time = pose.state(), pose.betas.dim() - 1
+    first = states.map(lambda x: x.select(time, 0))
     turns = first.rotmats
     with network.running() as model:
         _, latents = follow(model, states)
@@ -208,9 +157,9 @@ def motion_problem(network: Network, body: BodyModel, observed: Observations, po
     variables = {
         **{name: getattr(first, name).clone() for name in names},
         **{
-            "turn": turns.new_zeros(22, 3),
+            "turn": turns.new_zeros(turns.shape[:-1]),
             "betas": pose.betas.clone(),
-            "floor": turns.new_zeros(3),
+            "floor": torch.zeros_like(pose.floor),
             "latents": latents.clone(),
         },
     }
@@ -219,7 +168,8 @@ def motion_problem(network: Network, body: BodyModel, observed: Observations, po
         rotmats, trans = rotvec_to_rotmat(variables["turn"]) @ turns, variables["trans"]
         joints = body(rotmats, variables["betas"], trans).joints
         way, way_vel, spin, joints_vel = (variables[name] for name in names)
-        initial = MotionState(way, way_vel, rotmats[0], spin, rotmats[1:], joints, joints_vel)
+        root, rest = rotmats[..., 0, :, :], rotmats[..., 1:, :, :]
+        initial = MotionState(way, way_vel, root, spin, rest, joints, joints_vel)
         motion = _roll(network, initial, variables["latents"])
         posed = _posed(body, motion.states.rotmats, motion.states.trans, variables["betas"])
         return _in_the_world(body, posed, variables["floor"]), _guess(body, observed, posed, variables["floor"], motion)
@@ -227,38 +177,21 @@ def motion_problem(network: Network, body: BodyModel, observed: Observations, po
     return Problem(variables, told)
 
 
-def _fit_motion(
-    network: Network,
-    body: BodyModel,
-    observed: Observations,
-    pose: Fitted,
-    stage: Stage,
-    on_step: Callable[[float], None],
-) -> Fitted:
-    """The motion that the network would tell of."""
-    problem = motion_problem(network, body, observed, pose)
-
-    def value() -> Tensor:
-        return energy(problem.told()[1], stage.weights)
-
-    minimise(problem.variables, value, stage.iterations, on_step, network.scaled)
-    return _detached(problem.told()[0])
-
-
-def _roll(network: Network, initial: MotionState, latents: Float[Tensor, "steps 48"]) -> Told:
+def _roll(network: Network, initial: MotionState, latents: Float[Tensor, "*batch steps 48"]) -> Told:
     """The rollout of given latents, and what the prior would have expected at each step."""
+    time, steps = latents.dim() - 2, latents.shape[-2]
     with network.running() as model:
-        out = model.rollout(initial, len(latents), latents)
+        out = model.rollout(initial, steps, latents)
         states = followed(initial, out.state)
-        pivot = CanonicalFrame.of(initial).pivot
-        past = states.map(lambda x: x[:-1])
-        prior = model.prior(CanonicalFrame.of(past, pivot.expand(len(latents), 3)).enter(past))
+        pivot = CanonicalFrame.of(initial).pivot.unsqueeze(time)
+        past = states.map(lambda x: x.narrow(time, 0, steps))
+        prior = model.prior(CanonicalFrame.of(past, pivot.expand(*past.batch_shape, 3)).enter(past))
     return Told(states, out.contacts, latents, prior)
 
 
 def _posed(body: BodyModel, rotmats: Tensor, trans: Tensor, betas: Tensor) -> Fitted:
-    joints = body(rotmats, betas.expand(len(trans), -1), trans).joints
-    return Fitted(rotmats, trans, betas, joints, torch.zeros(3, device=trans.device))
+    joints = body(rotmats, betas.unsqueeze(-2).expand(*trans.shape[:-1], -1), trans).joints
+    return Fitted(rotmats, trans, betas, joints, trans.new_zeros(*betas.shape[:-1], 3))
 
 
 def _guess(
@@ -270,42 +203,46 @@ def _guess(
     return Guess(posed.rotmats, posed.joints, world, rest, posed.betas, floor, observed, told)
 
 
-def _on_floor(points: Float[Tensor, "*batch 3"], floor: Float[Tensor, "3"]) -> Float[Tensor, "*batch 3"]:
+def _on_floor(
+    points: Float[Tensor, "*batch frames some 3"], floor: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch frames some 3"]:
     """Points over a floor at z = 0 where that floor is in the world."""
-    return points @ _tilt(floor).mT + torch.cat([torch.zeros_like(floor[:2]), floor[2:]])
+    up = torch.cat([torch.zeros_like(floor[..., :2]), floor[..., 2:]], -1)
+    return points @ _tilt(floor).mT.unsqueeze(-3) + up[..., None, None, :]
 
 
-def _tilt(floor: Tensor) -> Tensor:
-    return rotvec_to_rotmat(torch.cat([floor[:2], torch.zeros_like(floor[:1])]))
+def _tilt(floor: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    return rotvec_to_rotmat(torch.cat([floor[..., :2], torch.zeros_like(floor[..., :1])], -1))
 
 
-def _in_the_world(body: BodyModel, posed: Fitted, floor: Float[Tensor, "3"]) -> Fitted:
+def _in_the_world(body: BodyModel, posed: Fitted, floor: Float[Tensor, "*batch 3"]) -> Fitted:
     """A motion over a floor at z = 0 where that floor is in the world; the root joint is what moves."""
-    root = body.rest_joints(posed.betas)[0]
-    rotmats = torch.cat([_tilt(floor) @ posed.rotmats[:, :1], posed.rotmats[:, 1:]], 1)
-    trans = _on_floor(posed.trans + root, floor) - root
+    root = body.rest_joints(posed.betas)[..., None, 0, :]
+    tilted = _tilt(floor)[..., None, None, :, :] @ posed.rotmats[..., :1, :, :]
+    rotmats = torch.cat([tilted, posed.rotmats[..., 1:, :, :]], -3)
+    trans = _on_floor((posed.trans + root).unsqueeze(-2), floor).squeeze(-2) - root
     return Fitted(rotmats, trans, posed.betas, _on_floor(posed.joints, floor), floor)
 
 
-def _first_place(body: BodyModel, observed: Observations) -> Float[Tensor, "frames 3"]:
+def _first_place(body: BodyModel, observed: Observations) -> Float[Tensor, "*batch frames 3"]:
     """Where the middle of what was seen is: in a picture, as far away as a body of that size would be."""
     there = observed.trust > 0
-    rest = (body.rest_joints(torch.zeros(NUM_BETAS)) @ torch.tensor(_STANDING).mT).expand(len(there), -1, -1)
+    rest = (body.rest_joints(torch.zeros(NUM_BETAS)) @ torch.tensor(_STANDING).mT).expand(*there.shape, -1)
     weights = there.unsqueeze(-1).float()
 
     def middle(points: Tensor) -> Tensor:  # over all frames where a frame shows nothing
-        return torch.where(weights.any(1), (weights * points).sum(1) / weights.sum(1).clamp_min(1), 0) + torch.where(
-            weights.any(1), 0, (weights * points).sum((0, 1)) / weights.sum()
-        )
+        whole = (weights * points).sum((-3, -2)) / weights.sum((-3, -2))
+        own = (weights * points).sum(-2) / weights.sum(-2).clamp_min(1)
+        return torch.where(weights.any(-2), own, whole.unsqueeze(-2))
 
     seen, centre = middle(observed.seen), middle(rest)
     if observed.camera is not None:
         heights = [
-            (weights[..., 0] * (x - y)).square().sum().sqrt()
-            for x, y in ((observed.seen[..., 1], seen[:, None, 1]), (rest[..., 2], centre[:, None, 2]))
+            (weights[..., 0] * (x - y)).square().sum((-2, -1)).sqrt()
+            for x, y in ((observed.seen[..., 1], seen[..., 1:2]), (rest[..., 2], centre[..., 2:]))
         ]
         depth = observed.camera.focal[1] * heights[1] / heights[0].clamp_min(1)
-        seen = observed.camera.place(seen, depth.expand(len(seen)))
+        seen = observed.camera.place(seen, depth.unsqueeze(-1).expand(seen.shape[:-1]))
     return seen - centre
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -88,19 +88,21 @@ def reconstruct(network: Network, truth: MotionState) -> tuple[MotionState, Moti
 
 
 @torch.no_grad()
-def follow(model: HumorModel, truth: MotionState) -> tuple[MotionState, Float[Tensor, "steps 48"]]:
-    """A clip (frames, ...) encoded and decoded step by step, each from what was decoded before; and the latents."""
-    first = truth.map(itemgetter(slice(1)))
+def follow(model: HumorModel, truth: MotionState) -> tuple[MotionState, Float[Tensor, "*batch steps 48"]]:
+    """Clips (*batch, frames, ...) encoded and decoded step by step, from what was decoded before; and the latents."""
+    time = len(truth.batch_shape) - 1
+    first, *rest = (truth.map(methodcaller("select", time, step)) for step in range(truth.batch_shape[time]))
     state, frame = first, CanonicalFrame.of(first)
-    pivot, noise, states, latents = frame.pivot, torch.zeros(1, LATENT_SIZE, device=first.trans.device), [], []
-    for step in range(1, truth.batch_shape[0]):
-        out = model(frame.enter(state), frame.enter(truth.map(itemgetter(slice(step, step + 1)))), noise)
+    pivot, noise = frame.pivot, torch.zeros(*first.batch_shape, LATENT_SIZE, device=first.trans.device)
+    states, latents = [], []
+    for current in rest:
+        out = model(frame.enter(state), frame.enter(current), noise)
         assert out.posterior is not None
         state = frame.leave(out.state)
         frame = CanonicalFrame.of(state, pivot)
-        states.append(state.map(itemgetter(0)))
-        latents.append(out.posterior.mean[0])
-    return followed(truth.map(itemgetter(0)), MotionState.stack(states, 0)), torch.stack(latents)
+        states.append(state)
+        latents.append(out.posterior.mean)
+    return followed(first, MotionState.stack(states, time)), torch.stack(latents, time)
 
 
 def clip_of(name: str, state: MotionState, betas: Float[np.ndarray, "16"], gender: str) -> RawClip:

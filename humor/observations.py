@@ -46,14 +46,14 @@ class Camera:
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """Joints that were seen, 30 frames a second."""
+    """Joints that were seen, 30 frames a second; of one motion, or of several of one length, along leading axes."""
 
-    seen: Float[Tensor, "frames 22 D"]  # metres (D = 3) or pixels (D = 2); zero where missing
-    trust: Float[Tensor, "frames 22"]  # 0 where missing, 1 for what is sure
+    seen: Float[Tensor, "*batch frames 22 D"]  # metres (D = 3) or pixels (D = 2); zero where missing
+    trust: Float[Tensor, "*batch frames 22"]  # 0 where missing, 1 for what is sure
     noise: float  # standard deviation of what is seen, metres or pixels
     camera: Camera | None = None  # that the pixels are of
     gender: str = "neutral"
-    truth: Float[Tensor, "frames 22 3"] | None = None  # where it is known: metres
+    truth: Float[Tensor, "*batch frames 22 3"] | None = None  # where it is known: metres
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Observations":
         """The same with every tensor replaced by `change` of it."""
@@ -61,14 +61,14 @@ class Observations:
         truth = None if self.truth is None else change(self.truth)
         return Observations(change(self.seen), change(self.trust), self.noise, camera, self.gender, truth)
 
-    def residuals(self, joints: Float[Tensor, "frames 22 3"]) -> Float[Tensor, "frames 22 D"]:
+    def residuals(self, joints: Float[Tensor, "*batch frames 22 3"]) -> Float[Tensor, "*batch frames 22 D"]:
         """How far joints of the world are from what was seen, in standard deviations; 0 where nothing was."""
         away = (joints if self.camera is None else self.camera.project(joints)) - self.seen
         return torch.where(self.trust.unsqueeze(-1) > 0, away / self.noise, 0.0)
 
 
 def observe(
-    truth: Float[Tensor, "frames 22 3"],
+    truth: Float[Tensor, "*batch frames 22 3"],
     noise: float,
     hidden: Sequence[str] = (),
     camera: Camera | None = None,
@@ -78,8 +78,8 @@ def observe(
     """What would be seen of joints: with normal noise (metres, or pixels with a camera), and some never, by name."""
     random = torch.Generator().manual_seed(seed)
     exact = truth if camera is None else camera.project(truth)
-    trust = torch.ones(truth.shape[:2])
-    trust[:, [BODY_NAMES.index(name) for name in hidden]] = 0
+    trust = torch.ones(truth.shape[:-1])
+    trust[..., [BODY_NAMES.index(name) for name in hidden]] = 0
     seen = (exact + noise * torch.randn(exact.shape, generator=random)) * trust.unsqueeze(-1)
     return Observations(seen, trust, noise, camera, gender, truth)
 

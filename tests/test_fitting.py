@@ -6,14 +6,16 @@ import golden_values as golden
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from humor import BodyModel
 from humor.checkpoints import save_checkpoint
 from humor.cli import main
 from humor.data import read_amass, synthetic_motion
+from humor.descent import Slope, minimise
 from humor.errors import HumorError
-from humor.fit_terms import TERMS, Guess, Told
-from humor.fitting import STAGES, Slope, Stage, fit, minimise
+from humor.fit_terms import TERMS, Guess, Told, energy
+from humor.fitting import STAGES, Fitted, Stage, fit, motion_problem
 from humor.generation import Network, joints_of
 from humor.model import Gaussian
 from humor.observations import Camera, Observations, observe, read_observations
@@ -141,6 +143,55 @@ def test_fitting_finds_the_motion(model, body, truth, camera, noise, hidden, bou
     assert min(last) < 0.9 * last[0]
 
 
+def together(*motions):
+    """Several motions of one length, along a new first axis."""
+    return type(motions[0])(*(torch.stack([getattr(each, name) for each in motions]) for name in vars(motions[0])))
+
+
+def test_motions_fitted_together_have_the_energies_and_gradients_that_each_has_alone(model, body, clip):
+    starts, weights = (0, 7, 20), STAGES["motion"].weights
+    states = [clip.state.map(lambda x, at=start: x[at : at + FRAMES]) for start in starts]
+    tilts = [torch.tensor([0.02 * start, -0.01, 0.03]) for start in starts]
+    poses = [Fitted(s.rotmats, s.trans, clip.betas + k, s.joints, torch.zeros(3)) for k, s in enumerate(states)]
+    seen = [observe(state.joints, 0.04, seed=k) for k, state in enumerate(states)]
+    seen_together = Observations(torch.stack([s.seen for s in seen]), torch.stack([s.trust for s in seen]), 0.04)
+
+    def told(observed, pose, tilt):
+        problem = motion_problem(Network(model), body, observed, pose)
+        problem.variables["floor"].copy_(tilt)
+        leaves = [x.requires_grad_() for x in problem.variables.values()]
+        fitted, guess = problem.told()
+        found = energy(guess, weights)
+        return fitted, found, torch.autograd.grad(found.sum(), leaves)
+
+    alone = [told(*given) for given in zip(seen, poses, tilts, strict=True)]
+    fitted, found, gradients = told(seen_together, together(*poses), torch.stack(tilts))
+    torch.testing.assert_close(found, torch.stack([each[1] for each in alone]), rtol=1e-4, atol=1e-3)
+    for name in vars(fitted):
+        expected = torch.stack([getattr(each[0], name) for each in alone])
+        torch.testing.assert_close(getattr(fitted, name), expected, rtol=1e-4, atol=1e-4)
+    for gradient, *expected in zip(gradients, *(each[2] for each in alone), strict=True):
+        expected = torch.stack(expected)
+        assert (gradient - expected).norm() < 1e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("camera", [None, CAMERA])
+def test_motions_are_fitted_together_each_with_its_own_heading(model, body, truth, camera):
+    back = truth * torch.tensor([-1.0, -1.0, 1.0])
+    both = torch.stack([truth, back])
+    noise = 0.01 if camera is None else 2.0
+    few = {"root": STAGES["root"], "pose": replace(STAGES["pose"], iterations=60), "motion": Stage(2, {"seen": 1})}
+    observed = observe(both, noise, LEGS[-2:], camera)
+    found = fit(Network(model), body, observed, few)
+    for fitted in found.values():
+        assert fitted.state().batch_shape == (2, FRAMES)
+    facing = found["root"].rotmats[:, 0, 0, :2, 0]
+    assert torch.cosine_similarity(*facing, dim=0) < -0.9
+    exact, seen = (x if camera is None else camera.project(x) for x in (both, found["pose"].joints))
+    for one, other in zip(seen, exact, strict=True):
+        assert error(one, other) < 5 * noise
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_what_a_stage_finds_is_posed_by_its_own_parameters(model, body, truth, precision):
     for fitted in fit(Network(model, precision), body, observe(truth, 0.04), SHORT).values():
@@ -196,6 +247,21 @@ def test_a_gradient_beyond_float16s_range_is_taken_of_a_smaller_value():
     assert len(evaluations) == settled + 2 + Slope.PATIENCE
     assert Slope([x], value).take().isinf()
     assert x.grad is None
+
+
+def test_a_recorded_gradient_follows_its_scale():
+    """As a CUDA graph would be played again, on the same memory: here it is traced once."""
+    x = torch.tensor([3.0], requires_grad=True)
+
+    def value():
+        return 2.0**20 * x.half().float().square().sum()
+
+    slope = Slope([x], value, scaled=True, run=lambda call: make_fx(call)())
+    for at in (3.0, 5.0):
+        with torch.no_grad():
+            x.fill_(at)
+        assert float(slope.take()) == at**2 * 2.0**20
+        assert x.grad.item() == 2 * at * 2.0**20
 
 
 def test_a_value_that_is_not_finite_is_not_tried_again():

@@ -21,7 +21,7 @@ ORDER = [
     "tracing", "turns", "profiling", "profile_report",
     "report.numbers", "report.documents", "report.blocks", "report.svg", "report.marks", "report.rows", "report.planes",
     "report.saved", "report.single", "report.measured", "report.judged", "report.foretold", "report.__init__",
-    "generation", "motion_page", "observations", "fit_terms", "fitting", "motion_commands", "train_commands",
+    "generation", "motion_page", "observations", "fit_terms", "descent", "fitting", "motion_commands", "train_commands",
     "__init__", "cli", "__main__",
 ]  # fmt: skip
 FILES = {".".join(p.relative_to(ROOT / "humor").with_suffix("").parts): p for p in (ROOT / "humor").rglob("*.py")}

@@ -9,8 +9,12 @@ from test_state import random_state
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from humor import HumorLoss, HumorModel, Precision
+from humor import BodyModel, HumorLoss, HumorModel, Precision
 from humor.data.windows import WindowBatch
+from humor.fit_terms import energy
+from humor.fitting import STAGES, Fitted, motion_problem
+from humor.generation import Network
+from humor.observations import observe
 from humor.optimizer import Adamax
 from humor.precision import PRESETS
 from humor.training import TrainStep
@@ -49,6 +53,19 @@ def test_a_step_never_reads_a_value_from_the_device(precision, truth, monkeypatc
                 total, _ = step(batch, 50, None, truth)
         assert total.shape == step.optimizer.taken.shape == ()
         assert total.device.type == device
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16-weights"])
+def test_the_gradient_of_a_fit_never_reads_a_value_from_the_device(precision):
+    body, state = BodyModel.mannequin("neutral"), random_state((2, 4), dtype=torch.float32)
+    pose = Fitted(state.rotmats, state.trans, torch.zeros(2, 16), state.joints, torch.zeros(2, 3))
+    problem = motion_problem(Network(HumorModel(), precision), body, observe(state.joints, 0.04), pose)
+    leaves = [variable.requires_grad_() for variable in problem.variables.values()]
+    with NoReading():
+        value = energy(problem.told()[1], STAGES["motion"].weights).sum()
+        gradients = torch.autograd.grad(value, leaves)
+    assert value.isfinite()
+    assert len(gradients) == len(leaves)
 
 
 @pytest.mark.parametrize("found", [None, 0.0, 1.0])

@@ -108,7 +108,7 @@ def test_an_execution_reaches_the_benchmarks_that_have_a_choice():
         "bench/bench_sampling.py::bench_sampling",
         "bench/bench_train_step.py::bench_train_step",
     }
-    assert "(--execution compile is for train step, sampling and rollout)" in result.stdout
+    assert "(--execution compile is for train step, sampling, rollout and fit)" in result.stdout
     assert "(the published loss reads values from the device, so that it runs eagerly alone)" in result.stdout
 
 

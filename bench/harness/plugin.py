@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--execution",
         default="eager",
         choices=["eager", "compile", "cuda-graph"],
-        help="how train step, sampling and rollout run (default: eager)",
+        help="how train step, sampling, rollout and fit run (default: eager)",
     )
 
 
@@ -127,7 +127,7 @@ def _other_execution(item: pytest.Item, config: pytest.Config) -> str | None:
     if execution == "eager":
         return None
     if "execution" not in getattr(item, "fixturenames", ()):
-        return f"--execution {execution} is for train step, sampling and rollout"
+        return f"--execution {execution} is for train step, sampling, rollout and fit"
     params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     if params.get("implementation") == "published":
         return "the published loss reads values from the device, so that it runs eagerly alone"

@@ -127,10 +127,10 @@ def velocity(positions: Float[Tensor, "frames *rest"], fps: float) -> Float[Tens
     return (positions[2:] - positions[:-2]) * (fps / 2)
 
 
-def angular_velocity(rotmats: Float[Tensor, "frames 3 3"], fps: float) -> Float[Tensor, "inner 3"]:
+def angular_velocity(rotmats: Float[Tensor, "frames *rest 3 3"], fps: float) -> Float[Tensor, "inner *rest 3"]:
     """Angular velocity in world axes, radians a second, from dR/dt R^T; one frame is lost at each end."""
     spin = velocity(rotmats, fps) @ rotmats[1:-1].mT
-    return 0.5 * torch.stack([spin[:, i, j] - spin[:, j, i] for i, j in ((2, 1), (0, 2), (1, 0))], -1)
+    return 0.5 * torch.stack([spin[..., i, j] - spin[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))], -1)
 
 
 def find_floor(joints: Float[Tensor, "frames J 3"], resting: Bool[Tensor, "frames J"], fps: float) -> Floor:
