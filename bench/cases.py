@@ -33,7 +33,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Motions:
-    """Motions to generate or to fit together, a frame after the other."""
+    """Motions to generate together, a frame after the other."""
 
     motions: int
     steps: int
@@ -45,6 +45,22 @@ class Motions:
     def rows(self) -> int:
         """Rows of the network's input, at each step."""
         return self.motions
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Motions to fit together, each of so many steps from its first frame."""
+
+    motions: int
+    steps: int
+    width: int = 1
+    full_only: bool = False
+    has_weights = True
+
+    @property
+    def rows(self) -> int:
+        """Rows of the network's input, over all steps."""
+        return self.motions * self.steps
 
 
 @dataclass(frozen=True)
@@ -117,9 +133,9 @@ ROLLOUT = {
 
 FIT = {
     #                motions  steps
-    "one":   Motions(1,       10),
-    "many":  Motions(64,      10),
-    "long":  Motions(1,       60, full_only=True),
+    "one":   Fits(1,          10),
+    "many":  Fits(64,         10),
+    "long":  Fits(1,          60, full_only=True),
 }  # fmt: skip
 
 POSING = {
@@ -182,7 +198,7 @@ class Choice:
     has_weights: bool
 
 
-def left_out(choice: Choice, device: str, quick: bool, full: bool) -> str | None:
+def left_out(choice: Choice, device: str, quick: bool, full: bool, emulates_bf16: bool = False) -> str | None:
     """Why a benchmark is not run here, or None. A CPU is spared what would take it minutes."""
     if quick and choice.case not in QUICK:
         return "--quick keeps the smallest case of each table"
@@ -197,6 +213,8 @@ def left_out(choice: Choice, device: str, quick: bool, full: bool) -> str | None
         return "minutes on a CPU; --full runs it"
     if choice.precision.startswith("fp16") and (slow_twin or choice.rows > 80):
         return "a CPU may have to emulate float16 and take minutes; --full runs it"
+    if emulates_bf16 and choice.precision.startswith("bf16") and choice.rows > 80 and choice.has_weights:
+        return "this CPU emulates bfloat16 and takes minutes; --full runs it"
     return None
 
 
