@@ -64,7 +64,7 @@ class Observations:
     def residuals(self, joints: Float[Tensor, "*batch frames 22 3"]) -> Float[Tensor, "*batch frames 22 D"]:
         """How far joints of the world are from what was seen, in standard deviations; 0 where nothing was."""
         away = (joints if self.camera is None else self.camera.project(joints)) - self.seen
-        return torch.where(self.trust.unsqueeze(-1) > 0, away / self.noise, 0.0)
+        return (away / self.noise).masked_fill(self.trust.unsqueeze(-1) <= 0, 0)
 
 
 def observe(

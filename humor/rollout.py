@@ -43,11 +43,11 @@ class Body:
         flat = initial.batch_shape.numel()
         local = frame.enter(initial).map(lambda x: x.reshape(flat, *x.shape[len(initial.batch_shape) :]))
         moves = torch.ones(sum(_SIZES), 3, dtype=local.trans.dtype, device=local.trans.device)
-        moves[:, 2] = 0
+        moves[:, 2].zero_()
         for still in (slice(1, 3), slice(-NUM_BODY_JOINTS, None)):  # velocities only turn
-            moves[still] = 0
+            moves[still].zero_()
         offset = moves * frame.pivot.reshape(flat, 1, 3)
-        offset[:, 0] = 0
+        offset[:, 0].zero_()
         singles = torch.stack([local.trans, local.trans_vel, local.root_orient_vel], 1)
         vectors = torch.cat([singles, local.joints, local.joints_vel], 1) - offset
         origin = frame.origin.reshape(flat, 1, 3)

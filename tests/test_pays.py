@@ -152,7 +152,7 @@ SPECS = {
     "rollout": Spec("bench_rollout", "bench_rollout", {"case": "one"}),
     "loss": Spec("bench_loss_step", "bench_loss_step", OURS | {"case": "small", "direction": "forward"}),
     "train step": Spec("bench_train_step", "bench_train_step", OURS | {"case": "small"}),
-    "fit": Spec("bench_fit", "bench_fit", {"case": "short"}),
+    "fit": Spec("bench_fit", "bench_fit", {"case": "one"}),
     "lifting": Spec("bench_lifting", "bench_lifting", {"case": "27", "network": "poseformer"}),
     "lifting v2": Spec("bench_lifting", "bench_lifting", {"case": "27", "network": "poseformer-v2"}),
     "lifting step": Spec("bench_lifting", "bench_lifting_step", {"case": "27", "network": "poseformer-v2"}),

@@ -126,6 +126,7 @@ def test_an_execution_reaches_the_benchmarks_that_have_a_choice():
     assert result.returncode == 0, result.stdout
     kept = {line.partition("[")[0] for line in result.stdout.splitlines() if line.startswith("bench/")}
     assert kept == {
+        "bench/bench_fit.py::bench_fit",
         "bench/bench_rollout.py::bench_rollout",
         "bench/bench_sampling.py::bench_sampling",
         "bench/bench_train_step.py::bench_train_step",
