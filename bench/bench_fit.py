@@ -21,6 +21,7 @@ FEW = 10  # steps: over more, what rounding does to a gradient grows at the moti
 def bench_fit(case, precision, execution, device, dtype, run_setup, measure):
     _, size = case
     clip = max(run_setup.clips, key=lambda clip: len(clip.contacts))
+    steps = min(size.steps, len(clip.contacts) - 1)
     body = run_setup.bodies[clip.gender].to(device, dtype)
     betas, level = (torch.as_tensor(x).to(device, dtype).expand(size.motions, -1) for x in (clip.betas, torch.zeros(3)))
 
@@ -51,11 +52,11 @@ def bench_fit(case, precision, execution, device, dtype, run_setup, measure):
         return take, leaves
 
     def answer():
-        take, leaves = slope_of(min(size.steps, FEW))
+        take, leaves = slope_of(min(steps, FEW))
         value = take()
         return {"loss": value, "gradients": torch.cat([leaf.grad.flatten() for leaf in leaves])}
 
-    group = f"fit, {size.motions} motions of {size.steps} steps"
+    group = f"fit, {size.motions} motions of {steps} steps"
     info = {"width": size.width, "precision": precision, "execution": execution}
-    eager = None if execution == "eager" else slope_of(size.steps)[0]
-    measure(slope_of(size.steps, execution)[0], group, eager, answer, rows=size.rows, **info)
+    eager = None if execution == "eager" else slope_of(steps)[0]
+    measure(slope_of(steps, execution)[0], group, eager, answer, rows=size.motions * steps, **info)
