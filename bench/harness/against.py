@@ -25,7 +25,7 @@ from .plugin import COLLECTED, CONCLUDED, rule_of, threads_of
 from .report import REFUSED, Findings, Result, lines, write_json
 from .selftest import known_power, self_test_file
 from .setup import setup_of
-from .steady import settle, steady
+from .steady import steady
 from .timing import clock_of
 from .versions import ROOT, Side, Spec, VersionError, name_of
 from .weather import Weather
@@ -136,7 +136,6 @@ class Gate:
         except Exception as error:
             self.findings.only_new.append(f"{name} ({_why(error)})")
             return
-        settle()  # what building loaded
         try:
             found = compare(
                 lambda turn: self.pair_of(turn, spec),

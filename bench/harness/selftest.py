@@ -30,7 +30,7 @@ from .plugin import rule_of, threads_of
 from .report import write_json
 from .setup import setup_of
 from .stats import Rule, Trial
-from .steady import settle, steady
+from .steady import steady
 from .timing import clock_of
 from .versions import Side, Spec, setup_options, taken_over
 
@@ -138,8 +138,6 @@ class SelfTest:
             return Slowed(plain(), INJECTED)
 
         with steady(self.threads):
-            plain()
-            settle()  # what building loaded
             start = time.perf_counter()
             unchanged = [self._compare(plain, plain) for _ in range(self.trials)]
             rounds = sum(len(found.rounds) for found in unchanged)

@@ -25,18 +25,13 @@ def steady(threads: int | None) -> Iterator[None]:
     if threads:
         torch.set_num_threads(threads)
     keep_memory()
-    settle()
+    gc.collect()
+    gc.freeze()
     try:
         yield
     finally:
         gc.unfreeze()
         torch.set_num_threads(before)
-
-
-def settle() -> None:
-    """Leave what is alive now out of every later collection, which takes most of a second where a suite is loaded."""
-    gc.collect()
-    gc.freeze()
 
 
 def keep_memory() -> bool:
