@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.storage.file import FileStorage
 from pytest_benchmark.utils import safe_dumps
-from scipy import stats
+from scipy.special import stdtrit
 
 from .fingerprint import refusal
 from .machine import take_fingerprint
@@ -162,7 +162,7 @@ def drift_of(log_medians: Sequence[float], error: float) -> float:
     """How far the log medians of two runs of the same code may lie apart; endless where it was not measured."""
     if len(log_medians) < FEWEST_RUNS:
         return math.inf
-    factor = float(stats.t.isf(error / 2, len(log_medians) - 1))
+    factor = -float(stdtrit(len(log_medians) - 1, error / 2))
     return factor * math.sqrt(2) * float(np.std(log_medians, ddof=1))
 
 

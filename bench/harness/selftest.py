@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy import stats
+from scipy.special import betaincinv
 
 from .fingerprint import refusal
 from .machine import take_fingerprint
@@ -202,7 +202,7 @@ def lines(outcomes: Sequence[Outcome]) -> list[str]:
     trials, alarms = sum(len(each.verdicts) for each in outcomes), sum(each.false_alarms for each in outcomes)
     if not trials:
         return ["nothing was measured."]
-    bound = float(stats.beta.ppf(0.95, alarms + 1, trials - alarms)) if alarms < trials else 1.0
+    bound = float(betaincinv(alarms + 1, trials - alarms, 0.95)) if alarms < trials else 1.0
     return [
         *table,
         "",

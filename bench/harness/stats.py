@@ -46,7 +46,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit  # Student's t alone: scipy.stats takes a second to import
 
 FIRST_LOOK = 6  # blocks
 GROWTH = 1.3
@@ -117,7 +117,7 @@ def interval_of(values: Sequence[float], error: float) -> Interval:
     middle = float(np.mean(values)) if len(values) else 0.0
     if len(values) < 2:
         return Interval(middle, -math.inf, math.inf)
-    half = float(stats.t.isf(error / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    half = -float(stdtrit(len(values) - 1, error / 2) * np.std(values, ddof=1) / math.sqrt(len(values)))
     return Interval(middle, middle - half, middle + half)
 
 
