@@ -21,6 +21,7 @@ from torch import Tensor
 from humor import BodyModel, HumorLoss, HumorModel, Precision
 from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
 from humor.fp8 import MULTIPLE, Float8Layers, emulated_layer, float8_layers
+from humor.half_products import half_products
 from humor.optimizer import Adamax
 from humor.precision import PRESETS
 from humor.settings import TrainSettings
@@ -44,6 +45,7 @@ class Taken:
     gradients: Tensor
 
 
+@half_products()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare and print."""
     parser = parser_of(__doc__)

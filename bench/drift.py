@@ -23,6 +23,7 @@ from torch import Tensor
 from humor import HumorModel, MotionState
 from humor.data.processing import TARGET_FPS
 from humor.generation import draw_starts
+from humor.half_products import half_products
 from humor.model import LATENT_SIZE
 
 from .agreement import EXACT, REFERENCE, format_of, in_precision, parser_of, supplies, unit_of
@@ -32,6 +33,7 @@ OTHER = "other latents"
 Drift = Float[Tensor, "2 times"]  # millimetres: of the root, and of the joints about it
 
 
+@half_products()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Roll out and print."""
     parser = parser_of(__doc__)

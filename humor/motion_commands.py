@@ -27,6 +27,7 @@ from .distributed import joined
 from .errors import MotionError, SettingError
 from .fitting import fit as fit_motion
 from .generation import Network, clip_of, draw_starts, joint_error, joints_of, motion_name
+from .half_products import half_products
 from .model import HumorModel
 from .motion_page import write_page
 from .observations import Observations, read_observations
@@ -96,6 +97,7 @@ class Output:
         )
 
 
+@half_products()
 def sample(settings: Given, data: Path | None = None, seconds: float = 10.0, num: int = 16, seed: int = 0) -> None:
     """Generate motion: OUT/000_... .npz and so on, in AMASS's format, and OUT/motion.html, which plays it.
 
@@ -125,6 +127,7 @@ def sample(settings: Given, data: Path | None = None, seconds: float = 10.0, num
             raise MotionError(f"none of {num} samples stayed finite for {seconds:g} s; train the network longer.")
 
 
+@half_products()
 def reconstruct(settings: Given, data: Path | None = None, seconds: float = 10.0, num: int = 16) -> None:
     """Encode and decode clips (the posterior's mean), write what comes out, and say how far it is off.
 
@@ -153,6 +156,7 @@ def reconstruct(settings: Given, data: Path | None = None, seconds: float = 10.0
     _print_errors(rows)
 
 
+@half_products()
 def fit(settings: Given, observations: Path) -> None:
     """Fit motion to noisy or missing joints: OUT/motion.npz, and OUT/pose.npz from before the network had its say.
 

@@ -1,7 +1,7 @@
 """The commands that run training steps: train, study and profile."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +17,7 @@ from .data.store import MotionStore
 from .distributed import joined
 from .errors import SettingError
 from .files import make_folder
+from .half_products import half_products
 from .held_out import Split, split_clips
 from .lifting.cameras import NoiseName
 from .settings import TrainSettings
@@ -55,7 +56,9 @@ def train(
     from .lifting.training import LiftingSettings, LiftingTrainer
     from .trainer import Trainer
 
-    with joined(device) as team:
+    # A compiled step asks its compiler for half precision.
+    own_products = half_products() if settings.execution == "eager" else nullcontext()
+    with joined(device) as team, own_products:
         split, bodies = _motion_and_bodies(data, subsets, body_model, team.leads)
         if model == "humor":
             Trainer(settings, split, bodies, out, team, console).run()

@@ -44,25 +44,27 @@ def test_a_run_is_saved_with_its_work_and_compared(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("emulates", "option", "chosen"), [(0, "--threads=1", 2), (1, "--threads=1", 0), (1, "--counts", 2)]
+    ("emulates", "option", "chosen"), [(0, "--threads=1", 4), (1, "--threads=1", 2), (1, "--counts", 4)]
 )
-def test_a_cpu_that_emulates_bfloat16_is_spared_wide_cases_but_where_they_are_counted(emulates, option, chosen):
+def test_a_cpu_without_half_precision_is_spared_large_cases_but_where_they_are_counted(emulates, option, chosen):
     options = [
         "bench",
         "-k",
-        "bench_linear and bf16-1024-wide",
+        "bench_linear and fp16 and not weights",
         "--collect-only",
         "-q",
         "-p",
         "no:cacheprovider",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
         option,
     ]
     program = (
-        "import pytest; from bench.harness import machine; "
-        f"machine.emulates_bfloat16 = lambda: {bool(emulates)}; raise SystemExit(pytest.main({options}))"
+        "import pytest; from humor import half_products; "
+        f"half_products.emulated = lambda kind: {bool(emulates)}; raise SystemExit(pytest.main({options}))"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert result.stdout.count("::bench_linear[bf16-1024-wide") == chosen, result.stdout
+    assert result.stdout.count("::bench_linear[fp16-") == chosen, result.stdout
 
 
 @pytest.mark.parametrize(
@@ -168,10 +170,11 @@ def test_every_case_of_every_table_runs_somewhere():
                 assert left_out(choice, "cpu", quick=False, full=True) is None
     assert left_out(Choice("training", False, "fp32", "ours", 2000, True), "cpu", quick=True, full=True)
     assert left_out(Choice("study", False, "fp16", "published", 80, True), "cpu", quick=False, full=False)
-    wide = Choice("training", False, "bf16-weights", "ours", 2000, True)
+    wide, narrow = (Choice(name, False, "bf16-weights", "ours", 80, True) for name in ("4096", "1024"))
     assert left_out(wide, "cpu", quick=False, full=False) is None
-    assert left_out(wide, "cpu", quick=False, full=False, emulates_bf16=True)
-    assert left_out(wide, "cpu", quick=False, full=True, emulates_bf16=True) is None
+    assert left_out(wide, "cpu", quick=False, full=False, emulates=True)
+    assert left_out(wide, "cpu", quick=False, full=True, emulates=True) is None
+    assert left_out(narrow, "cpu", quick=False, full=False, emulates=True) is None
 
 
 @pytest.mark.parametrize(

@@ -28,14 +28,6 @@ def take_fingerprint(device: str = "cpu", root: Path = Path("/"), gpu: Query | N
     return Fingerprint(**{name: value for part in parts for name, value in part.items()})
 
 
-def emulates_bfloat16() -> bool:
-    """Whether PyTorch multiplies in bfloat16 on this CPU without its libraries, twenty to fifty times as slowly."""
-    import torch
-
-    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return asked is not None and not asked()
-
-
 def machine_said(device: str, threads: int | None) -> dict[str, Any]:
     """Where and when something was measured."""
     import torch

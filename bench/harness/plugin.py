@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..cases import Choice, left_out, not_compared, not_lower
-from .machine import emulates_bfloat16
 from .report import REFUSED
 from .setup import setup_of
 from .stats import Rule
@@ -118,11 +117,19 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
     precision, implementation = params.get("precision", "fp32"), params.get("implementation", "ours")
     choice = Choice(name, size.full_only, precision, implementation, size.rows, size.has_weights)
     counting = config.getoption("--counts") or config.getoption("--accept-counts")  # of the same cases everywhere
-    emulates = device == "cpu" and not counting and emulates_bfloat16()
+    emulates = device == "cpu" and not counting and _is_emulated(precision)
     reason = left_out(choice, device, config.getoption("--quick"), config.getoption("--full"), emulates)
     if reason is None and (config.getoption("--against") or config.getoption("--self-test")):
         reason = not_compared(implementation, item.get_closest_marker("sleeps") is not None)
     return reason
+
+
+def _is_emulated(precision: str) -> bool:
+    from humor import half_products
+    from humor.precision import Precision
+
+    kind = Precision(precision).preset.autocast
+    return kind is not None and half_products.emulated(kind)
 
 
 def _other_execution(item: pytest.Item, config: pytest.Config) -> str | None:
