@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.harness import counting
+from bench.harness.calls import count_call
 from bench.harness.counting import CHANGED, EQUAL, Tally, counts_breaks, not_counted
 from bench.harness.counts import (
     SECTIONS,
@@ -26,6 +28,7 @@ from bench.harness.counts import (
     unmatched,
     write_counts,
 )
+from humor import HumorModel, half_products
 
 ROOT = Path(__file__).parents[1]
 TABLES = st.dictionaries(st.text(max_size=3), st.integers(1, 10**12), max_size=3)
@@ -251,3 +254,20 @@ def test_counts_are_refused_for_what_only_one_machine_has():
     assert result.returncode == 4
     sentence = "ERROR: --counts counts what every clone has and a CPU does soon; leave --motion out."
     assert result.stderr.strip() == sentence
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_a_cpu_without_half_precision_counts_the_same(monkeypatch, half):
+    monkeypatch.setattr(half_products, "emulated", lambda kind: True)
+    model, rows = HumorModel(), torch.randn(3, 339)
+
+    def decoded():
+        with torch.autocast("cpu", half):
+            told = model.prior_net(rows)
+        told.float().sum().backward()
+
+    decoded()
+    plain = count_call(decoded, graph_breaks=False)
+    with half_products.half_products():
+        assert count_call(decoded, graph_breaks=False) == plain
+    assert plain["casts"]

@@ -8,7 +8,8 @@ Exit codes: 0 equal; 1 a number changed, up or down; 4 refused, with a sentence 
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from ..cases import QUICK
 from .counts import CountsError, CountsFile, accepted, changes, read_counts, torch_version, unmatched, write_counts
-from .plugin import LEFT_OUT, _is_benchmark
+from .plugin import LEFT_OUT, _is_benchmark, is_emulated
 from .setup import setup_of
 
 EQUAL, CHANGED, REFUSED = 0, 1, 4
@@ -85,6 +86,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(str(error)) from None
     elif tally.accept:
         raise pytest.UsageError("--accept-counts is for a CPU, where counts are the same everywhere; add --device cpu.")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Count half precision that this CPU lacks at float32's speed: what is dispatched does not depend on it."""
+    from humor.half_products import half_products
+
+    counts = TALLY in pyfuncitem.config.stash
+    with half_products() if counts and is_emulated(_params(pyfuncitem).get("precision")) else nullcontext():
+        return (yield)
 
 
 def not_counted(params: Mapping[str, Any]) -> str | None:

@@ -117,19 +117,11 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
     precision, implementation = params.get("precision", "fp32"), params.get("implementation", "ours")
     choice = Choice(name, size.full_only, precision, implementation, size.rows, size.has_weights)
     counting = config.getoption("--counts") or config.getoption("--accept-counts")  # of the same cases everywhere
-    emulates = device == "cpu" and not counting and _is_emulated(precision)
+    emulates = device == "cpu" and not counting and is_emulated(precision)
     reason = left_out(choice, device, config.getoption("--quick"), config.getoption("--full"), emulates)
     if reason is None and (config.getoption("--against") or config.getoption("--self-test")):
         reason = not_compared(implementation, item.get_closest_marker("sleeps") is not None)
     return reason
-
-
-def _is_emulated(precision: str) -> bool:
-    from humor import half_products
-    from humor.precision import Precision
-
-    kind = Precision(precision).preset.autocast
-    return kind is not None and half_products.emulated(kind)
 
 
 def _other_execution(item: pytest.Item, config: pytest.Config) -> str | None:
@@ -240,6 +232,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.write_line(f"{benchmark.name}: {frames / benchmark.stats.median:,.0f} frames/s")
     for reason, count in config.stash[LEFT_OUT].most_common():
         terminalreporter.write_line(f"left out: {count} benchmarks ({reason})")
+
+
+def is_emulated(precision: str | None) -> bool:
+    """Whether PyTorch multiplies in a precision without the CPU's libraries."""
+    from humor import half_products
+    from humor.precision import Precision
+
+    kind = None if precision is None else Precision(precision).preset.autocast
+    return kind is not None and half_products.emulated(kind)
 
 
 def rule_of(config: pytest.Config, cases: int) -> Rule:
