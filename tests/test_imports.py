@@ -10,7 +10,7 @@ ORDER = [
     "errors", "files", "arrays", "checkpoints", "rotations", "skeleton", "kinematics",
     "mannequin_shape", "mannequin_mesh", "mannequin_loft", "mannequin_skin", "mannequin", "drawing",
     "skinning", "body", "state", "rollout", "model", "mesh_error", "losses",
-    "weight_copies", "fp8", "precision", "execution",
+    "weight_copies", "fp8", "precision", "half_products", "execution",
     "data.amass", "data.asf", "data.amc", "data.retarget", "data.cmu", "data.footsteps", "data.synthetic",
     "data.clustering", "data.processing", "data.processed", "data.windows", "data.splits", "data.store",
     "data.building", "data.loading", "data.__init__",

@@ -38,7 +38,7 @@ from humor import Precision, kinematics
 
 from .cases import Linear
 
-CASES = {"study": Linear(64, 64)}
+CASES = {"small": Linear(64, 64)}
 
 
 @pytest.mark.parametrize("case", CASES.items(), ids=CASES.keys())
@@ -52,7 +52,7 @@ def bench_half(case, precision, device, dtype, measure):
 
     measure(total, "tiny", answer=lambda: {"loss": total()})
 '''
-NAME = "bench_tiny.py::bench_half[bf16-study]"
+NAME = "bench_tiny.py::bench_half[bf16-small]"
 AUTOCAST = 'torch.is_autocast_enabled("cpu")'
 
 
@@ -73,7 +73,7 @@ def pays(shared, tmp_path):
     def run(*arguments):
         file = tmp_path / "pays.json"
         coarse = ["--slower-than", "90%", "--error-rate", "20%", "--max-time", "0", "--device", "cpu"]
-        result = shared.pytest("bench", "--pays", "--pays-to", str(file), "-k", "bf16-study", *coarse, *arguments)
+        result = shared.pytest("bench", "--pays", "--pays-to", str(file), "-k", "bench_half and bf16-small", *coarse, *arguments)
         return result, json.loads(file.read_text()) if file.exists() else None
 
     yield run
