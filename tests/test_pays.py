@@ -73,7 +73,9 @@ def pays(shared, tmp_path):
     def run(*arguments):
         file = tmp_path / "pays.json"
         coarse = ["--slower-than", "90%", "--error-rate", "20%", "--max-time", "0", "--device", "cpu"]
-        result = shared.pytest("bench", "--pays", "--pays-to", str(file), "-k", "bench_half and bf16-small", *coarse, *arguments)
+        result = shared.pytest(
+            "bench", "--pays", "--pays-to", str(file), "-k", "bench_half and bf16-small", *coarse, *arguments
+        )
         return result, json.loads(file.read_text()) if file.exists() else None
 
     yield run
