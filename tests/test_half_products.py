@@ -1,11 +1,14 @@
 """Products of half numbers on a CPU that lacks the format: rounded once, forward and backward, and nowhere else."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from humor import half_products
+from humor.cli import main
 from humor.half_products import emulated
 from humor.half_products import half_products as products
 from humor.lifting.networks import PoseFormer
@@ -93,3 +96,24 @@ def test_what_the_cpu_has_is_left_to_it(monkeypatch):
 def test_no_other_format_is_ever_emulated():
     assert not emulated(torch.float32)
     assert not emulated(torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "times"),
+    [
+        (["sample", "--checkpoint", "none.pt"], 1),
+        (["reconstruct", "--checkpoint", "none.pt"], 1),
+        (["fit", "--checkpoint", "none.pt", "--observations", "none.npz"], 1),
+        (["train", "--data", "none"], 1),
+        (["train", "--data", "none", "--execution", "compile"], 0),  # its compiler knows half precision
+        (["study", "--data", "none"], 0),  # tells times
+        (["profile", "--data", "none"], 0),
+    ],
+)
+def test_commands_use_them_but_those_that_tell_times(lacking, monkeypatch, tmp_path, arguments, times):
+    entered = []
+    monkeypatch.setattr(half_products, "_Float32Products", lambda kinds: entered.append(kinds) or nullcontext())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main([*arguments, "--out", "out"])
+    assert len(entered) == times
