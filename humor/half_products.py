@@ -1,9 +1,9 @@
 """Half precision on a CPU that lacks it: products of the same half numbers, summed in float32 and rounded once.
 
 That is what hardware with the format does: two half numbers multiply exactly in float32, which is also what sums are
-kept in. PyTorch does the same in a loop of its own where the CPU's libraries lack the format, twenty to fifty times as
-slowly as float32. A time taken inside says nothing about half precision, so benchmarks, `humor profile` and
-`humor study` stay out.
+kept in. PyTorch does the same in a loop of its own where the CPU's libraries lack the format: of many rows, twenty to
+fifty times as slowly as float32. A time taken inside says nothing about half precision, so benchmarks, `humor profile`
+and `humor study` stay out.
 """
 
 from collections.abc import Iterator
