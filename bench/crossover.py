@@ -41,7 +41,7 @@ TABLES = ("verdict", "speedup", "low", "high")  # each [size][row]; null: not me
 TOO_SLOW = "too slow"
 LEGEND = "float32's time over the precision's own; ? unclear, - too slow to measure, . not measured yet"
 STYLES = {PAYS: "green", NOT: "red", UNCLEAR: "yellow"}
-CALLS = 2 * 2 * (1 + PAIRS)  # of a round at least: two blocks of two versions, warmed up once where calls are long
+CALLS = 2 * 2 * (1 + PAIRS)  # of a round that has time: two blocks of two versions, warmed up once where calls are long
 Cell = tuple[str, int, int]  # a precision, and where its size and rows stand in their lists
 
 

@@ -175,6 +175,13 @@ def test_a_block_lasts_in_proportion_to_its_building_and_no_longer_than_it_may(w
     assert len(block.log_ratios) == pytest.approx(seconds / 0.002, abs=9)
 
 
+@pytest.mark.parametrize(("cost", "pairs"), [(1.0, 1), (0.4, PAIRS)])
+def test_a_block_that_is_over_its_time_after_warming_up_takes_one_pair(world, cost, pairs):
+    world.cost |= {"old": cost, "new": cost}
+    block = measure_block(*world.builders(), True, random.Random(0), longest=1.0)
+    assert len(block.log_ratios) == len(block.seconds) == pairs
+
+
 def test_which_was_built_first_does_not_swap_the_versions(world):
     world.cost["new"] = 3e-3
     for old_first in (True, False):

@@ -18,7 +18,7 @@ SAMPLE_SECONDS = 0.0002
 DEVICE_SAMPLE_SECONDS = 0.002  # where every sample ends with waiting for a device
 BLOCK_SECONDS = 0.06
 BLOCK_PER_BUILD = 1.5  # how long a block is against building and warming up its objects
-PAIRS = 2  # of a block, at least
+PAIRS = 2  # of a block, at least, while it is not over its time
 WARM_UP = 2  # calls, of which the first is enough where it is long
 LONG = 0.02  # seconds
 
@@ -121,7 +121,8 @@ def measure_block(
     """Build and warm up both, and take pairs in random order for half as long again as that took.
 
     It is longer where that is very short, and shorter where all would last longer than `longest`: a case that is slow
-    to build then comes to its first look with few pairs a block, but within its time where that is possible.
+    to build then comes to its first look with few pairs a block, but within its time where that is possible: with one
+    pair a block, where building and warming up took it all.
 
     Longer blocks waste less on building and are more robust, but Student's t at a suite's error asks for many numbers
     before exact ones. Replaying the pairs of recorded runs, this caught most within 20 and 30 seconds; as long as
@@ -139,7 +140,8 @@ def measure_block(
         calls = max(1, math.ceil(sample / max(warm, 1e-9)))
         now = time.perf_counter()
         spent = now - start
-        return take_pairs(sides, calls, now + max(BLOCK_SECONDS, min(BLOCK_PER_BUILD * spent, longest - spent)), chance)
+        lasts = max(BLOCK_SECONDS, min(BLOCK_PER_BUILD * spent, longest - spent))
+        return take_pairs(sides, calls, now + lasts, chance, PAIRS if spent < longest else 1)
     finally:
         if collecting:
             gc.enable()
@@ -151,10 +153,10 @@ def warm_up(side: Timed) -> float:
     return first if first > LONG else min(first, *(side.seconds(1) for _ in range(WARM_UP - 1)))
 
 
-def take_pairs(sides: Sequence[Timed], calls: int, end: float, chance: random.Random) -> Block:
-    """Samples of both, one right after the other in random order, until a time and at least a few."""
+def take_pairs(sides: Sequence[Timed], calls: int, end: float, chance: random.Random, least: int) -> Block:
+    """Samples of both, one right after the other in random order, until a time and at least a few pairs."""
     block = Block()
-    while len(block.log_ratios) < PAIRS or time.perf_counter() < end:
+    while len(block.log_ratios) < least or time.perf_counter() < end:
         taken = [0.0, 0.0]
         for index in (0, 1) if chance.random() < 0.5 else (1, 0):
             taken[index] = sides[index].seconds(calls)
