@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from bench.harness.setup import Setup, setup_of
+from bench.workload import Setup, setup_of
 
 # Each after those that it imports.
 pytest_plugins = [
     "bench.harness.plugin",
-    "bench.harness.counting",
-    "bench.harness.predicting",
-    "bench.harness.selftest",
-    "bench.harness.against",
-    "bench.harness.pays",
-    "bench.harness.saved",
-    "bench.harness.reporting",
+    "bench.harness.modes.counts_mode",
+    "bench.predict.predict_mode",
+    "bench.harness.modes.self_test",
+    "bench.harness.modes.compare_commits",
+    "bench.harness.modes.compare_precisions",
+    "bench.harness.modes.compare_saved",
+    "bench.harness.modes.report_mode",
 ]
 
 

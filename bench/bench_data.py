@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from humor.data import BatchLoader, MotionStore, WindowSampler
-from humor.data.building import CLIPS_FOLDER
+from humor.data.preprocess import CLIPS_FOLDER
 from humor.data.processed import read_processed
 from humor.data.windows import cut
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from humor import HumorModel
-from humor.descent import Slope
-from humor.execution import executed_in_parts
-from humor.fit_terms import energy
-from humor.fitting import STAGES, Fitted, motion_problem
-from humor.generation import Network
-from humor.observations import observe
+from humor.motion.fit_terms import energy
+from humor.motion.fitting import STAGES, Fitted, motion_problem
+from humor.motion.generation import Network
+from humor.motion.lbfgs import Slope
+from humor.motion.observations import observe
+from humor.training.execution import executed_in_parts
 
 from .cases import FIT
 

@@ -6,7 +6,7 @@ from humor import Precision
 from humor.rotations import rotmat_to_rotvec
 
 from .cases import OUTPUTS, POSING
-from .recipe import pose_with_smplx, smplx_body
+from .published_loss import pose_with_smplx, smplx_body
 
 VERTICES = {"joints": "none", "keypoints": "keypoints", "mesh": "all"}
 

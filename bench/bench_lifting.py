@@ -7,7 +7,7 @@ from humor import Precision
 from humor.data import MotionStore, WindowSampler
 from humor.lifting import NETWORKS, NOISES, LiftingBatch, LiftingMotion
 from humor.lifting.training import LiftingStep, mpjpe
-from humor.optimizer import Adamax
+from humor.training.optimizer import Adamax
 
 from .cases import LIFTING, LIFTING_STEP
 

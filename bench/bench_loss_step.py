@@ -7,7 +7,7 @@ from humor import HumorLoss, HumorModel, Precision
 from humor.model import Transition
 
 from .cases import DIRECTIONS, LOSS
-from .recipe import RecipeLoss
+from .published_loss import RecipeLoss
 
 
 @pytest.mark.parametrize("implementation", ["ours", "published"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from humor import HumorModel, Precision
-from humor.execution import executed_in_parts
+from humor.training.execution import executed_in_parts
 
 from .cases import ROLLOUT
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from humor import HumorModel, Precision
-from humor.execution import executed
+from humor.training.execution import executed
 
 from .cases import SAMPLING
 

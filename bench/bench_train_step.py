@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from humor import HumorLoss, HumorModel, Precision
-from humor.clock import PhaseClock
-from humor.optimizer import Adamax
-from humor.training import TrainStep
+from humor.training.optimizer import Adamax
+from humor.training.phase_timer import PhaseClock
+from humor.training.step import TrainStep
 
 from .cases import TRAIN
-from .recipe import RecipeLoss
+from .published_loss import RecipeLoss
 
 SETTLED_SCALE = 1024.0  # of float16's gradients
 

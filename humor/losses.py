@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from .body import BodyModel, require_gender
 from .errors import SettingError
 from .kinematics import place_joints
-from .mesh_error import MESH_ERRORS
+from .mesh_loss import MESH_ERRORS
 from .model import Gaussian, Transition
 from .skeleton import BODY, CONTACT_JOINTS, NUM_VERTICES
 from .skinning import Pose

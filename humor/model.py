@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .checkpoints import read_weights
 from .errors import CheckpointError, SettingError
+from .io.checkpoints import read_weights
 from .rollout import Body
 from .rotations import rotvec_to_rotmat
 from .state import MotionState

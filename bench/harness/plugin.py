@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..cases import Choice, left_out, not_compared, not_lower
-from .report import REFUSED
-from .setup import setup_of
-from .stats import Rule
+from ..workload import setup_of
+from .output.verdict_table import REFUSED
+from .stats.verdict import Rule
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +71,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every benchmark that takes a precision those that the device supports."""
     if _is_benchmark(metafunc.definition) and "precision" in metafunc.fixturenames:
-        from humor.precision import PRESETS, Precision
+        from humor.precision.presets import PRESETS, Precision
 
         device = setup_of(metafunc.config).device
         metafunc.parametrize("precision", [name for name in PRESETS if Precision(name).supports(device)])
@@ -144,11 +144,11 @@ def execution(pytestconfig: pytest.Config) -> str:
 
 def _use_device_clock(config: pytest.Config) -> None:
     """Have pytest-benchmark read a clock that waits for the device."""
-    from . import timing
+    from .timing import clock
 
     session = getattr(config, "_benchmarksession", None)
     if session is not None and setup_of(config).device.type != "cpu":
-        session.options["timer"].target = timing.device_timer
+        session.options["timer"].target = clock.device_timer
 
 
 @pytest.fixture
@@ -159,9 +159,9 @@ def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Call
     its work: then that of `eager`, the same call operator by operator, is counted. For `answer` and `phases` see
     `versions.Built`.
     """
-    from .counters import count_work
-    from .counting import count_if_asked
-    from .predicting import predict_if_asked
+    from ..predict.predict_mode import predict_if_asked
+    from .counters.operators import count_work
+    from .modes.counts_mode import count_if_asked
 
     def run(
         call: Callable[[], Any],
@@ -236,11 +236,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def is_emulated(precision: str | None) -> bool:
     """Whether PyTorch multiplies in a precision without the CPU's libraries."""
-    from humor import half_products
-    from humor.precision import Precision
+    from humor.precision import cpu_half_emulation
+    from humor.precision.presets import Precision
 
     kind = None if precision is None else Precision(precision).preset.autocast
-    return kind is not None and half_products.emulated(kind)
+    return kind is not None and cpu_half_emulation.emulated(kind)
 
 
 def rule_of(config: pytest.Config, cases: int) -> Rule:

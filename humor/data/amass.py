@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ..arrays import read_npz
 from ..body import require_gender
 from ..errors import MotionError, SettingError
-from ..files import write_whole
+from ..io.files import write_whole
+from ..io.untrusted_arrays import read_npz
 from ..rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ..skeleton import NUM_BETAS
 

@@ -7,7 +7,7 @@ from ..body import BodyModel
 from ..errors import FileError, HumorError, MotionError
 from .amass import RawClip, is_motion_file, read_amass
 from .processing import Clip, Dropped, process_or_drop
-from .synthetic import synthetic_clips
+from .synthetic.walker import synthetic_clips
 
 
 def load_clips(

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import read_npz
 from ..errors import MotionError
-from ..files import write_whole
+from ..io.files import write_whole
+from ..io.untrusted_arrays import read_npz
 from ..rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ..skeleton import CONTACT_JOINTS, NUM_BETAS
 from ..state import MotionState

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..arrays import require_file
 from ..errors import FileError, MotionError, SettingError
+from ..io.untrusted_arrays import require_file
 from ..skeleton import CONTACT_JOINTS, GENDERS, NUM_BETAS
 from ..state import CanonicalFrame, MotionState
 from .processing import Clip

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..data.store import FIELDS, MotionStore
 from ..data.windows import FRAMES
-from ..draws import generator
 from ..errors import SettingError
+from ..training.seeded_noise import generator
 from .cameras import Noise, detected, draw_cameras, lifted_joints
 
 _START = sum(FIELDS[name] for name in list(FIELDS)[: list(FIELDS).index("joints")])

@@ -10,15 +10,15 @@ from rich.console import Console
 from torch import Tensor
 
 from ..data.store import BatchLoader
-from ..distributed import Team
 from ..errors import SettingError
-from ..held_out import Split
-from ..optimizer import Adamax
-from ..portions import Terms
-from ..runlog import COLUMNS, rounded
-from ..settings import TrainSettings
-from ..trainer import Trainer, checked_precision, first_weights, shared
-from ..training import Step
+from ..training.distributed import Team
+from ..training.log import COLUMNS, rounded
+from ..training.loop import Trainer, checked_precision, first_weights, shared
+from ..training.micro_batches import Terms
+from ..training.optimizer import Adamax
+from ..training.settings import TrainSettings
+from ..training.split import Split
+from ..training.step import Step
 from .cameras import NOISES, NoiseName
 from .motion import LiftingBatch, LiftingMotion
 from .networks import NETWORKS

@@ -6,14 +6,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..errors import FileError
-from ..files import write_whole
+from ..io.files import write_whole
 from .blocks import Block, Section
 from .documents import EXPECTED, Document, as_document, read_document
-from .foretold import predicted, published
-from .judged import gate, pays, right, training
-from .measured import crossover, linear, memory, phases, roofline_block
-from .saved import history
-from .single import single
+from .measurements import crossover, linear, memory, phases, roofline_block
+from .one_run import single
+from .predictions import predicted, published
+from .saved_runs import history
+from .verdicts import gate, pays, right, training
 
 __all__ = ["Document", "as_document", "read_document", "write_page"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileError, HumorError
-from ..runlog import read_table
-from ..study import PLAN, StudyResult, read_runs, run_name
+from ..study.trainings import PLAN, StudyResult, read_runs, run_name
+from ..training.log import read_table
 
 NUMBER, TEXT, NAMES = "a number", "text", "names with numbers"  # null stands for a number that is not known
 MATRIX = [[NUMBER]]
@@ -65,7 +65,7 @@ SHAPES: Mapping[str, Any] = {
 }  # fmt: skip
 EXPECTED = (
     "give JSON that humor profile, pytest bench --pays, --predict-to, --verdicts or --benchmark-json, or "
-    "python -m bench.crossover wrote, or the folder of humor train or humor study"
+    "python -m bench.studies.crossover wrote, or the folder of humor train or humor study"
 )
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # what no page and no SVG may hold
 

@@ -1,0 +1,1 @@
+"""The work of a call, counted exactly."""

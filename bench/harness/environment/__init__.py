@@ -1,0 +1,1 @@
+"""The machine, its software and settings, and what disturbs it."""

@@ -1,0 +1,1 @@
+"""What a run does in place of timing each case once."""

@@ -1,0 +1,237 @@
+"""`pytest bench --self-test`: how often is this gate wrong on this machine, and what does it catch?
+
+Each case is compared with itself, several times over, with the gate's own settings: unchanged code must not be called
+slower or faster. Then once with a slowdown injected: every call is followed by waiting for a tenth of the time that it
+took, and that must be called slower. From the blocks of the unchanged comparisons, drawn anew with a slowdown put on,
+the whole procedure is replayed many times over; the smallest slowdown that it catches in 95 of 100 is what the gate is
+good for here. What comes out is kept beside the saved runs, and `--against` shows it with its verdicts.
+
+Exit codes: 0, nothing false and the injected slowdown was caught everywhere; 1, something was not; 3, some verdict
+stayed unclear, so that nothing is wrong but not all can be told.
+"""
+
+import dataclasses
+import json
+import math
+import random
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.special import betaincinv
+
+from ...workload import setup_of
+from ..environment.fingerprint import refusal
+from ..environment.fingerprint_probe import take_fingerprint
+from ..output.verdict_table import write_json
+from ..plugin import rule_of, threads_of
+from ..stats.verdict import Rule, Trial
+from ..timing.clock import clock_of
+from ..timing.pairing import Comparison, Timed, TimedCall, compare
+from ..timing.quiet import steady
+from ..versions.git_versions import Side, Spec, setup_options, taken_over
+
+INJECTED = 0.1
+SIZES = (0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
+CAUGHT = 0.95
+REPLAYS = 200
+SELF_TEST = pytest.StashKey["SelfTest"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("humor-bench gate")
+    group.addoption("--self-test", action="store_true", help="how often is the gate wrong here, what does it catch?")
+    group.addoption("--trials", type=int, default=10, metavar="N", help="of --self-test, for each case (default: 10)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--self-test"):
+        config.option.benchmark_disable = True
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.getoption("--self-test") and not session.config.getoption("collectonly"):
+        session.config.stash[SELF_TEST] = SelfTest(session.config, len(session.items))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    test = pyfuncitem.config.stash.get(SELF_TEST, None)
+    if test is None:
+        return None
+    test.run(*taken_over(pyfuncitem))
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, Any]:
+    result = yield
+    test = session.config.stash.get(SELF_TEST, None)
+    if test is not None and not exitstatus:
+        session.exitstatus = test.finish(self_test_file(session.config))
+    return result
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    test = config.stash.get(SELF_TEST, None)
+    if test is not None:
+        terminalreporter.section("self-test of the gate")
+        for line in lines(test.outcomes):
+            terminalreporter.write_line(line)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one case's self-test found."""
+
+    name: str
+    verdicts: Sequence[str]  # of unchanged code
+    injected: str  # the verdict over the injected slowdown
+    catches: float | None  # the smallest slowdown caught 95 times in 100; None where none of SIZES is
+
+    @property
+    def false_alarms(self) -> int:
+        """How often unchanged code was called changed."""
+        return sum(verdict in ("slower", "faster") for verdict in self.verdicts)
+
+
+@dataclass
+class Slowed:
+    """A call that takes a share longer: it is waited for in proportion to what it took."""
+
+    timed: Timed
+    share: float
+
+    def seconds(self, calls: int) -> float:
+        """How long so many calls take, with the wait."""
+        taken = self.timed.seconds(calls)
+        end = time.perf_counter() + taken * self.share
+        while time.perf_counter() < end:
+            pass
+        return taken * (1 + self.share)
+
+
+class SelfTest:
+    """The self-test of all cases of a run."""
+
+    def __init__(self, config: pytest.Config, cases: int) -> None:
+        self.rule = rule_of(config, cases)
+        self.max_time, self.trials = config.getoption("--max-time"), config.getoption("--trials")
+        self.device = setup_of(config).device
+        self.threads = threads_of(config, self.device)
+        self.side = Side(setup_options(config))
+        self.chance = random.Random()
+        self.outcomes: list[Outcome] = []
+
+    def run(self, name: str, spec: Spec) -> None:
+        """Compare a case with itself, again and again, and with itself slowed."""
+        clock = clock_of(self.device)
+
+        def plain() -> Timed:
+            return TimedCall(self.side.build(spec), clock)
+
+        def slowed() -> Timed:
+            return Slowed(plain(), INJECTED)
+
+        with steady(self.threads):
+            start = time.perf_counter()
+            unchanged = [self._compare(plain, plain) for _ in range(self.trials)]
+            rounds = sum(len(found.rounds) for found in unchanged)
+            most = max(3, int(self.max_time / max((time.perf_counter() - start) / rounds, 1e-9)))
+            injected = self._compare(plain, slowed)
+        pool = [found.trial.values[i : i + 2] for found in unchanged for i in range(0, len(found.trial.values), 2)]
+        verdicts = [found.trial.verdict for found in unchanged]
+        catches = smallest_caught(pool, self.rule, most, random.Random(0))
+        self.outcomes.append(Outcome(name, verdicts, injected.trial.verdict, catches))
+
+    def _compare(self, old: Any, new: Any) -> Comparison:
+        return compare(lambda turn: (old, new), self.rule, self.max_time, self.chance, device=self.device.type)
+
+    def finish(self, file: Path) -> int:
+        """Keep what was found; the exit code."""
+        cases = {
+            each.name: {
+                "trials": len(each.verdicts),
+                "false_alarms": each.false_alarms,
+                "injected": each.injected,
+                "catches": each.catches,
+            }
+            for each in self.outcomes
+        }
+        device = str(self.device)
+        fingerprint = dataclasses.asdict(take_fingerprint(device))
+        settings = {"rule": dataclasses.asdict(self.rule), "max_time": self.max_time, "threads": self.threads}
+        write_json(file, {"device": device, "fingerprint": fingerprint, **settings, "cases": cases})
+        if any(each.false_alarms or each.injected in ("same", "faster") for each in self.outcomes):
+            return 1
+        return 3 if any("unclear" in (*each.verdicts, each.injected) for each in self.outcomes) else 0
+
+
+def smallest_caught(pool: Sequence[Sequence[float]], rule: Rule, rounds: int, chance: random.Random) -> float | None:
+    """The smallest of SIZES that replays of so many rounds catch often enough, with all larger ones caught too."""
+    smallest = None
+    for size in reversed(SIZES):
+        caught = sum(replay(pool, size, rule, rounds, chance) == "slower" for _ in range(REPLAYS))
+        if caught < CAUGHT * REPLAYS:
+            break
+        smallest = size
+    return smallest
+
+
+def replay(pool: Sequence[Sequence[float]], slowdown: float, rule: Rule, rounds: int, chance: random.Random) -> str:
+    """The verdict over rounds drawn from those of unchanged code, slowed."""
+    trial, shift = Trial(rule), math.log1p(slowdown)
+    for _ in range(rounds):
+        if trial.add([value + shift for value in chance.choice(pool)]):
+            break
+    return trial.finish()
+
+
+def lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each case, and the rate over all."""
+    width = max([len(each.name) for each in outcomes], default=0)
+    table = [
+        f"{each.name:{width}}  unchanged: {', '.join(_counted(each.verdicts))};  "
+        f"{INJECTED:.0%} injected: {each.injected};  catches {said_size(each.catches)}"
+        for each in outcomes
+    ]
+    trials, alarms = sum(len(each.verdicts) for each in outcomes), sum(each.false_alarms for each in outcomes)
+    if not trials:
+        return ["nothing was measured."]
+    bound = float(betaincinv(alarms + 1, trials - alarms, 0.95)) if alarms < trials else 1.0
+    return [
+        *table,
+        "",
+        f"false alarms: {alarms} in {trials} comparisons of unchanged code (at most {bound:.1%}, with 95 % confidence)",
+    ]
+
+
+def said_size(catches: float | None) -> str:
+    """The smallest slowdown that is caught."""
+    return f"nothing under {SIZES[-1]:.0%}" if catches is None else f"{catches:.1%}"
+
+
+def _counted(verdicts: Sequence[str]) -> list[str]:
+    return [f"{verdicts.count(word)} {word}" for word in ("same", "unclear", "slower", "faster") if word in verdicts]
+
+
+def self_test_file(config: pytest.Config) -> Path:
+    """Where this machine's self-test is kept, beside its saved runs."""
+    storage = config._benchmarksession.storage  # type: ignore[attr-defined]
+    return Path(storage.get("self-test.json"))
+
+
+def known_power(file: Path) -> Mapping[str, Any]:
+    """What the last self-test on this machine, under these settings, found for each case; nothing if there was none."""
+    try:
+        content = json.loads(file.read_text())
+        if refusal(content["fingerprint"], take_fingerprint(content["device"])):
+            return {}
+        cases: Mapping[str, Any] = content["cases"]
+        return cases
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,1 @@
+"""Verdicts as a table, as JSON, as Markdown, and as a pull request's comment."""

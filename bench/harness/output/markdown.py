@@ -1,0 +1,185 @@
+"""The verdict file of `pytest bench --against REF --verdicts FILE` as Markdown, the worst first.
+
+`python -m bench.harness.output.markdown verdicts.json` prints it; it ends with 1, and says so, where there is no
+verdict to read. Needs nothing but Python, and trusts no text of the file: names and messages come from the measured
+code.
+"""
+
+import argparse
+import html
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+MARKER = "<!-- humor-bench: verdicts -->"  # by which the comment is found again
+WORDS = ("refused", "slower", "unclear", "faster", "same")  # the order of the table
+EXITS = {
+    ("refused", 4),
+    ("slower", 1),
+    ("unclear", 3),
+    ("unclear", 0),
+    ("faster", 0),
+    ("same", 0),
+}  # --allow-unclear: 0
+LIMIT = 60_000  # characters; GitHub takes 65536 in a comment
+ENTRIES = 20  # of a list that is not the table
+KINDS = {"cases": list, "failed": list, "only_base": list, "only_head": list, "warnings": list} | {
+    "versions": dict, "settings": dict, "machine": dict, "reason": str,
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the summary of a file."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--link", help="address of the run, for the last line")
+    options = parser.parse_args(arguments)
+    try:
+        text, code = markdown(read(options.file)), 0
+    except ValueError as error:
+        text, code = f"{MARKER}\n### refused: no verdict\n\n{plain(str(error))}\n", 1
+    link = f"\n[The run]({options.link})\n" if options.link else ""
+    sys.stdout.write(text + link)
+    return code
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A verdict file, checked. Raises ValueError with a sentence."""
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except OSError:
+        raise ValueError(f"{file.name}: no such file; the run ended before it had a verdict, see its log.") from None
+    except ValueError:
+        raise ValueError(f"{file.name}: not JSON; the run ended while it wrote, start it again.") from None
+    problem = _problem(report)
+    if problem:
+        raise ValueError(f"{file.name}: {problem}; it is no verdict of format 1, measure again.")
+    return report
+
+
+def _problem(report: Any) -> str | None:
+    if not isinstance(report, dict) or report.get("format") != 1:
+        return f"format {report.get('format') if isinstance(report, dict) else 'missing'}"
+    if (str(report.get("verdict")), str(report.get("exit"))) not in {(word, str(code)) for word, code in EXITS}:
+        return f'verdict "{report.get("verdict")}" with exit {report.get("exit")}'
+    for name, kind in KINDS.items():
+        if not isinstance(report.get(name), kind):
+            return f"no {name}"
+    for case in report["cases"]:
+        if not isinstance(case, dict) or case.get("verdict") not in WORDS or not isinstance(case.get("name"), str):
+            return "a case without a name or a verdict"
+        for number in ("change", "low", "high", "base_ms", "head_ms"):
+            if not isinstance(case.get(number), int | float | None):
+                return f"{number} of {case['name']} is no number"
+    return None
+
+
+def markdown(report: dict[str, Any], limit: int = LIMIT) -> str:
+    """The whole report, at most `limit` characters: rows of the table are left out from the end, and counted."""
+    cases = sorted(report["cases"], key=_badness)
+    rows = [_row(case) for case in cases]
+    before, after = _head(report, cases), _tail(report)
+    room = limit - len(before) - len(after) - 200
+    kept, used = 0, 0
+    while kept < len(rows) and used + len(rows[kept]) + 1 <= room:
+        used += len(rows[kept]) + 1
+        kept += 1
+    more = [f"\n{len(rows) - kept} more cases; see the JSON."] * (kept < len(rows))
+    return "\n".join([before, *rows[:kept], *more, "", after])[:limit]  # cuts only lists of nothing but odd characters
+
+
+def _badness(case: dict[str, Any]) -> tuple[int, float, str]:
+    change = case["change"] if _finite(case.get("change")) else math.inf
+    return WORDS.index(case["verdict"]), -float(change), case["name"]
+
+
+def _head(report: dict[str, Any], cases: list[dict[str, Any]]) -> str:
+    counts = [(word, sum(case["verdict"] == word for case in cases)) for word in WORDS]
+    counted = ", ".join(f"{count} {word}" for word, count in counts if count) or "no case was compared"
+    failed = f", {len(report['failed'])} failed" if report["failed"] else ""
+    versions = " → ".join(_version(report["versions"].get(side)) for side in ("base", "head"))
+    seconds = report.get("seconds")
+    lines = [MARKER, f"### {report['verdict']}: {counted}{failed}", ""]
+    if report["reason"]:
+        lines += [plain(report["reason"]), ""]
+    lines += [versions + (f", measured in {seconds:.0f} s" if _finite(seconds) else "") + ".", ""]
+    if cases:
+        lines += ["| verdict | case | new / old | old, ms | new, ms |", "|---|---|---:|---:|---:|"]
+    return "\n".join(lines)
+
+
+def _version(version: Any) -> str:
+    if not isinstance(version, dict):
+        return "unknown"
+    commit, dirty = str(version.get("commit") or "")[:10], version.get("dirty")
+    about = ", ".join([code(commit)] * bool(commit) + ["with changes that are not committed"] * bool(dirty))
+    return code(str(version.get("ref"))) + (f" ({about})" if about else "")
+
+
+def _row(case: dict[str, Any]) -> str:
+    ratios = [_number(case.get(name), "{:.3f}", 1.0) for name in ("change", "low", "high")]
+    cells = [
+        f"**{case['verdict']}**" if case["verdict"] != "same" else "same",
+        code(case["name"]),
+        f"{ratios[0]} [{ratios[1]}, {ratios[2]}]",
+        _number(case.get("base_ms"), "{:.4g}"),
+        _number(case.get("head_ms"), "{:.4g}"),
+    ]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _tail(report: dict[str, Any]) -> str:
+    failed = [
+        f"{code(str(case.get('name')))}: {plain(str(case.get('why')))}" if isinstance(case, dict) else plain(str(case))
+        for case in report["failed"]
+    ]
+    lists = {
+        "Failed": failed,
+        "Only in the old version": [code(str(name)) for name in report["only_base"]],
+        "Only in the new version": [code(str(name)) for name in report["only_head"]],
+        "To know": [plain(str(sentence)) for sentence in report["warnings"]],
+    }
+    blocks = [_list(f"**{title}**", entries) for title, entries in lists.items() if entries]
+    settled = {**report["settings"], **{k: v for k, v in report["machine"].items() if v is not None}}
+    about = [f"{plain(str(name))}: {code(str(value))}" for name, value in settled.items()]
+    if about:
+        details = _list("<details><summary>Settings and machine</summary>", about, most=3 * ENTRIES)
+        blocks.append(f"{details}\n</details>\n")
+    return "\n".join(blocks)
+
+
+def _list(title: str, entries: list[str], most: int = ENTRIES) -> str:
+    more = [f"- and {len(entries) - most} more"] * (len(entries) > most)
+    return "\n".join([title, "", *(f"- {entry}" for entry in entries[:most]), *more, ""])
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _number(value: Any, form: str, add: float = 0.0) -> str:
+    return form.format(value + add) if _finite(value) else "?"
+
+
+def code(text: str, most: int = 200) -> str:
+    """Text as Markdown code, on one line."""
+    return f"`{_line(text, most).replace('`', chr(39)) or ' '}`"
+
+
+def plain(text: str, most: int = 300) -> str:
+    """Text as itself in Markdown, on one line: no markup, no HTML, nobody called by name."""
+    escaped = re.sub(r"([\\`*_\[\]~|#])", r"\\\1", html.escape(_line(text, most), quote=False))
+    return escaped.replace("@", "@\u200b")
+
+
+def _line(text: str, most: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

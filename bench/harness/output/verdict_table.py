@@ -1,0 +1,145 @@
+"""What a comparison found: a result for each case, the exit code that follows, and both as text and as JSON."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..stats.verdict import VERDICTS, Interval, verdict_of_suite
+
+FORMAT = 1
+SAME_OR_FASTER, SLOWER, UNCLEAR, REFUSED = 0, 1, 3, 4  # exit codes
+EXIT_CODES = {"same": SAME_OR_FASTER, "faster": SAME_OR_FASTER, "slower": SLOWER, "unclear": UNCLEAR}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found of one case."""
+
+    name: str
+    verdict: str
+    interval: Interval  # of log ratios
+    rounds: Sequence[Sequence[float]]  # log ratios of the pairs, by round
+    seconds: tuple[float, float]  # of a call, old and new
+
+    @property
+    def change(self) -> Interval:
+        """Relative, as a share of the old time."""
+        return Interval(
+            *(math.expm1(min(x, 700.0)) for x in (self.interval.middle, self.interval.low, self.interval.high))
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """As the verdicts' file holds it."""
+        change, (old, new) = self.change, self.seconds
+        return {
+            "name": self.name,
+            "verdict": self.verdict,
+            "change": change.middle,
+            "low": change.low,
+            "high": change.high if math.isfinite(self.interval.high) else None,
+            "pairs": sum(map(len, self.rounds)),
+            "base_ms": 1000 * old,
+            "head_ms": 1000 * new,
+            "clusters": [[round(x, 5) for x in pairs] for pairs in self.rounds],
+        }
+
+
+@dataclass
+class Findings:
+    """Everything that a run found, and what kept it from finding more."""
+
+    results: list[Result] = field(default_factory=list)
+    only_old: list[str] = field(default_factory=list)
+    only_new: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)  # name to why
+    skipped: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    refused: str | None = None  # what forbids any comparison
+
+    def refusal(self, allow_missing: bool) -> str | None:
+        """Why nothing may be concluded, or None."""
+        if self.refused:
+            return self.refused
+        if self.failed:
+            name, why = next(iter(self.failed.items()))
+            return f"{_cases(len(self.failed))} failed, first {name}: {why}"
+        missing = [*self.skipped, *self.only_old, *self.only_new]
+        if missing and not allow_missing:
+            return (
+                f"{_cases(len(missing))} could not be compared ({', '.join(missing[:3])}"
+                f"{', ...' if len(missing) > 3 else ''}); mend that, or accept it with --allow-missing."
+            )
+        return None if self.results else "nothing was measured; choose cases that both versions have."
+
+    def conclusion(self, allow_missing: bool, allow_unclear: bool) -> tuple[str, int]:
+        """The run's word, or the reason of its refusal, and the exit code."""
+        refusal = self.refusal(allow_missing)
+        if refusal:
+            return refusal, REFUSED
+        word = verdict_of_suite(result.verdict for result in self.results)
+        if word == "unclear" and allow_unclear:
+            return word, SAME_OR_FASTER
+        return word, EXIT_CODES[word]
+
+    def as_json(self, conclusion: str, code: int, **more: Any) -> dict[str, Any]:
+        """The verdicts' file."""
+        refused = code == REFUSED
+        return {
+            "format": FORMAT,
+            "exit": code,
+            "verdict": "refused" if refused else conclusion,
+            "reason": conclusion if refused else "",
+            **more,
+            "cases": [result.as_json() for result in self.results],
+            "only_base": self.only_old,
+            "only_head": self.only_new,
+            "failed": [{"name": name, "why": why} for name, why in (self.failed | self.skipped).items()],
+            "warnings": self.warnings,
+        }
+
+
+def lines(findings: Findings, power: Mapping[str, Any] | None = None) -> list[str]:
+    """The table of results, the worst first, and what is not in it; `power` is what a self-test found of each case."""
+    ordered = sorted(findings.results, key=lambda result: (VERDICTS.index(result.verdict), -result.interval.middle))
+    width = max([len(result.name) for result in ordered], default=0)
+    table = (
+        [f"{'verdict':8} {'case':{width}} {'old ms':>10} {'new ms':>10}  {'change':>7}  interval"] if ordered else []
+    )
+    for result in ordered:
+        old, new = (1000 * seconds for seconds in result.seconds)
+        change = result.change
+        high = f"{change.high:+.1%}" if math.isfinite(result.interval.high) else "?"
+        table.append(
+            f"{result.verdict:8} {result.name:{width}} {old:10.4g} {new:10.4g}  {change.middle:+7.1%}"
+            f"  [{change.low:+.1%}, {high}]  {len(result.rounds)} rounds{_power((power or {}).get(result.name))}"
+        )
+    return [
+        *table,
+        *(f"only in the old version: {name}" for name in findings.only_old),
+        *(f"only in the new version: {name}" for name in findings.only_new),
+        *(f"skipped: {name}: {why}" for name, why in findings.skipped.items()),
+        *(f"failed: {name}: {why}" for name, why in findings.failed.items()),
+        *(f"warning: {sentence}" for sentence in findings.warnings),
+    ]
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write whole or not at all. Raises FileError."""
+    from humor.io.files import write_whole
+
+    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _power(found: Any) -> str:
+    """What the self-test says of a case."""
+    if not found:
+        return ""
+    catches = "nothing under 50%" if found["catches"] is None else f"{found['catches']:.1%}"
+    return f"; self-test: catches {catches}, false {found['false_alarms']} of {found['trials']}"
+
+
+def _cases(count: int) -> str:
+    return "1 case" if count == 1 else f"{count} cases"

@@ -1,0 +1,1 @@
+"""Verdicts as pure functions of numbers: intervals, the sequential test, whether a precision pays."""

@@ -1,0 +1,1 @@
+"""Clocks, and two calls measured in alternation."""

@@ -1,0 +1,158 @@
+"""Each version in a process of its own: `python -m bench.harness.versions.worker` builds and times what it is told to.
+
+A message is a line of JSON either way. Only one process works at a time; the others wait for their next line.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..timing.pairing import Builder, Timed, TimedCall
+from .git_versions import ROOT, Side, Spec
+
+
+class WorkerError(Exception):
+    """What a worker could not do; its own sentence."""
+
+
+class Worker:
+    """A process with one version."""
+
+    def __init__(self, python: str, tree: Path | None, options: Mapping[str, Any], threads: int | None) -> None:
+        job = {"tree": tree and str(tree), "options": options, "threads": threads}
+        self._process = subprocess.Popen(
+            [python, "-m", "bench.harness.versions.worker", json.dumps(job, default=str)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def ask(self, **message: Any) -> Any:
+        """Send a message and wait for what comes back. Raises WorkerError."""
+        to, back = self._process.stdin, self._process.stdout
+        assert to is not None
+        assert back is not None
+        try:
+            print(json.dumps(message), file=to, flush=True)
+            answer = json.loads(back.readline() or '{"error": "its process ended"}')
+        except BrokenPipeError:
+            answer = {"error": "its process ended"}
+        if "error" in answer:
+            raise WorkerError(answer["error"])
+        return answer["result"]
+
+    def build(self, spec: Spec) -> Timed:
+        """The benchmark, built over there."""
+        self.ask(build=asdict(spec))
+        return RemoteCall(self)
+
+
+@dataclass
+class RemoteCall:
+    """What a worker built last."""
+
+    worker: Worker
+
+    def seconds(self, calls: int) -> float:
+        """How long so many calls take, by the worker's own clock."""
+        return float(self.worker.ask(calls=calls))
+
+
+class Launches:
+    """Pairs of processes, launched when first needed and kept for the cases that follow."""
+
+    def __init__(
+        self,
+        pythons: tuple[str, str],  # of the old and the new version
+        tree: Path,
+        options: Mapping[str, Any],
+        threads: int | None,
+        most: int,
+        chance: random.Random,
+    ) -> None:
+        self._new = [(pythons[0], tree), (pythons[1], None)]
+        self._rest = (options, threads)
+        self._most, self._chance = most, chance
+        self._pairs: list[list[Worker]] = []
+        self._resources = ExitStack()
+
+    def __enter__(self) -> "Launches":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def __call__(self, index: int, spec: Spec) -> tuple[Builder, Builder] | None:
+        """The builders of one pair of processes, old and new; None after the last."""
+        if index >= self._most:
+            return None
+        while len(self._pairs) <= index:
+            self._launch()
+        old, new = self._pairs[index]
+        return lambda: old.build(spec), lambda: new.build(spec)
+
+    def _launch(self) -> None:
+        workers: dict[int, Worker] = {}
+        for which in (0, 1) if self._chance.random() < 0.5 else (1, 0):
+            workers[which] = self._resources.enter_context(Worker(*self._new[which], *self._rest))
+        self._pairs.append([workers[0], workers[1]])
+
+
+def serve(job: Mapping[str, Any], messages: IO[str], answers: IO[str]) -> None:
+    """Do what the lines say until there are no more."""
+    from ..timing.clock import clock_of
+    from ..timing.quiet import steady
+
+    if job["tree"]:
+        sys.path.insert(0, job["tree"])  # nothing has imported the library yet, so that it needs no other name here
+    try:
+        side = Side(job["options"])
+        clock = clock_of(side.device)
+    except Exception as error:  # the library's own, when it is imported: said when it is asked
+        for _ in messages:
+            print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
+        return
+    with steady(job["threads"]):
+        built: Timed | None = None
+        for line in messages:
+            message = json.loads(line)
+            try:
+                if "build" in message:
+                    built = None  # the last one's memory first
+                    built, result = TimedCall(side.build(Spec(**message["build"])), clock), None
+                else:
+                    assert built is not None
+                    result = built.seconds(message["calls"])
+                answer: dict[str, Any] = {"result": result}
+            except Exception as error:
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+def main() -> None:
+    """Serve the process that started this one; what a library prints goes to its errors."""
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        serve(json.loads(sys.argv[1]), sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

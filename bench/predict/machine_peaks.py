@@ -1,0 +1,47 @@
+"""The few numbers that a prediction needs of the CPU that it runs on, measured in place."""
+
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+from ..harness.timing.clock import cpu_timer
+from .cost_model import Machine
+
+SIDE = 512  # of the matrices that are multiplied
+COPIED = 64 << 20  # bytes, more than a cache holds
+CALLS = 1000
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def measured_machine() -> Machine:
+    """A large multiply in each number format, a copy past the caches, a view and a sum of one number."""
+    source, target = torch.ones(COPIED, dtype=torch.uint8), torch.zeros(COPIED, dtype=torch.uint8)
+    one = torch.ones(1)
+    return Machine(
+        {name: 2 * SIDE**3 / _seconds(_multiply(dtype)) for name, dtype in FORMATS.items()},
+        2 * COPIED / _seconds(lambda: target.copy_(source)),
+        _seconds(lambda: _repeat(one.detach)) / CALLS,
+        _seconds(lambda: _repeat(one.neg)) / CALLS,
+    )
+
+
+def _multiply(dtype: torch.dtype) -> Callable[[], object]:
+    matrix = torch.ones(SIDE, SIDE, dtype=dtype)
+    return lambda: matrix @ matrix
+
+
+def _repeat(call: Callable[[], object]) -> None:
+    for _ in range(CALLS):
+        call()
+
+
+def _seconds(call: Callable[[], object], rounds: int = 7) -> float:
+    """The median time of a warm call."""
+    call()
+    times = []
+    for _ in range(rounds):
+        start = cpu_timer()
+        call()
+        times.append(cpu_timer() - start)
+    return median(times)

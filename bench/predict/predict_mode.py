@@ -1,0 +1,97 @@
+"""`pytest bench --predict t4`: how long every case would take on a GPU that is not here.
+
+What a case does is counted on the CPU, as the GPU would do it, and costs what bench/harness/cost.py says. The host's
+costs are fitted on the study's float32 numbers, its float16 numbers are predicted, and both are shown beside what was
+published. The model's form (two clocks, tiles of 64, a share of the peak) was chosen among a dozen with all of these
+numbers in view, so that the float16 rows are no blind test. `--predict cpu` measures this machine's own numbers and
+compares the order of the precisions that it predicts with the one that the benchmarks, which run too then, measure.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..workload import setup_of
+
+if TYPE_CHECKING:
+    from .predictions import Forecast
+
+FORECAST: "pytest.StashKey[Forecast]" = pytest.StashKey()
+HERE = "cpu"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("humor-bench predict", "humor-bench: predicted times of machines that are not here")
+    group.addoption("--predict", metavar="GPUS", help="t4, a100, h100, l4, rtx-4090 or several with commas; cpu: here")
+    group.addoption("--predict-widths", metavar="N,...", help="also what half precision is predicted to gain by width")
+    group.addoption("--predict-to", type=Path, metavar="FILE", help="write the prediction as JSON, a file for each GPU")
+    group.addoption("--roofline-to", type=Path, metavar="FILE", help="write this machine's roofline (--predict cpu)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    option = config.option
+    if not option.predict:
+        given = next((name for name in ("predict_widths", "predict_to", "roofline_to") if getattr(option, name)), None)
+        if given:
+            raise pytest.UsageError(f"--{given.replace('_', '-')} is of a prediction; add --predict t4, say.")
+        return
+    from humor.errors import SettingError
+
+    from .gpus import gpu_named
+    from .predictions import Forecast
+
+    names = list(dict.fromkeys(option.predict.split(",")))
+    try:
+        gpus = {name: gpu_named(name) for name in names if name != HERE}
+    except SettingError as error:
+        raise pytest.UsageError(str(error)) from None
+    option.device = option.device or "cpu"
+    if setup_of(config).device.type != "cpu":
+        raise pytest.UsageError("--predict counts on the CPU, where counts are the same everywhere; add --device cpu.")
+    if option.roofline_to and HERE not in names:
+        raise pytest.UsageError("--roofline-to is for the machine that is measured; add cpu to --predict.")
+    option.benchmark_disable = HERE not in names
+    config.stash[FORECAST] = Forecast(setup_of(config), gpus, HERE in names, _widths(option.predict_widths))
+
+
+def _widths(text: str | None) -> list[int]:
+    if text is None:
+        return []
+    numbers = [int(part) if part.isascii() and part.isdigit() else 0 for part in text.split(",")]
+    if not all(1 <= number <= 16 for number in numbers):
+        raise pytest.UsageError(f'--predict-widths "{text}"; give whole numbers from 1 to 16, say 1,4,16.')
+    return numbers
+
+
+def predict_if_asked(config: pytest.Config, name: str, precision: str | None, call: Callable[[], Any]) -> None:
+    """Count a benchmark's call for --predict, if that is given and the benchmark has a precision to choose."""
+    forecast = config.stash.get(FORECAST, None)
+    if forecast is not None and precision is not None:
+        forecast.count(name, precision, call)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    forecast = config.stash.get(FORECAST, None)
+    if forecast is None or not forecast.counted:
+        return
+    from ..harness.output.verdict_table import write_json
+    from .tables import lines
+
+    for benchmark in getattr(getattr(config, "_benchmarksession", None), "benchmarks", ()):
+        precision = benchmark.extra_info.get("precision")
+        if benchmark.stats.rounds and precision is not None:
+            forecast.measure(benchmark.name, precision, benchmark.stats.median)
+    documents = forecast.documents()
+    terminalreporter.section("predicted, not measured")
+    for document in documents.values():
+        for line in lines(document):
+            terminalreporter.write_line(line)
+    target = config.getoption("--predict-to")
+    for name, document in documents.items():
+        if target is not None:
+            write_json(target if len(documents) == 1 else target.with_stem(f"{target.stem}-{name}"), document)
+    if config.getoption("--roofline-to"):
+        write_json(config.getoption("--roofline-to"), forecast.roofline())

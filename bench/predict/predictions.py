@@ -1,0 +1,195 @@
+"""A run's predictions as documents: cases, the study's tables, wider networks, and this machine's roofline."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from humor import HumorModel
+
+from ..cases import case_named
+from ..harness.counters.operators import Operator
+from ..harness.environment.fingerprint_probe import take_fingerprint
+from ..workload import Setup
+from .cost_model import Machine, fitted, in_fp8, ordered_alike, predict, with_tf32
+from .gpus import ACHIEVED, GPUS, Gpu
+from .machine_peaks import measured_machine
+from .study_operators import PUBLISHED, Counting, as_on_a_gpu, warm_operators
+
+HERE = "this machine"
+STUDY_GPU = "t4"
+WINDOWS = (8, 50, 200)  # of the steps whose width is varied
+WEIGHT_BYTES = 16  # of a parameter, its gradient and the optimizer's two averages
+PAYS = 1.1  # times as fast, at least
+Document = dict[str, Any]
+Predictable = tuple[str, list[Operator], Machine]
+
+
+class Forecast:
+    """What a run counts of its cases, and all that is predicted from it."""
+
+    def __init__(self, setup: Setup, gpus: Mapping[str, Gpu], here: bool, widths: Sequence[int]) -> None:
+        self.gpus, self.measures_here, self.widths = gpus, here, widths
+        self.study = Counting(setup)
+        self.counted: dict[str, dict[str, dict[str, list[Operator]]]] = {}  # case, precision, "gpu" or "here"
+        self.measured: dict[str, dict[str, float]] = {}  # case, precision: seconds
+
+    def count(self, name: str, precision: str, call: Callable[[], Any]) -> None:
+        """Count a case's call as a GPU would do it, as this machine does it, or both."""
+        found = self.counted.setdefault(case_named(name, precision), {}).setdefault(precision, {})
+        if self.gpus:
+            with as_on_a_gpu():
+                found["gpu"] = warm_operators(call)
+        if self.measures_here:
+            found["here"] = warm_operators(call)
+
+    def measure(self, name: str, precision: str, seconds: float) -> None:
+        """Note what a case took here."""
+        self.measured.setdefault(case_named(name, precision), {})[precision] = seconds
+
+    @cached_property
+    def here(self) -> Machine:
+        """This machine."""
+        return measured_machine()
+
+    @cached_property
+    def host(self) -> Machine:
+        """The study's machine: a T4 with the host's costs that fit its float32 numbers."""
+        rows = [
+            (self.study.phase(row.phase, row.width, row.precision), row.milliseconds / 1000)
+            for row in PUBLISHED
+            if row.fitted
+        ]
+        return fitted(GPUS[STUDY_GPU].machine(0.0, 0.0), rows)
+
+    def machine_of(self, gpu: Gpu) -> Machine:
+        """A GPU with the study's host."""
+        return gpu.machine(self.host.dispatch, self.host.launch)
+
+    def documents(self) -> dict[str, Document]:
+        """A prediction for each GPU, and for this machine, by the names that were asked for."""
+        found = {name: self._of_gpu(name, gpu) for name, gpu in self.gpus.items()}
+        return {**found, "cpu": self._of_here()} if self.measures_here else found
+
+    def _of_gpu(self, name: str, gpu: Gpu) -> Document:
+        machine = self.machine_of(gpu)
+        cases = [
+            _told(case, *each)
+            for case, precisions in self.counted.items()
+            for precision, operators in precisions.items()
+            for each in variants(precision, operators["gpu"], machine)
+        ]
+        known = {"sheet": gpu.sheet, "achieved": ACHIEVED, "fitted": "the study's float32 numbers"}
+        document = _document("prediction", gpu=name, constants={**asdict(machine), **known}, cases=cases)
+        document["published"] = [self._published(row, machine) for row in PUBLISHED] if name == STUDY_GPU else []
+        document["widths"] = [
+            line for loss in ("ours", "published") for windows in WINDOWS for line in self._widths(loss, windows, gpu)
+        ]
+        return document
+
+    def _published(self, row: Any, machine: Machine) -> Document:
+        predicted = predict(self.study.phase(row.phase, row.width, row.precision), machine).seconds
+        told = {name: getattr(row, name) for name in ("table", "width", "phase", "precision", "fitted")}
+        return {**told, "published_ms": row.milliseconds, "predicted_ms": 1000 * predicted}
+
+    def _widths(self, loss: str, windows: int, gpu: Gpu) -> list[Document]:
+        """The predicted speed-up of a whole step over float32, a line for each precision."""
+        machine = self.machine_of(gpu)
+        rows: dict[str, dict[int, float | None]] = {}
+        for width in self.widths:
+            seconds = {
+                name: predict(operators, at).seconds
+                for precision in ("fp32", "fp16", "bf16")
+                for name, operators, at in self._step_variants(loss, width, windows, precision, machine)
+            }
+            for name, taken in seconds.items():
+                fits = WEIGHT_BYTES * _parameters(width) <= gpu.memory
+                rows.setdefault(name, {})[width] = seconds["fp32"] / taken if fits else None
+        common = {"loss": loss, "windows": windows}
+        return [
+            {**common, "precision": name, "speedup": speedups, "pays_from": pays_from(speedups)}
+            for name, speedups in rows.items()
+            if name != "fp32"
+        ]
+
+    def _step_variants(
+        self, loss: str, width: int, windows: int, precision: str, machine: Machine
+    ) -> list[Predictable]:
+        if precision not in machine.rates:
+            return []
+        operators = self.study.step(loss, width, windows, precision)
+        found = variants(precision, operators, machine)
+        if precision == "bf16" and "fp8" in machine.rates:
+            found.append(("fp8", in_fp8(operators), machine))
+        return found
+
+    def _of_here(self) -> Document:
+        machine = self.here
+        cases = [
+            {**_told(case, precision, found["here"], machine), "measured": self.measured.get(case, {}).get(precision)}
+            for case, precisions in self.counted.items()
+            for precision, found in precisions.items()
+        ]
+        pairs = {case: self._ordered(case, cases) for case in self.counted}
+        alike, count = (sum(each[part] for each in pairs.values()) for part in (0, 1))
+        document = _document("prediction", gpu=HERE, constants=asdict(machine), cases=cases, published=[], widths=[])
+        return {**document, "order": {"alike": alike, "pairs": count, "cases": pairs}}
+
+    def _ordered(self, case: str, cases: list[Document]) -> tuple[int, int]:
+        predicted = {told["precision"]: told["predicted"] for told in cases if told["case"] == case}
+        return ordered_alike(predicted, self.measured.get(case, {}))
+
+    def roofline(self) -> Document:
+        """This machine's peaks, and where each case that was measured lies under them."""
+        points = [
+            {"case": told["case"], "precision": told["precision"], "flops": told["flops"], "bytes": told["bytes"],
+             "seconds": told["measured"]}
+            for told in self._of_here()["cases"]
+            if told["measured"] is not None
+        ]  # fmt: skip
+        return _document("roofline", peaks=dict(self.here.rates), bandwidth=self.here.bandwidth, points=points)
+
+
+def variants(precision: str, operators: list[Operator], machine: Machine) -> list[Predictable]:
+    """What the operators of a precision tell of: itself, where the machine has it, and TF32 where it is float32."""
+    if precision.partition("-")[0] not in machine.rates:
+        return []
+    found = [(precision, operators, machine)]
+    if precision == "fp32" and "tf32" in machine.rates:
+        found.append(("tf32", operators, with_tf32(machine)))
+    return found
+
+
+def pays_from(speedups: Mapping[int, float | None]) -> int | None:
+    """The width from which on every one that fits is a tenth faster, or None."""
+    found = None
+    for width, speedup in sorted(speedups.items(), reverse=True):
+        if speedup is not None and speedup < PAYS:
+            break
+        found = width if speedup is not None else found
+    return found
+
+
+def _told(case: str, precision: str, operators: list[Operator], machine: Machine) -> Document:
+    prediction = asdict(predict(operators, machine))
+    return {"case": case, "precision": precision, "predicted": prediction.pop("seconds"), **prediction}
+
+
+def _parameters(width: int) -> int:
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in HumorModel(width).parameters())
+
+
+def _document(kind: str, **content: Any) -> Document:
+    here = take_fingerprint()
+    machine = {
+        "name": here.cpu,
+        "device": "cpu",
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return {"kind": kind, "machine": machine, **content}

@@ -1,0 +1,158 @@
+"""What the study published, and the operators of its phases and of wider steps, counted without a GPU.
+
+The network is counted on fake tensors, which have shapes and no numbers, so that a width costs nothing. The published
+loss reads its own numbers, so that it is run, on the CPU.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import humor.skinning
+import humor.training.micro_batches
+from humor import HumorLoss, HumorModel, Precision
+from humor.data import WindowBatch
+from humor.model import Transition
+from humor.training.optimizer import Adamax
+from humor.training.step import TrainStep
+
+from ..harness.counters.operators import Operator, count_operators
+from ..published_loss import RecipeLoss
+from ..studies.phases import loss_alone
+from ..workload import Setup
+from .cost_model import scaled
+
+STUDY_WINDOWS = 8
+IN_THE_RECIPE = ("sample", "loss")  # its way to prepare data is not
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the study: one phase of one step of 8 windows on a T4."""
+
+    table: int
+    width: int
+    phase: str
+    precision: str
+    milliseconds: float
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the costs of dispatch and launch are taken from it."""
+        return self.precision == "fp32" and self.phase in IN_THE_RECIPE
+
+
+# Source: "Improving the Efficiency of 3D Pose Estimation Model" (Ho, Stanford), tables 2 and 3.
+PUBLISHED = [
+    #         table width phase      precision ms
+    Published(2,    1,    "prepare", "fp32",    3.80),
+    Published(2,    1,    "prepare", "fp16",    4.11),
+    Published(2,    1,    "sample",  "fp32",    6.36),
+    Published(2,    1,    "sample",  "fp16",    8.42),
+    Published(2,    1,    "loss",    "fp32",   84.47),
+    Published(2,    1,    "loss",    "fp16",   98.05),
+    Published(3,    4,    "sample",  "fp32",   17.11),
+    Published(3,    4,    "sample",  "fp16",    9.00),
+]  # fmt: skip
+
+
+@contextmanager
+def as_on_a_gpu() -> Iterator[None]:
+    """Inside, the library takes portions, blocks and an optimizer's update as on a GPU, wherever the tensors are."""
+    with (
+        patch.dict(humor.skinning._BLOCK, clear=True),
+        patch.dict(humor.training.micro_batches._MOST_WINDOWS, clear=True),
+        patch.object(Adamax, "update", Adamax.update_on_device),
+    ):
+        yield
+
+
+def warm_operators(call: Callable[[], Any]) -> list[Operator]:
+    """What a call dispatches the second time."""
+    call()
+    return count_operators(call).records
+
+
+class Counting:
+    """The operators of phases and steps on a GPU, each counted when first asked for."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self.phase, self.step = cache(self._phase), cache(self._step)
+        self._network, self._loss = cache(self._count_network), cache(self._count_loss)
+
+    def batch(self, windows: int) -> WindowBatch:
+        """Windows of men and women, as in the study's data."""
+        men = windows // 2
+        return replace(self._setup.make_batch(windows), gender=["male"] * men + ["female"] * (windows - men))
+
+    def _phase(self, phase: str, width: int, precision: str) -> list[Operator]:
+        """A forward phase of the study's step with the published loss."""
+        batch = self.batch(STUDY_WINDOWS)
+        if phase == "prepare":
+            return count_operators(lambda: batch.to("meta")).records
+        if phase == "sample":
+            with FakeTensorMode() as fake, as_on_a_gpu():
+                step = fake_step(width, precision)
+                given = faked(batch, fake)
+                return warm_operators(lambda: step.sample(given))
+        step = self._loss_step("published", precision)
+        out = step.model(batch.past, batch.current)
+        return warm_operators(lambda: step.compare(out, batch, 50))
+
+    def _step(self, loss: str, width: int, windows: int, precision: str) -> list[Operator]:
+        """A whole step, with our loss or the published one."""
+        return self._network(width, windows, precision) + self._loss(loss, windows, precision)
+
+    def _count_network(self, width: int, windows: int, precision: str) -> list[Operator]:
+        """All of a step except its loss."""
+        with FakeTensorMode() as fake, as_on_a_gpu():
+            step = fake_step(width, precision)
+            given = faked(self.batch(windows), fake)
+            prepared = count_operators(lambda: given.to("meta")).records
+            return prepared + warm_operators(lambda: step(given))
+
+    def _count_loss(self, loss: str, windows: int, precision: str) -> list[Operator]:
+        """The loss forward and backward, on the line through 2 and 4 windows; blocks of 512 bodies are not seen."""
+        if windows not in (2, 4):
+            few, more = (self._loss(loss, size, precision) for size in (2, 4))
+            return scaled(few, more, (windows - 2) / 2)
+        with as_on_a_gpu():
+            return warm_operators(loss_alone(self._loss_step(loss, precision), self.batch(windows)))
+
+    def _loss_step(self, loss: str, precision: str) -> TrainStep:
+        made = RecipeLoss(self._setup.body_arrays) if loss == "published" else HumorLoss(self._setup.bodies)
+        model = HumorModel()
+        return TrainStep(model, made, Adamax(model.parameters()), Precision(precision))
+
+
+class NoLoss(HumorLoss):
+    """Stands for the loss where the network is counted: a sum that every output takes part in."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def forward(self, out: Transition, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum."""
+        assert out.posterior is not None
+        assert out.prior is not None
+        parts = [*vars(out.state).values(), out.contacts, *vars(out.posterior).values(), *vars(out.prior).values()]
+        return torch.stack([part.sum() for part in parts]).sum(), {}
+
+
+def fake_step(width: int, precision: str) -> TrainStep:
+    """The step of a network whose weights take no memory; inside a FakeTensorMode."""
+    model = HumorModel(width)
+    return TrainStep(model, NoLoss(), Adamax(model.parameters()), Precision(precision))
+
+
+def faked(batch: WindowBatch, fake: FakeTensorMode) -> WindowBatch:
+    """A batch's shapes."""
+    return batch.holding([fake.from_tensor(x) for x in batch.tensors()])

@@ -1,0 +1,130 @@
+"""Where does a training step's time go, phase by phase; with the published loss and with ours?
+
+`python -m bench.studies.phases --windows 8 200 --rounds 20` alternates the two in one process and prints the study's
+Table 2 for this machine: the median of each phase, and of the ratios of the rounds with the range that holds the
+middle half.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from humor import BodyModel, HumorLoss, HumorModel, Precision
+from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
+from humor.mannequin.build import mannequin_arrays
+from humor.mesh_loss import MESH_ERRORS
+from humor.skeleton import GENDERS
+from humor.training.optimizer import Adamax
+from humor.training.step import PHASES, TrainStep
+
+from ..harness.timing.clock import cpu_timer, device_timer
+from ..published_loss import RecipeLoss
+from ..workload import choose_device
+
+OPTIMIZERS = {"published": torch.optim.Adamax}  # ours else
+COLUMNS = (*PHASES, "loss alone", "step")  # "loss alone": forward and backward of the loss, without the network
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--windows", type=int, nargs="+", default=[8, 200])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--ours", nargs="+", choices=MESH_ERRORS, default=["fused"], help="HumorLoss's mesh=")
+    parser.add_argument("--one-gender", action="store_true", help="only neutral windows")
+    parser.add_argument("--without-published", action="store_true", help="ours alone, for looking into it")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for windows in options.windows:
+        report(windows, measure(windows, options), options.rounds)
+
+
+def measure(windows: int, options: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Milliseconds of each implementation, (rounds, columns), taken in turns."""
+    device = choose_device(options.device, require_cuda=False)
+    arrays = {gender: mannequin_arrays(gender) for gender in GENDERS}
+    bodies = {gender: BodyModel(arrays[gender]) for gender in GENDERS}
+    clips = [clip for clip in synthetic_motion(bodies) if clip.gender == "neutral" or not options.one_gender]
+    store = MotionStore.in_memory(clips)
+    batch = store.batch(*WindowSampler(store, windows, seed=0).draw(0, 0))
+    losses = {} if options.without_published else {"published": RecipeLoss(arrays)}
+    losses |= {name: HumorLoss(bodies, mesh=name) for name in options.ours}
+    steps = {name: train_step(loss.to(device), OPTIMIZERS.get(name, Adamax)) for name, loss in losses.items()}
+    rounds: dict[str, list[list[float]]] = {name: [] for name in steps}
+    for turn in range(options.rounds + 1):
+        for name, step in steps.items():
+            times = timed_phases(step, batch)
+            if turn:  # the first warms up
+                rounds[name].append(times)
+    return {name: np.array(times) * 1000 for name, times in rounds.items()}
+
+
+def train_step(loss: HumorLoss, optimizer: type[torch.optim.Adamax]) -> TrainStep:
+    """The step of a loss, with the same network for each."""
+    torch.manual_seed(0)
+    model = HumorModel().to(next(loss.buffers()).device)
+    return TrainStep(model, loss, optimizer(model.parameters(), lr=1e-4), Precision("fp32"))
+
+
+def timed_phases(step: TrainStep, batch: WindowBatch) -> list[float]:
+    """Seconds of each phase of one step, of the loss alone, and of the phases together."""
+    clock = cpu_timer if step.device.type == "cpu" else device_timer
+    seconds: list[float] = []
+
+    @contextmanager
+    def timed() -> Iterator[None]:
+        start = clock()
+        yield
+        seconds.append(clock() - start)
+
+    with timed():
+        ready = step.prepare(batch)
+    with timed():
+        out = step.sample(ready)
+    with timed():
+        total, _ = step.compare(out, ready, 50)
+    with timed():
+        step.backward(total)
+    with timed():
+        step.optimize()
+    alone = loss_alone(step, ready)
+    with timed():
+        alone()
+    return [*seconds, sum(seconds[: len(PHASES)])]
+
+
+def loss_alone(step: TrainStep, batch: WindowBatch) -> Callable[[], None]:
+    """The loss forward and backward, its inputs as leaves."""
+    with torch.no_grad():
+        out = step.model(batch.past, batch.current)
+    out.state.map(lambda x: x.requires_grad_())
+    out.contacts.requires_grad_()
+    return lambda: step.compare(out, batch, 50)[0].backward()
+
+
+def report(windows: int, times: dict[str, np.ndarray], rounds: int) -> None:
+    """Print a batch size's table."""
+    table = Table(
+        title=f"{windows} windows, ms, {rounds} rounds, {torch.get_num_threads()} threads", title_justify="left"
+    )
+    for column in ("", *COLUMNS):
+        table.add_column(column, justify="right")
+    for name, measured in times.items():
+        table.add_row(name, *(f"{value:.1f}" for value in np.median(measured, 0)))
+    for name, measured in times.items():
+        if name != "published" and "published" in times:
+            low, middle, high = np.quantile(times["published"] / np.maximum(measured, 1e-6), [0.25, 0.5, 0.75], axis=0)
+            cells = zip(low, middle, high, strict=True)
+            table.add_row(f"published / {name}", *(f"{m:.1f}x\n{a:.1f} to {b:.1f}" for a, m, b in cells))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

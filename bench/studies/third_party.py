@@ -1,0 +1,210 @@
+"""Posing by ours and by public implementations, over the same body: what `bench_third_party.py` measures.
+
+`python -m bench.studies.third_party` takes them in turns in one process and prints medians, what each takes against
+smplx and against ours (with the range that holds the middle half of the rounds), and how far the work is the same.
+Those that are not installed are left out: `pip install smplfitter body-models numba` brings them.
+"""
+
+import argparse
+import importlib.util
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from smplx.lbs import batch_rigid_transform
+from torch import Tensor
+
+from humor import BodyModel
+from humor.kinematics import forward_kinematics
+from humor.mannequin.build import mannequin_arrays
+from humor.rotations import rotmat_to_rotvec, rotvec_to_rotmat
+from humor.skeleton import BODY, NUM_BODY_JOINTS, SMPLH
+
+from ..harness.timing.clock import cpu_timer
+from ..published_loss import smplx_body
+
+COMPILED = " compiled"
+Arrays = Mapping[str, np.ndarray]
+Pose = Callable[[], Any]
+VERTICES = {"joints": "none", "mesh": "all", "mesh with hands": "all"}
+OUTPUTS = {  # and how far what is compared is the same work
+    "kinematics": "transforms out of given rest joints: ours of 22 joints, smplx's batch_rigid_transform of 52",
+    "kinematics with hands": "transforms of 52 joints out of given rest joints: the same work for all",
+    "joints": "no vertices are wanted: ours places 22 joints; smplx knows only the whole mesh; others place 52",
+    "mesh": "hands at rest: ours leaves their joints and directions out, which the others multiply by nothing",
+    "mesh with hands": "52 rotations and all vertices: the same work for all",
+}
+
+
+def ours(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose:
+    """Our body; hands at rest are left out."""
+    skeleton = SMPLH if output.endswith("with hands") else BODY
+    rotmats = rotmats[:, : len(skeleton)].contiguous()
+    if output.startswith("kinematics"):
+        rest = torch.randn(len(rotmats), len(skeleton), 3).to(rotmats.device)
+        return lambda: forward_kinematics(rotmats, rest, skeleton)
+    body = BodyModel(arrays).to(rotmats.device)
+    return lambda: body(rotmats, betas, trans, vertices=VERTICES[output])
+
+
+def smplx(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose:
+    """smplx, which always poses the whole mesh and all 52 joints."""
+    if output.startswith("kinematics"):
+        rest, parents = torch.randn(len(rotmats), len(SMPLH), 3), torch.tensor(SMPLH.parents)
+        return lambda: batch_rigid_transform(rotmats, rest.to(rotmats.device), parents.to(rotmats.device))
+    body, rotvecs = smplx_body(arrays).to(rotmats.device), rotmat_to_rotvec(rotmats).flatten(1)
+    names = ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose")
+    pose = dict(zip(names, rotvecs.split([3, 63, 45, 45], 1), strict=True))
+    return lambda: body(betas=betas, transl=trans, **pose)
+
+
+def smplfitter(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose | None:
+    """Source: github.com/isarandi/smplfitter."""
+    if output.startswith("kinematics"):
+        return None
+    from smplfitter.pt import BodyModel as Fitter
+
+    body, mesh = _fitter(Fitter, arrays).to(rotmats.device), output != "joints"
+    return lambda: body(rel_rotmats=rotmats, shape_betas=betas, trans=trans, return_vertices=mesh)
+
+
+def smplfitter_numba(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose | None:
+    """The same project's code for the CPU without torch, which knows no gradients."""
+    if output.startswith("kinematics") or rotmats.device.type != "cpu":
+        return None
+    import numba
+    from smplfitter.nb import BodyModel as Fitter
+
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    body, mesh = _fitter(Fitter, arrays), output != "joints"
+    turns, shape, shift = (x.numpy() for x in (rotmats, betas, trans))
+    return lambda: body(rel_rotmats=turns, shape_betas=shape, trans=shift, return_vertices=mesh)
+
+
+def _fitter(model: Any, arrays: Arrays) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        _written(arrays, Path(folder))
+        np.save(Path(folder) / "kid_template.npy", arrays["v_template"])  # it insists on one
+        return model("smplh16", "neutral", folder)
+
+
+def body_models(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose | None:
+    """Source: pypi.org/project/body-models."""
+    if output.startswith("kinematics"):
+        return None
+    from body_models.smplh import torch as models
+
+    with tempfile.TemporaryDirectory() as folder:
+        body = models.SMPLH(model_path=_written(arrays, Path(folder)), flat_hand_mean=True, rotation_type="rotmat")
+    run = body.to(rotmats.device).forward_skeleton if output == "joints" else body.forward_vertices
+    root, limbs, hands = rotmats.split([1, 21, 30], 1)
+    return lambda: run(limbs, hands, shape=betas, pelvis_rotation=root[:, 0], global_translation=trans)
+
+
+PEERS = {
+    "smplx": smplx,
+    "smplfitter": smplfitter,
+    "smplfitter_numba": smplfitter_numba,
+    "body_models": body_models,
+    "ours": ours,
+}
+_MODULES = {"smplfitter": ["smplfitter"], "smplfitter_numba": ["smplfitter", "numba"], "body_models": ["body_models"]}
+
+
+def installed() -> list[str]:
+    """The implementations that can be run here."""
+    return [name for name in PEERS if all(map(importlib.util.find_spec, _MODULES.get(name, [])))]
+
+
+def random_pose(rows: int, hands: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """All 52 rotations, betas and trans; hands at rest unless asked for."""
+    random = torch.Generator().manual_seed(0)
+    rotmats = rotvec_to_rotmat(torch.randn(rows, len(SMPLH), 3, generator=random))
+    if not hands:
+        rotmats[:, NUM_BODY_JOINTS:] = torch.eye(3)
+    return rotmats, torch.randn(rows, 16, generator=random), torch.randn(rows, 3, generator=random)
+
+
+def main() -> None:
+    """Measure in turns and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[80, 2000])
+    parser.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=list(OUTPUTS))
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--compiled", action="store_true", help="also each through torch.compile")
+    parser.add_argument("--without", nargs="+", choices=_MODULES, default=[], help="slow ones to leave out")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    arrays = mannequin_arrays("neutral")
+    for rows in options.rows:
+        for output in options.outputs:
+            pose = random_pose(rows, hands=output.endswith("with hands"))
+            calls = {name: PEERS[name](arrays, *pose, output) for name in installed() if name not in options.without}
+            chosen = {name: call for name, call in calls.items() if call is not None}
+            if options.compiled:
+                eager = {name: call for name, call in chosen.items() if name != "smplfitter_numba"}
+                chosen |= {f"{name}{COMPILED}": torch.compile(call) for name, call in eager.items()}
+            title = f"{output}, {rows} bodies, {threads(options.threads)}\n{OUTPUTS[output]}"
+            report(title, in_turns(chosen, options.rounds))
+
+
+@torch.no_grad()
+def in_turns(calls: Mapping[str, Pose], rounds: int) -> dict[str, np.ndarray]:
+    """Milliseconds of each call in each round. A short one is repeated, or its neighbour's cold caches are measured."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    repeats = {name: max(1, round(0.01 / _seconds(call, 3))) for name, call in calls.items()}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(_seconds(call, repeats[name]))
+    return {name: np.array(measured) * 1000 for name, measured in times.items()}
+
+
+def _seconds(call: Pose, repeats: int) -> float:
+    """Seconds a call, after one that is not counted."""
+    clock = process_time if torch.get_num_threads() == 1 else cpu_timer  # on one thread, neighbours need not count
+    call()
+    start = clock()
+    for _ in range(repeats):
+        call()
+    return (clock() - start) / repeats
+
+
+def threads(count: int) -> str:
+    """How the time was taken, in words."""
+    return "one thread, processor time" if count == 1 else f"{count} threads, wall time"
+
+
+def report(title: str, times: Mapping[str, np.ndarray]) -> None:
+    """Print one comparison."""
+    table = Table(title=title, title_justify="left")
+    for column in ("", "median ms", "times as fast as smplx", "ours is times as fast"):
+        table.add_column(column, justify="right")
+    for name, measured in times.items():
+        same = COMPILED if name.endswith(COMPILED) else ""  # eager beside eager, compiled beside compiled
+        ratios = times[f"smplx{same}"] / measured, measured / times[f"ours{same}"]
+        table.add_row(name, f"{np.median(measured):.3g}", *map(_spread, ratios))
+    Console(width=120).print(table)
+
+
+def _spread(ratios: np.ndarray) -> str:
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _written(arrays: Arrays, folder: Path) -> Path:
+    """The body as a file, where peers look for it."""
+    file = folder / "neutral" / "model.npz"
+    file.parent.mkdir()
+    np.savez(file, **dict(arrays))  # type: ignore[arg-type]
+    return file
+
+
+if __name__ == "__main__":
+    main()

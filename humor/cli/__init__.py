@@ -1,0 +1,5 @@
+"""The `humor` command."""
+
+from .app import main
+
+__all__ = ["main"]

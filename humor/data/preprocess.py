@@ -1,0 +1,259 @@
+"""From a tree of motion files to a store: a processed file for each clip, by several processes, and then one index.
+
+Each processed file is written whole and names what it was made from, so a killed run goes on where it was.
+"""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..body import BodyModel, find_bodies, require_gender
+from ..errors import FileError, HumorError, MotionError, SettingError
+from ..io.files import remove_unfinished, whole_file, write_whole
+from ..io.untrusted_arrays import read_npz
+from ..skeleton import GENDERS
+from .amass import RAW_ARRAYS, RawClip, is_motion_file, with_mended_rate
+from .processed import PROCESSED_ARRAYS, clip_of, is_processed, read_processed, write_processed
+from .processing import Clip, Dropped, process_or_drop
+from .splits import reason_to_leave_out, subset_of, tree_root
+from .store import FIELDS, FORMAT, FRAMES_FILE, INDEX_FILE, VERSION, ClipInfo, MotionStore, rows_of
+
+CLIPS_FOLDER = "clips"  # in the store's folder: processed files, named as their sources
+_RULES = 1  # of processing; another number processes everything again
+_MADE_FROM = "made_from"  # the array of a processed file that says so
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """What the user says about files that do not say it themselves."""
+
+    fps: float | int | None = None
+    gender: str | None = None
+    up: str = "z"
+
+    def checked(self) -> "Supplied":
+        """The same, if it can be. Raises SettingError."""
+        if self.fps is not None and not 0 < self.fps <= 10_000:
+            raise SettingError(f"--fps {self.fps:g}; expected frames a second, above 0 and up to 10000.")
+        if self.gender is not None:
+            require_gender(self.gender)
+        if self.up not in ("y", "z"):
+            raise SettingError(f'up "{self.up}" is neither y nor z.')
+        return self
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to process."""
+
+    source: Path
+    name: str  # of the clip: its path in the tree, without the ending
+    target: Path
+    supplied: Supplied
+    body: str  # what the bodies were read from
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file."""
+
+    name: str
+    kind: str  # "kept", "dropped", "left out" or "not readable"
+    reason: str  # why it was not kept
+    seconds: float = 0.0  # of motion that was kept
+
+    @property
+    def cause(self) -> str:
+        """The reason without the clip's own name or numbers: the same for all clips with the same fate."""
+        if self.kind == "not readable":
+            return "named above"
+        return self.reason.rpartition(", ")[2]
+
+
+def process_tree(
+    raw: Path,
+    out: Path,
+    body_folder: Path | None = None,
+    supplied: Supplied | None = None,
+    workers: int = 1,
+    on_file: Callable[[Outcome, int], None] | None = None,
+) -> list[Outcome]:
+    """Process an AMASS tree, or one file, into OUT/clips; `on_file(outcome, total)` after each, in no certain order.
+
+    A file that cannot be used is noted and the rest go on; one that was processed before, from the same source in the
+    same way, is kept as it is. Raises FileError where there is no motion or nothing can be written, SettingError for a
+    wrong setting.
+    """
+    if workers < 1:
+        raise SettingError(f"--workers {workers}; give 1 or more.")
+    jobs = find_jobs(raw, out, body_folder, (supplied or Supplied()).checked())
+    bodies = load_bodies(body_folder)  # here too for several workers, so that a mistake is told once
+    remove_unfinished(out)
+    outcomes = []
+    for outcome in _outcomes(jobs, bodies, body_folder, workers):
+        outcomes.append(outcome)
+        if on_file is not None:
+            on_file(outcome, len(jobs))
+    return sorted(outcomes, key=lambda outcome: outcome.name)
+
+
+def find_jobs(raw: Path, out: Path, body_folder: Path | None, supplied: Supplied) -> list[Job]:
+    """Every motion file of a tree, or the one file, with its clip's name and place. Raises FileError for none."""
+    if not raw.exists():
+        raise FileError(f"{raw}: no such file or folder; check the path.")
+    raw, clips = raw.resolve(), (out / CLIPS_FOLDER).resolve()
+    root = raw.parent if raw.is_file() else tree_root(raw)
+    files = [raw] if raw.is_file() else sorted(file for file in raw.rglob("*.npz") if is_motion_file(file))
+    names = {
+        file: file.relative_to(root).as_posix().removesuffix(".npz") for file in files if clips not in file.parents
+    }
+    if not names:
+        raise FileError(f"{raw}: no AMASS .npz files in this folder; name another.")
+    body = "mannequin" if body_folder is None else str(body_folder.resolve())
+    return [Job(file, name, clips / f"{name}.npz", supplied, body) for file, name in names.items()]
+
+
+def load_bodies(folder: Path | None) -> dict[str, BodyModel]:
+    """A body of each gender: those of a folder, or mannequins."""
+    if folder is None:
+        return {gender: BodyModel.mannequin(gender) for gender in GENDERS}
+    return {gender: BodyModel.load(file) for gender, file in find_bodies(folder).items()}
+
+
+def process_file(job: Job, bodies: Mapping[str, BodyModel]) -> Outcome:
+    """Make one clip's processed file, unless it is there; whatever is wrong with the source becomes the outcome.
+
+    Raises FileError where the file cannot be written.
+    """
+    made_from = _made_from(job)
+    clip = _processed_before(job.target, made_from)
+    if clip is None:
+        result = _process(job, bodies)
+        if isinstance(result, Outcome):
+            job.target.unlink(missing_ok=True)  # of a run with other settings
+            return result
+        clip = result
+        write_processed(job.target, clip, **{_MADE_FROM: np.array(made_from)})
+    return Outcome(job.name, "kept", "", len(clip) / clip.fps)
+
+
+def build_store(folder: Path, on_clip: Callable[[int, int], None] | None = None) -> tuple[MotionStore, list[str]]:
+    """The store of every processed file in FOLDER/clips, and what was wrong with those that could not be read.
+
+    The index is written last, and the one before is removed first: frames without their own index are no store.
+    `on_clip(done, total)` after each file. Raises MotionError where there is none, FileError where writing fails.
+    """
+    root = folder / CLIPS_FOLDER
+    paths = sorted(path for path in root.rglob("*.npz") if is_motion_file(path))
+    (folder / INDEX_FILE).unlink(missing_ok=True)
+    clips, problems, first = [], [], 0
+    with whole_file(folder / FRAMES_FILE) as file:
+        for done, path in enumerate(paths, 1):
+            name = path.relative_to(root).as_posix().removesuffix(".npz")
+            try:
+                clip = read_processed(path, name)
+            except HumorError as problem:
+                problems.append(str(problem))
+            else:
+                file.write(rows_of(clip).tobytes())
+                info = ClipInfo(name, clip.gender, clip.fps, first, len(clip), subset_of(name))
+                clips.append(asdict(info) | {"betas": clip.betas.tolist()})
+                first += len(clip)
+            if on_clip is not None:
+                on_clip(done, len(paths))
+        if not clips:
+            raise MotionError(f"{folder}: no clip was kept, so there is no store; process other motion.")
+    index = {"format": FORMAT, "version": VERSION, "fields": FIELDS, "frames": first, "clips": clips}
+    write_whole(folder / INDEX_FILE, json.dumps(index).encode())
+    return MotionStore.open(folder), problems
+
+
+def _process(job: Job, bodies: Mapping[str, BodyModel]) -> Clip | Outcome:
+    reason = reason_to_leave_out(job.name)
+    if reason is not None:
+        return Outcome(job.name, "left out", reason)
+    try:
+        arrays = read_npz(job.source, {*RAW_ARRAYS, *PROCESSED_ARRAYS})
+        if is_processed(arrays):
+            return clip_of(arrays, job.name)
+        if job.name.endswith("_stageii") and "pose_body" not in arrays:
+            return Outcome(job.name, "left out", "holds a shape, no motion")
+        raw = RawClip.of(with_mended_rate(arrays, job.source), job.name, **asdict(job.supplied))
+        result = process_or_drop(raw, bodies)
+    except HumorError as error:
+        return Outcome(job.name, "not readable", str(error))
+    except MemoryError:
+        return Outcome(job.name, "not readable", f"{job.name}: too long for this machine's memory; cut it in two.")
+    return Outcome(job.name, "dropped", result.reason) if isinstance(result, Dropped) else result
+
+
+def _made_from(job: Job) -> str:
+    """What a processed file depends on; a change of it means processing again."""
+    try:
+        status = job.source.stat()
+        source = [str(job.source), status.st_size, status.st_mtime_ns]
+    except OSError:
+        source = []  # gone since it was listed, which reading it tells
+    return json.dumps({"rules": _RULES, "source": source, "body": job.body, **asdict(job.supplied)})
+
+
+def _processed_before(path: Path, made_from: str) -> Clip | None:
+    """The clip of a processed file, if it is whole and made from the same."""
+    if not path.is_file():
+        return None
+    try:
+        arrays = read_npz(path, (*PROCESSED_ARRAYS, _MADE_FROM))
+        return clip_of(arrays, "") if arrays.get(_MADE_FROM, np.array("")).item() == made_from else None
+    except (HumorError, ValueError):
+        return None
+
+
+_bodies: dict[str, BodyModel] = {}  # of a worker process
+
+
+def _outcomes(
+    jobs: list[Job], bodies: Mapping[str, BodyModel], body_folder: Path | None, workers: int
+) -> Iterator[Outcome]:
+    """The outcome of each job as it is done: here for one worker, else in processes of their own."""
+    if workers == 1:
+        yield from (process_file(job, bodies) for job in jobs)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _start_worker, (body_folder,))
+    try:
+        for done in as_completed([pool.submit(_process_in_worker, job) for job in jobs]):
+            yield done.result()
+    except BrokenProcessPool:
+        raise FileError(
+            "a worker process died, out of memory perhaps; run the same command with fewer --workers to go on."
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(body_folder: Path | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends the work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    _bodies.update(load_bodies(body_folder))
+
+
+def _end_with_parent() -> None:
+    """Workers of a killed parent would wait for work forever."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _process_in_worker(job: Job) -> Outcome:
+    return process_file(job, _bodies)

@@ -1,0 +1,1 @@
+"""Files that are whole or not there, arrays that nobody vouches for, and checkpoints."""

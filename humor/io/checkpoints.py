@@ -1,0 +1,76 @@
+"""Checkpoints: dictionaries of tensors and plain values that are either wholly on disk or not there at all."""
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError, FileError
+from .files import whole_file
+from .untrusted_arrays import require_file
+
+
+def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Put a checkpoint in the place of the one before it in one move; until then the one before stays whole.
+
+    Raises FileError where it cannot be written, and leaves nothing of it.
+    """
+    try:
+        with whole_file(path) as file:
+            try:
+                torch.save(dict(content), file)
+            except RuntimeError as error:  # what torch makes of an OSError, such as a full disk's
+                raise error.__context__ if isinstance(error.__context__, OSError) else error  # noqa: B904
+    except FileError as error:
+        reason = getattr(error.__context__, "strerror", None)
+        kept = "the checkpoint before it is whole" if path.is_file() else "there is none before it"
+        raise FileError(
+            f"{path}: cannot be written ({reason}), {kept}; make room and run the same command to go on from there."
+        ) from error
+
+
+def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
+    """The content of a checkpoint, on the CPU; no code in the file is run.
+
+    Raises FileError for a missing file and CheckpointError for one that is damaged or holds more than plain values.
+    """
+    path = require_file(path)
+    try:
+        with warnings.catch_warnings():  # about the damage that is told below
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: holds more than tensors and plain values, or is damaged, so it was not read; "
+            'save {"model": model.state_dict()}.'
+        ) from error
+    except Exception as error:  # damaged files end in almost any exception
+        raise CheckpointError(f"{path}: not a readable checkpoint ({type(error).__name__}); copy it again.") from error
+    return content if isinstance(content, Mapping) else {}
+
+
+def read_weights(path: str | Path) -> Mapping[str, Tensor]:
+    """The network weights of a checkpoint: its "model" entry, tensors by name."""
+    weights = read_checkpoint(path).get("model")
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(name, str) and _is_plain(w) for name, w in weights.items()
+    ):
+        raise CheckpointError(f'{path}: no "model" entry with tensors by name; save {{"model": model.state_dict()}}.')
+    spoilt = [name for name, weight in weights.items() if not weight.isfinite().all()]
+    if spoilt:
+        raise CheckpointError(f"{path}: {', '.join(spoilt)} not finite; use an earlier checkpoint.")
+    return weights
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor of real numbers that are there, not sparse, quantized or without storage."""
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+    )

@@ -1,0 +1,135 @@
+"""What was seen of a body: joints in space or in a camera's picture, some of them missing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..data.amass import gender_of
+from ..data.processing import TARGET_FPS
+from ..errors import MotionError
+from ..io.untrusted_arrays import read_npz
+from ..skeleton import BODY_NAMES, NUM_BODY_JOINTS
+
+_ARRAYS = ("joints3d", "joints2d", "camera", "rotation", "translation", "noise", "gender", "fps", "truth")
+NOISE_3D, NOISE_2D = 0.03, 6.0  # metres and pixels, where a file does not say how exact it is
+NEAREST = 0.1  # metres before a camera: what is nearer is seen as if it were there
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera: x right, y down, z forward."""
+
+    focal: Float[Tensor, "2"]  # pixels
+    centre: Float[Tensor, "2"]  # pixels
+    rotation: Float[Tensor, "3 3"]  # world to camera
+    translation: Float[Tensor, "3"]  # metres: where the world's origin is
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Camera":
+        """The camera with every tensor replaced by `change` of it."""
+        return Camera(*map(change, (self.focal, self.centre, self.rotation, self.translation)))
+
+    def project(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
+        """Pixels of points of the world."""
+        seen = points @ self.rotation.mT + self.translation
+        return self.focal * seen[..., :2] / seen[..., 2:].clamp_min(NEAREST) + self.centre
+
+    def place(self, pixels: Float[Tensor, "*batch 2"], depth: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
+        """Points of the world that are seen at pixels, so far before the camera."""
+        rays = torch.cat([(pixels - self.centre) / self.focal, torch.ones_like(pixels[..., :1])], -1)
+        return (depth.unsqueeze(-1) * rays - self.translation) @ self.rotation
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """Joints that were seen, 30 frames a second; of one motion, or of several of one length, along leading axes."""
+
+    seen: Float[Tensor, "*batch frames 22 D"]  # metres (D = 3) or pixels (D = 2); zero where missing
+    trust: Float[Tensor, "*batch frames 22"]  # 0 where missing, 1 for what is sure
+    noise: float  # standard deviation of what is seen, metres or pixels
+    camera: Camera | None = None  # that the pixels are of
+    gender: str = "neutral"
+    truth: Float[Tensor, "*batch frames 22 3"] | None = None  # where it is known: metres
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Observations":
+        """The same with every tensor replaced by `change` of it."""
+        camera = self.camera and self.camera.map(change)
+        truth = None if self.truth is None else change(self.truth)
+        return Observations(change(self.seen), change(self.trust), self.noise, camera, self.gender, truth)
+
+    def residuals(self, joints: Float[Tensor, "*batch frames 22 3"]) -> Float[Tensor, "*batch frames 22 D"]:
+        """How far joints of the world are from what was seen, in standard deviations; 0 where nothing was."""
+        away = (joints if self.camera is None else self.camera.project(joints)) - self.seen
+        return (away / self.noise).masked_fill(self.trust.unsqueeze(-1) <= 0, 0)
+
+
+def observe(
+    truth: Float[Tensor, "*batch frames 22 3"],
+    noise: float,
+    hidden: Sequence[str] = (),
+    camera: Camera | None = None,
+    seed: int = 0,
+    gender: str = "neutral",
+) -> Observations:
+    """What would be seen of joints: with normal noise (metres, or pixels with a camera), and some never, by name."""
+    random = torch.Generator().manual_seed(seed)
+    exact = truth if camera is None else camera.project(truth)
+    trust = torch.ones(truth.shape[:-1])
+    trust[..., [BODY_NAMES.index(name) for name in hidden]] = 0
+    seen = (exact + noise * torch.randn(exact.shape, generator=random)) * trust.unsqueeze(-1)
+    return Observations(seen, trust, noise, camera, gender, truth)
+
+
+def read_observations(path: str | Path) -> Observations:
+    """Read an `.npz` with `joints3d` (T,22,3), metres, NaN where missing; or `joints2d` (T,22,3): pixels, confidence.
+
+    `joints2d` needs `camera` (fx, fy, cx, cy), `rotation` (3,3) and `translation` (3), world to camera. It may hold
+    `noise`, `gender`, `fps` (30) and `truth` (T,22,3). Raises FileError and MotionError.
+    """
+    arrays = read_npz(path, _ARRAYS)
+    found = [name for name in ("joints3d", "joints2d") if name in arrays]
+    if len(found) != 1:
+        raise MotionError(f'{path}: holds {" and ".join(found) or "neither"}; expected one of "joints3d", "joints2d".')
+    if float(arrays.get("fps", TARGET_FPS)) != TARGET_FPS:
+        raise MotionError(
+            f"{path}: {float(arrays['fps']):g} frames a second; the network knows {TARGET_FPS}: resample."
+        )
+    frames = len(arrays[found[0]]) if arrays[found[0]].ndim else 0
+    joints = _numbers(arrays, found[0], (frames, NUM_BODY_JOINTS, 3), path)
+    if frames < 3:
+        raise MotionError(f"{path}: {frames} frames; expected 3 or more.")
+    camera = _camera(arrays, path) if found[0] == "joints2d" else None
+    seen, trust = (joints, torch.ones(joints.shape[:2])) if camera is None else (joints[..., :2], joints[..., 2])
+    there = seen.isfinite().all(-1) & (trust > 0)
+    if not there.any():
+        raise MotionError(f"{path}: no joint is seen in any frame; check {found[0]}.")
+    noise = float(arrays.get("noise", NOISE_3D if camera is None else NOISE_2D))
+    if not noise > 0:
+        raise MotionError(f"{path}: noise {noise:g}; expected a standard deviation above 0, in metres or pixels.")
+    truth = _numbers(arrays, "truth", (frames, NUM_BODY_JOINTS, 3), path) if "truth" in arrays else None
+    seen, trust = torch.where(there.unsqueeze(-1), seen, 0.0), torch.where(there, trust.clamp(max=1), 0.0)
+    return Observations(seen, trust, noise, camera, gender_of(arrays, str(path), "neutral"), truth)
+
+
+def _camera(arrays: dict[str, np.ndarray], path: str | Path) -> Camera:
+    shapes = {"camera": (4,), "rotation": (3, 3), "translation": (3,)}
+    lens, rotation, translation = (_numbers(arrays, name, shape, path) for name, shape in shapes.items())
+    if not (torch.cat([lens, rotation.flatten(), translation]).isfinite().all() and (lens[:2] > 0).all()):
+        raise MotionError(
+            f"{path}: the camera is not finite or has no focal length; expected fx, fy, cx, cy in pixels."
+        )
+    if (rotation @ rotation.mT - torch.eye(3)).abs().max() > 1e-3 or torch.linalg.det(rotation) < 0:
+        raise MotionError(f'{path}: "rotation" is no rotation matrix; expected world to camera, y down.')
+    return Camera(lens[:2], lens[2:], rotation, translation)
+
+
+def _numbers(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], path: str | Path) -> Tensor:
+    if name not in arrays:
+        raise MotionError(f'{path}: no "{name}", which joints2d needs; expected numbers of shape {shape}.')
+    if arrays[name].shape != shape or arrays[name].dtype.kind not in "fiu":
+        raise MotionError(f'{path}: "{name}" is {arrays[name].dtype} {arrays[name].shape}; expected numbers {shape}.')
+    return torch.as_tensor(arrays[name].astype(np.float32))

@@ -1,0 +1,233 @@
+"""Training steps in several precisions, timed by phase.
+
+The precisions take turns, a step each, on one network with one optimizer: what drifts drifts for all of them, and the
+memory that a precision takes is that of a run of its own. Batches come from the trainer's loader.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch.profiler import record_function
+
+from ..data.store import MotionStore, WindowSampler
+from ..data.windows import WindowBatch
+from ..errors import SettingError
+from ..losses import HumorLoss
+from ..model import HumorModel
+from ..precision.presets import Precision, PrecisionName
+from ..training.execution import Execution
+from ..training.optimizer import Adamax
+from ..training.phase_timer import PhaseClock
+from ..training.step import PHASES as OWN_PHASES
+from ..training.step import TrainStep
+from .tracing import recorded
+
+PHASES = ("wait", *OWN_PHASES)
+STEP = "step"  # what a whole step is called in a trace
+TRACED = 2  # steps of each precision
+SETTLED_SCALE = 1024.0  # of float16's gradients, past the overflows that training begins with
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """What to measure, and for how long; batch and widths are the study's."""
+
+    batch: int = 8  # windows a step
+    precisions: tuple[PrecisionName, ...] = ("fp32", "fp16")  # the first is the reference
+    widths: tuple[int, ...] = (1, 4)  # factors on every hidden size; 4 is the study's wide network
+    steps: int = 30  # of each precision at each width
+    warm_up: int = 3  # steps before them, after the first; fewer where they would take longer
+    seconds: float = 20.0  # most that the steps of a precision take at a width, or a linear layer in all of them
+    execution: Execution = "eager"  # how a step runs: by operators, compiled, or as a recorded CUDA graph
+    rows: int = 2000  # of the linear layers' input
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "steps", "rows"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} {getattr(self, name)}: expected a whole number from 1.")
+        for name in ("precisions", "widths"):
+            given = getattr(self, name)
+            if not given or len(set(given)) != len(given):
+                raise SettingError(f"{name} {' '.join(map(str, given))}: expected one or more, none twice.")
+        if min(self.widths) < 1:
+            raise SettingError(f"widths {' '.join(map(str, self.widths))}: expected whole numbers from 1.")
+        if self.warm_up < 0:
+            raise SettingError(f"warm_up {self.warm_up}: expected a whole number from 0.")
+        if not self.seconds > 0:
+            raise SettingError(f"seconds {self.seconds}: expected a number above 0.")
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Seconds of one step: from its beginning until the device is done, and of each phase."""
+
+    whole: float
+    host: Mapping[str, float]  # until the host goes on to the next phase
+    device: Mapping[str, float]  # on the device's own clock; empty on a CPU
+
+    @property
+    def other(self) -> float:
+        """What no phase accounts for: on a GPU, mostly the host's wait for it at the end."""
+        return self.whole - sum(self.host.values())
+
+
+@dataclass(eq=False)
+class StepRun:
+    """The steps of a precision at a width."""
+
+    width: int
+    precision: str
+    first: StepTimes
+    steps: list[StepTimes] = field(default_factory=list)
+    peak_bytes: int | None = None  # on a GPU: the most that was allocated at once, bodies included
+
+    def summary(self) -> dict[str, Any]:
+        """Medians, and the quartiles of the whole step, for profile.json."""
+        low, middle, high = np.quantile([step.whole for step in self.steps], (0.25, 0.5, 0.75)).tolist()
+        found = {*self.first.host, *(name for step in self.steps for name in step.host)}
+        phases = {
+            name: {
+                "host": _median(step.host.get(name) for step in self.steps),
+                "device": _median(step.device.get(name) for step in self.steps),
+                "first": self.first.host.get(name),
+            }
+            for name in (*PHASES, "graph")
+            if name in found
+        }
+        times = {"step": middle, "step_low": low, "step_high": high, "first": self.first.whole}
+        times["other"] = median(step.other for step in self.steps)
+        named = {"width": self.width, "precision": self.precision, "steps": len(self.steps)}
+        return {**named, "phases": phases, **times, "peak_bytes": self.peak_bytes}
+
+
+class StepClock(PhaseClock):
+    """The host's time by phase, and beside it a GPU's; both backward passes, loss and network, are one phase."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(torch.device("cpu"))
+        self.own = PhaseClock(device) if device.type == "cuda" else None
+
+    def enter(self, phase: str) -> None:
+        """Begin a phase, which ends the one before."""
+        if phase == "network backward":
+            return
+        super().enter(phase)
+        if self.own is not None:
+            self.own.enter(phase)
+
+    def finish(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Seconds of each phase of a step that ends here, on the host and on the device, which is waited for."""
+        host, device = self.read(), {} if self.own is None else self.own.read()
+        for clock in (self, self.own):
+            if clock is not None:
+                clock.stop()
+        return host, device
+
+
+class Turns:
+    """Steps of one network in several precisions, each with its turn."""
+
+    def __init__(
+        self,
+        settings: ProfileSettings,
+        width: int,
+        loss: HumorLoss,
+        batches: Iterator[WindowBatch],
+        device: torch.device,
+    ) -> None:
+        self.settings, self.width, self.batches, self.device = settings, width, batches, device
+        torch.manual_seed(0)
+        model = HumorModel(width).to(device)
+        self.optimizer, self.clock = Adamax(model.parameters()), StepClock(device)
+        self.steps: dict[str, TrainStep] = {
+            name: TrainStep(
+                model, loss, self.optimizer, Precision(name), clock=self.clock, execution=settings.execution
+            )
+            for name in settings.precisions
+        }
+        for step in self.steps.values():
+            if step.scaler.is_enabled():
+                step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": SETTLED_SCALE})
+
+    def take(self, precision: str) -> StepTimes:
+        """One step, waiting for its batch and then for the device."""
+        step = self.steps[precision]
+        step.copies.refresh()  # of weights that the others have changed
+        started = perf_counter()
+        with record_function(STEP):
+            self.clock.enter("wait")
+            with record_function("wait"):
+                batch = next(self.batches)
+            step(batch)
+            host, device = self.clock.finish()
+        return StepTimes(perf_counter() - started, host, device)
+
+    def first(self) -> list[StepRun]:
+        """Each precision's first step, which makes the optimizer's averages, compiles, and so on."""
+        runs = []
+        for name in self.steps:
+            self.optimizer.state.clear()
+            runs.append(StepRun(self.width, name, self.take(name)))
+        return runs
+
+    def measure(self, runs: list[StepRun], told: Callable[[float], None]) -> None:
+        """Add steps to the runs, the one that is furthest behind next: alike in speed, they alternate; one that is slow
+        has its fewer steps spread over the whole time. Interrupted, they keep what they have."""
+        warmed = {name: 0.0 for name in self.steps}
+        for _ in range(self.settings.warm_up):
+            for run in runs:
+                if warmed[run.precision] < self.settings.seconds:
+                    warmed[run.precision] += self.take(run.precision).whole
+        done = {name: 0.0 for name in self.steps}  # the larger share: of the steps or of the time
+        spent = {name: 0.0 for name in self.steps}
+        while min(done.values()) < 1:
+            run = min(runs, key=lambda run: done[run.precision])
+            self._measure_one(run, spent)
+            steps = len(run.steps) / self.settings.steps
+            done[run.precision] = max(steps, spent[run.precision] / self.settings.seconds)
+            told(min(1.0, sum(done.values()) / len(done)))
+
+    def _measure_one(self, run: StepRun, spent: dict[str, float]) -> None:
+        recordings = self.steps[run.precision].recordings
+        played = 0 if recordings is None else recordings.played
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        times = self.take(run.precision)
+        spent[run.precision] += times.whole
+        if recordings is not None and recordings.played == played:
+            return  # it ran by operators, and its recording is still to be made
+        run.steps.append(times)
+        if self.device.type == "cuda":
+            run.peak_bytes = max(run.peak_bytes or 0, torch.cuda.max_memory_allocated(self.device))
+
+    def trace(self, path: Path) -> None:
+        """Write a few steps of each precision as a Chrome trace, to be opened at ui.perfetto.dev."""
+        with recorded(self.device, path):
+            for name in self.steps:
+                for _ in range(TRACED):
+                    with record_function(name):
+                        self.take(name)
+
+
+class RepeatedSampler(WindowSampler):
+    """Draws every batch several times in a row, so that all who take turns see the same windows."""
+
+    def __init__(self, store: MotionStore, batch_size: int, times: int) -> None:
+        super().__init__(store, batch_size, seed=0)
+        self.times = times
+
+    def draw(self, epoch: int, index: int) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]:
+        """Clips and first frames of a batch's windows."""
+        return super().draw(epoch, index // self.times)
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None

@@ -1,0 +1,100 @@
+"""Where a training step's time goes on this machine, phase by phase, precision by precision, and width by width."""
+
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..body import BodyModel
+from ..data.store import BatchLoader, MotionStore
+from ..losses import HumorLoss
+from ..precision.presets import Precision
+from ..training.execution import require_execution
+from .interleaved_profile import ProfileSettings, RepeatedSampler, StepRun, Turns
+from .tracing import LinearCall, split_linear
+
+LINEAR_SIZES = (1024, 4096)  # of the study's Figures 3 and 4
+_ENDLESS = 1 << 40  # steps of an epoch
+Told = Callable[[str, float], None]  # what is under way, and how much of it is done, 0 to 1
+
+
+@dataclass(eq=False)
+class Profile:
+    """What was measured so far."""
+
+    settings: ProfileSettings
+    device: torch.device
+    runs: list[StepRun] = field(default_factory=list)
+    linear: dict[tuple[int, str], list[LinearCall]] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The whole of it for profile.json; runs without a measured step are left out."""
+        middle = [sorted(calls, key=lambda call: call.total)[len(calls) // 2] for calls in self.linear.values()]
+        return {
+            "kind": "profile",
+            "machine": machine(self.device),
+            "batch": self.settings.batch,
+            "steps": self.settings.steps,
+            "execution": self.settings.execution,
+            "runs": [run.summary() for run in self.runs if run.steps],
+            "linear": [call.summary() for call in middle],
+        }
+
+
+def measure_profile(
+    profile: Profile, store: MotionStore, bodies: Mapping[str, BodyModel], trace: Path | None, told: Told
+) -> None:
+    """Fill a profile, a width after the other and then the linear layers; interrupted, it keeps what it has.
+
+    Raises SettingError for what the device cannot do, before anything is measured.
+    """
+    settings, device = profile.settings, profile.device
+    for name in settings.precisions:
+        Precision(name).require(device)
+    require_execution(settings.execution, device)
+    loss = HumorLoss(bodies).to(device)
+    sampler = RepeatedSampler(store, settings.batch, len(settings.precisions))
+    for width in settings.widths:
+        label = f"width {width}"
+        told(label, 0.0)
+        with closing(BatchLoader(store, sampler, _ENDLESS, device).epoch(0)) as batches:
+            turns = Turns(settings, width, loss, batches, device)
+            runs = turns.first()
+            profile.runs += runs
+            turns.measure(runs, partial(told, label))
+            if trace is not None and width == settings.widths[0]:
+                turns.trace(trace)
+        del turns  # or its network is kept while the next is made
+    for size in LINEAR_SIZES:
+        label = f"linear {size}"
+        told(label, 0.0)
+        for share, call in split_linear(size, settings.rows, settings.precisions, device, settings.seconds):
+            profile.linear.setdefault((size, call.precision), []).append(call)
+            told(label, share)
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the times were measured on."""
+    return {
+        "name": _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    """Its model's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(named), platform.processor() or platform.machine())

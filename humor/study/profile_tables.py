@@ -1,0 +1,105 @@
+"""A profile on paper: the study's Tables 2 and 3 and what its Figures 3 and 4 show, for the machine in front of us."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from ..io.files import write_whole
+
+TITLES = {
+    "wait": "wait for data",
+    "prepare": "prepare data",
+    "sample": "sample (network forward)",
+    "loss": "loss",
+    "backward": "backward",
+    "optimize": "optimize",
+    "graph": "recorded graph: all after prepare",
+}
+PUBLISHED_BATCH = 8
+# The study's Table 2 and Table 3 by width, milliseconds on an NVIDIA T4, fp32 and fp16.
+PUBLISHED: Mapping[int, tuple[str, Mapping[str, tuple[float, float]]]] = {
+    1: ("Table 2", {"prepare": (3.80, 4.11), "sample": (6.36, 8.42), "loss": (84.47, 98.05)}),
+    4: ("Table 3", {"sample": (17.11, 9.00)}),
+}
+
+
+def write_profile(document: Mapping[str, Any], out: Path) -> None:
+    """Write OUT/profile.json. Raises FileError."""
+    write_whole(out / "profile.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+
+
+def headline(document: Mapping[str, Any]) -> str:
+    """What the tables were measured on, and how to read them."""
+    machine = document["machine"]
+    place = machine["device"] if machine["device"] != "cpu" else f"{machine['name']}, {machine['threads']} threads"
+    how = f"{place}, PyTorch {machine['torch']}, {document['execution']}"
+    return f"{how}; medians of the steps after warm-up; first: the first step, which is in no median"
+
+
+def profile_tables(document: Mapping[str, Any]) -> list[Table]:
+    """What a document of kind "profile" says, a table for each width and one for the linear layers."""
+    widths = dict.fromkeys(run["width"] for run in document["runs"])
+    tables = [_step_table(document, width) for width in widths]
+    return tables + ([_linear_table(document)] if document["linear"] else [])
+
+
+def _step_table(document: Mapping[str, Any], width: int) -> Table:
+    runs = [run for run in document["runs"] if run["width"] == width]
+    name, published = PUBLISHED.get(width, ("", {})) if document["batch"] == PUBLISHED_BATCH else ("", {})
+    on_gpu = any(phase["device"] is not None for run in runs for phase in run["phases"].values())
+    kinds = ("host", "device", "first") if on_gpu else ("host", "first")
+    title = f"width {width}, {document['batch']} windows" + (f": the study's {name}" if name else "")
+    table = Table(title=title, title_justify="left")
+    table.add_column("ms")
+    heads = [
+        f"{run['precision']} {kind}" if on_gpu or kind == "first" else run["precision"]
+        for run in runs
+        for kind in kinds
+    ]
+    for head in (*heads, *((f"published, T4: {precision}" for precision in ("fp32", "fp16")) if name else ())):
+        table.add_column(head, justify="right")
+    for phase, title in TITLES.items():
+        cells = [_ms(run["phases"].get(phase, {}).get(kind)) for run in runs for kind in kinds]
+        if any(cells):
+            table.add_row(title, *cells, *(f"{ms:.2f}" for ms in published.get(phase, ())))
+    wholes = [_whole(run, runs[0]) for run in runs]
+    blank = [""] * (len(kinds) - 2)
+    for title in wholes[0]:
+        table.add_row(title, *(cell for whole in wholes for cell in (whole[title][0], *blank, whole[title][1])))
+    return table
+
+
+def _whole(run: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """What is said of a run's steps as wholes, and of its first."""
+    change = "" if run is reference else f"{100 * (run['step'] / reference['step'] - 1):+.1f} %"
+    memory = {} if run["peak_bytes"] is None else {"most memory, GB": (f"{run['peak_bytes'] / 1e9:.2f}", "")}
+    return {
+        "other": (_ms(run["other"]), ""),
+        "step": (_ms(run["step"]), _ms(run["first"])),
+        "middle half": (f"{_ms(run['step_low'])} to {_ms(run['step_high'])}", ""),
+        f"against {reference['precision']}": (change, ""),
+        "steps": (str(run["steps"]), ""),
+        **memory,
+    }
+
+
+def _linear_table(document: Mapping[str, Any]) -> Table:
+    title = f"one linear layer forward, {document['linear'][0]['rows']} rows: the study's Figures 3 and 4"
+    table = Table(title=title, title_justify="left")
+    for column in ("ms", "precision", "casts", "launch, dispatch", "kernel", "total"):
+        table.add_column(column, justify="left" if column == "precision" else "right")
+    for call in document["linear"]:
+        size = f"{call['size']} x {call['size']}"
+        table.add_row(size, call["precision"], *(_ms(call[part]) for part in ("casts", "launch", "kernel", "total")))
+    return table
+
+
+def _ms(seconds: float | None) -> str:
+    """Three digits where there are so few."""
+    if seconds is None:
+        return ""
+    ms = 1000 * seconds
+    return f"{ms:.0f}" if abs(ms) >= 100 else f"{ms:.3g}" if abs(ms) >= 0.001 else "0"

@@ -1,0 +1,1 @@
+"""Training: one step in named phases, and the loop around it."""

@@ -1,0 +1,231 @@
+"""`pytest bench --against REF` from the command line to the exit code: it fails closed."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from bench.harness.plugin import percentage
+from tests.support.git_repository import QUICKLY, SLOWLY, TINY, Repository
+
+NAME = "bench_tiny.py::bench_place[study]"
+# Far from what a busy machine does to a time: half as slow again is no change, fifty times is.
+COARSE = ["--slower-than", "90%", "--error-rate", "20%", "--max-time", "60"]
+KINEMATICS = "humor/kinematics.py"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    repository = Repository(tmp_path_factory.mktemp("repository"))
+    repository.replace(KINEMATICS, QUICKLY, SLOWLY)
+    repository.commit("slow", tag="slow")
+    repository.restore()
+    return repository
+
+
+@pytest.fixture
+def repository(shared):
+    yield shared
+    shared.restore()
+
+
+def against(repository, ref, *arguments):
+    return repository.pytest("bench", "--against", ref, *arguments)
+
+
+def check_refused(result, reason):
+    assert result.returncode == 4, result.stdout + result.stderr
+    assert reason in result.stdout + result.stderr
+
+
+def test_unchanged_code_is_the_same(repository, tmp_path):
+    result = against(repository, "HEAD", *COARSE, "--verdicts", str(tmp_path / "v.json"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"same     {NAME}" in result.stdout
+    assert repository.git("status", "--porcelain") == ""
+
+    content = json.loads((tmp_path / "v.json").read_text())
+    assert (content["format"], content["exit"], content["verdict"], content["reason"]) == (1, 0, "same", "")
+    commit = repository.git("rev-parse", "HEAD")
+    assert content["versions"] == {
+        "base": {"ref": "HEAD", "commit": commit},
+        "head": {"ref": "working tree", "commit": commit, "dirty": False},
+    }
+    settings = {"slower_than": 0.9, "error_rate": 0.2, "max_time": 60.0, "threads": 1, "isolate": False}
+    assert content["settings"] == settings
+    assert [content[name] for name in ("only_base", "only_head", "failed")] == [[], [], []]
+    assert all(isinstance(sentence, str) for sentence in content["warnings"])  # of the machine's weather
+    assert content["seconds"] > 0
+    check_case(content, "same")
+
+
+def check_case(content, verdict):
+    (case,) = content["cases"]
+    assert (case["name"], case["verdict"]) == (NAME, verdict)
+    assert case["pairs"] == sum(map(len, case["clusters"])) >= 3 * len(case["clusters"])
+    assert case["low"] < case["change"] < case["high"]
+    assert case["base_ms"] > 0
+    assert case["head_ms"] > 0
+    if verdict == "same":
+        assert math.expm1(-math.log1p(0.9)) < case["low"]
+        assert case["high"] < 0.9
+
+
+def test_a_slow_change_is_slower_and_its_opposite_faster(repository, tmp_path):
+    repository.replace(KINEMATICS, QUICKLY, SLOWLY)  # not committed
+    result = against(repository, "HEAD", *COARSE, "--verdicts", str(tmp_path / "v.json"))
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert f"slower   {NAME}" in result.stdout
+    content = json.loads((tmp_path / "v.json").read_text())
+    assert (content["exit"], content["verdict"]) == (1, "slower")
+    assert content["versions"]["head"]["dirty"] is True
+    check_case(content, "slower")
+    repository.restore()
+    back = against(repository, "slow", *COARSE)
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert f"faster   {NAME}" in back.stdout
+
+
+def test_processes_of_their_own_see_the_same(repository, tmp_path):
+    result = against(
+        repository, "slow", *COARSE, "--isolate", "--launches", "3", "--verdicts", str(tmp_path / "v.json")
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"faster   {NAME}" in result.stdout
+    content = json.loads((tmp_path / "v.json").read_text())
+    assert content["settings"]["isolate"] is True
+    check_case(content, "faster")
+
+
+@pytest.mark.parametrize(("allowed", "code"), [([], 3), (["--allow-unclear"], 0)])
+def test_what_stays_unclear_is_not_the_same(repository, allowed, code):
+    hopeless = ["--slower-than", "0.001%", "--error-rate", "0.001%", "--max-time", "0"]
+    result = against(repository, "HEAD", *hopeless, *allowed)
+    assert result.returncode == code, result.stdout + result.stderr
+    assert f"unclear  {NAME}" in result.stdout
+
+
+def test_nothing_selected_is_refused(repository, tmp_path):
+    result = against(repository, "HEAD", "-k", "no_such_case", "--verdicts", str(tmp_path / "v.json"))
+    check_refused(result, "refused: nothing was measured; choose cases that both versions have.")
+    content = json.loads((tmp_path / "v.json").read_text())
+    assert (content["exit"], content["verdict"]) == (4, "refused")
+    assert content["reason"] == "nothing was measured; choose cases that both versions have."
+
+
+def test_what_is_no_commit_is_refused(repository):
+    result = against(repository, "nowhere")
+    check_refused(result, '--against: "nowhere" is no commit of this repository; give a branch, a tag or a commit.')
+
+
+FAILING = TINY.replace("    measure(", "    raise ZeroDivisionError('planted')\n    measure(")
+EXTRA = "\n\ndef bench_extra(measure):\n    measure(kinematics.planted, 'tiny')\n"
+PLANTED = "\n\ndef planted() -> None:\n    sum(range(1000))\n"
+
+
+def test_a_failing_case_is_refused(repository):
+    repository.write("bench/bench_tiny.py", FAILING)
+    check_refused(
+        against(repository, "HEAD", "--allow-missing"),
+        f"refused: 1 case failed, first {NAME}: ZeroDivisionError: planted",
+    )
+
+
+def test_cases_of_one_version_are_refused_unless_that_is_allowed(repository, tmp_path):
+    repository.write("bench/bench_tiny.py", TINY + EXTRA.replace("extra", "gone"))
+    repository.commit("a case that is gone by now", tag="older")
+    repository.restore()
+    repository.write("bench/bench_tiny.py", TINY + EXTRA)
+    repository.write(KINEMATICS, (repository.folder / KINEMATICS).read_text() + PLANTED)
+
+    result = against(repository, "older", *COARSE, "--allow-missing", "--verdicts", str(tmp_path / "v.json"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "only in the old version: bench_tiny.py::bench_gone\n" in result.stdout
+    why = "(AttributeError: module 'humor_base.kinematics' has no attribute 'planted')"
+    assert f"only in the new version: bench_tiny.py::bench_extra {why}\n" in result.stdout
+    content = json.loads((tmp_path / "v.json").read_text())
+    assert content["only_base"] == ["bench_tiny.py::bench_gone"]
+    assert content["only_head"] == [f"bench_tiny.py::bench_extra {why}"]
+    check_case(content, "same")
+
+    refused = against(repository, "older", *COARSE)
+    check_refused(
+        refused, f"2 cases could not be compared (bench_tiny.py::bench_gone, bench_tiny.py::bench_extra {why})"
+    )
+
+
+def test_a_mistake_in_an_option_is_refused_in_a_sentence(repository):
+    result = against(repository, "HEAD", "--launches", "0")
+    assert result.returncode == 4
+    assert result.stderr.strip() == "ERROR: --launches 0: give one at least, say, 12."
+
+
+@pytest.mark.parametrize("text", ["much", "0", "-3%", "100%", "3", "nan%", "", "%"])
+def test_what_is_no_share_is_refused(text):
+    with pytest.raises(pytest.UsageError) as error:
+        percentage(text)
+    assert str(error.value) == f'"{text}" is no share between 0 and 100 %; give, say, 3%.'
+
+
+@pytest.mark.parametrize(("text", "share"), [("3%", 0.03), ("0.03", 0.03), ("0.5%", 0.005), ("99%", 0.99)])
+def test_a_share_is_percent_or_a_number(text, share):
+    assert percentage(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("hook", ["pytest_collection(session)", "pytest_runtest_logfinish(nodeid)"])
+def test_an_error_of_pytest_s_own_is_refused(repository, hook):
+    """Its exit code would be 3, which means unclear; or 0, if all was measured by then."""
+    repository.write("bench/conftest.py", f"def {hook}:\n    raise RuntimeError('planted')\n")
+    check_refused(against(repository, "HEAD", *COARSE), "RuntimeError: planted")
+
+
+def test_an_error_at_the_very_end_is_refused(repository):
+    """Python would end with 1, which means slower."""
+    repository.write("bench/conftest.py", "def pytest_sessionfinish(session):\n    raise RuntimeError('planted')\n")
+    check_refused(against(repository, "HEAD", *COARSE), "RuntimeError: planted")
+
+
+def test_verdicts_that_cannot_be_written_are_refused(repository, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = against(repository, "HEAD", *COARSE, "--verdicts", str(tmp_path / "file" / "v.json"))
+    check_refused(result, "v.json")
+
+
+def children_of(process):
+    """Processes started by one, by the kernel's word."""
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_ctrl_c_ends_it_and_its_processes(repository):
+    endless = ["--slower-than", "0.001%", "--error-rate", "0.001%", "--max-time", "1000", "--launches", "1000"]
+    command = repository.command("bench", "--against", "HEAD", "--isolate", *endless)
+    with subprocess.Popen(
+        command,
+        cwd=repository.folder,
+        env=repository.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's "&" has it ignored
+    ) as running:
+        deadline = time.monotonic() + 120
+        while len(workers := children_of(running.pid)) < 2:
+            assert running.poll() is None, "it ended by itself"
+            assert time.monotonic() < deadline, "it started no workers"
+            time.sleep(0.2)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == pytest.ExitCode.INTERRUPTED
+    assert not any(alive(pid) for pid in workers)

@@ -1,0 +1,286 @@
+"""`pytest bench --pays`: a precision pays where it is faster, truly lower, and right; planted lies are caught."""
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from bench.cases import case_named
+from bench.harness.modes.compare_precisions import answer_of, lines, work_of
+from bench.harness.stats.precision_verdict import (
+    BOUNDS,
+    Deviation,
+    Finding,
+    Work,
+    reason_of,
+    speedups,
+    verdict_of,
+    worst,
+)
+from bench.harness.stats.verdict import Interval
+from bench.harness.versions.git_versions import Side, Spec
+from humor import Precision
+from humor.precision.presets import PRESETS
+from humor.training.step import TrainStep
+from tests.support.git_repository import Repository
+
+KINEMATICS, WORK = "humor/kinematics.py", "    return (a @ b).to(a.dtype).square().sum()\n"
+HALF = '''"""One multiply in a precision."""
+
+import pytest
+import torch
+
+from humor import Precision, kinematics
+
+from .cases import Linear
+
+CASES = {"small": Linear(64, 64)}
+
+
+@pytest.mark.parametrize("case", CASES.items(), ids=CASES.keys())
+def bench_half(case, precision, device, dtype, measure):
+    torch.manual_seed(0)
+    factors = [torch.randn(64, 64).to(dtype) for _ in range(2)]
+
+    def total():
+        with Precision(precision).forward(device):
+            return kinematics.work(*factors)
+
+    measure(total, "tiny", answer=lambda: {"loss": total()})
+'''
+NAME = "bench_tiny.py::bench_half[bf16-small]"
+AUTOCAST = 'torch.is_autocast_enabled("cpu")'
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    repository = Repository(tmp_path_factory.mktemp("repository"))
+    repository.write("bench/bench_tiny.py", HALF)
+    text = (repository.folder / KINEMATICS).read_text()
+    repository.write(KINEMATICS, f"{text}\n\ndef work(a: Tensor, b: Tensor) -> Tensor:\n{WORK}")
+    repository.git("add", "-A")
+    repository.git("commit", "-q", "-m", "half")
+    repository.git("tag", "-f", "whole")
+    return repository
+
+
+@pytest.fixture
+def pays(shared, tmp_path):
+    def run(*arguments):
+        file = tmp_path / "pays.json"
+        coarse = ["--slower-than", "90%", "--error-rate", "20%", "--max-time", "0", "--device", "cpu"]
+        result = shared.pytest(
+            "bench", "--pays", "--pays-to", str(file), "-k", "bench_half and bf16-small", *coarse, *arguments
+        )
+        return result, json.loads(file.read_text()) if file.exists() else None
+
+    yield run
+    shared.restore()
+
+
+def test_a_sound_precision_is_judged_by_its_time(pays):
+    result, content = pays()
+    assert result.returncode == 0, result.stdout + result.stderr
+    (case,) = content["cases"]
+    assert (case["case"], case["precision"], content["kind"]) == (case_named(NAME, "bf16"), "bf16", "precisions")
+    assert case["verdict"] in ("pays", "does not pay", "unclear")
+    assert 0 < case["error"] < case["bound"] == 4 * 2.0**-8
+    assert case["low"] < case["speedup"] < case["high"]
+    assert case["seconds"] > 0
+    assert content["machine"].keys() == {"name", "device", "torch", "threads", "when"}
+    (line,) = (line for line in result.stdout.splitlines() if NAME in line)
+    assert line.startswith(case["verdict"])
+    assert line.endswith(case["reason"])
+
+
+PLANTED = {
+    "silently single": ("humor/precision.py", "enabled=half is not None", "enabled=False", "not really half"),
+    "two percent off": (
+        KINEMATICS,
+        WORK,
+        f"    return (a @ b).square().sum() * (1.02 if {AUTOCAST} else 1)\n",
+        "wrong",
+    ),
+    "fast, not finite": (
+        KINEMATICS,
+        WORK,
+        f'    return (a[:1] @ b).sum() * float("nan") if {AUTOCAST} else (a @ b).square().sum()\n',
+        "wrong",
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "sound", "fault", "word"), PLANTED.values(), ids=PLANTED.keys())
+def test_a_planted_fault_is_caught(shared, pays, file, sound, fault, word):
+    shared.replace(file, sound, fault)
+    result, content = pays()
+    assert result.returncode == 1, result.stdout + result.stderr
+    (case,) = content["cases"]
+    assert case["verdict"] == word
+    if word == "not really half":
+        assert case["reason"] == "no multiply ran in anything lower than float32, of 524 kFLOP"
+        assert case["speedup"] is None
+    elif case["error"] is None:
+        assert case["reason"] == "loss: not all numbers are finite"
+    else:
+        assert case["error"] == pytest.approx(0.02, abs=4 * 2.0**-8)
+
+
+def test_nothing_measured_and_a_failing_case_are_refused(shared, pays):
+    result, content = pays("-k", "no_such_case")
+    assert (result.returncode, content) == (4, None)
+    assert "refused: nothing was measured; choose cases with a precision." in result.stdout
+    shared.replace(KINEMATICS, WORK, "    raise ZeroDivisionError('planted')\n")
+    result, content = pays()
+    assert (result.returncode, content) == (4, None)
+    assert "refused: a case failed, as said above." in result.stdout
+
+
+def test_where_to_write_without_anything_to_write_is_a_mistake(shared):
+    result = shared.pytest("bench", "--pays-to", "x.json")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.strip() == "ERROR: --pays-to says where to write what --pays finds; add --pays."
+
+
+OPTIONS = {"--device": "cpu", "--up": "z"}
+OURS = {"implementation": "ours"}
+SPECS = {
+    "linear": Spec("bench_linear", "bench_linear", {"case": "1024", "direction": "forward"}),
+    "sampling": Spec("bench_sampling", "bench_sampling", {"case": "small"}),
+    "rollout": Spec("bench_rollout", "bench_rollout", {"case": "one"}),
+    "loss": Spec("bench_loss_step", "bench_loss_step", OURS | {"case": "small", "direction": "forward"}),
+    "train step": Spec("bench_train_step", "bench_train_step", OURS | {"case": "small"}),
+    "fit": Spec("bench_fit", "bench_fit", {"case": "one"}),
+    "lifting": Spec("bench_lifting", "bench_lifting", {"case": "27", "network": "poseformer"}),
+    "lifting v2": Spec("bench_lifting", "bench_lifting", {"case": "27", "network": "poseformer-v2"}),
+    "lifting step": Spec("bench_lifting", "bench_lifting_step", {"case": "27", "network": "poseformer-v2"}),
+    "bodies": Spec("bench_kinematics", "bench_kinematics", OURS | {"case": "study", "output": "joints"}),
+}  # fmt: skip
+
+
+@cache
+def answer(name, precision, dtype):
+    return answer_of(Side(OPTIONS, dtype=dtype).built(in_precision(name, precision)))
+
+
+def in_precision(name, precision):
+    return replace(SPECS[name], parameters={**SPECS[name].parameters, "precision": precision})
+
+
+def deviation(name, precision):
+    found = answer.__wrapped__(name, precision, "float32")
+    return worst(found, answer(name, "fp32", "float64"), Precision(precision).unit)
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("precision", ["bf16", "fp16-weights"])
+def test_every_kind_of_benchmark_answers_as_its_format_allows(name, precision):
+    found = deviation(name, precision)
+    assert not found.wrong, str(found)
+
+
+def test_a_training_loss_that_is_two_percent_off_is_wrong(monkeypatch):
+    compare = TrainStep.compare
+
+    def off(step, *arguments):
+        total, terms = compare(step, *arguments)
+        return total * (1.0 if step.precision.name == "fp32" else 1.02), terms
+
+    monkeypatch.setattr(TrainStep, "compare", off)
+    found = deviation("train step", "bf16")
+    assert (found.wrong, found.of) == (True, "loss")
+
+
+def test_the_multiplies_of_a_network_are_counted_by_their_format():
+    work = {}
+    for precision in ("fp32", "bf16", "bf16-weights"):
+        work[precision] = work_of(Side(OPTIONS).built(in_precision("sampling", precision)))
+    assert work["fp32"].low_flops == work["fp32"].cast_weights == work["bf16-weights"].cast_weights == 0
+    assert work["bf16"].low_flops == work["bf16-weights"].low_flops > 0.99 * work["fp32"].multiplied.total()
+    assert work["bf16"].cast_weights == pytest.approx(9.7e6, rel=0.01)  # but the norms'
+
+
+def test_units_are_those_of_the_formats():
+    units = {name: Precision(name).unit for name in PRESETS}
+    bits = {"fp32": 24, "tf32": 11, "bf16": 8, "fp16": 11, "bf16-weights": 8, "fp16-weights": 11, "fp8": 4}
+    assert units == {name: 2.0**-exponent for name, exponent in bits.items()}
+
+
+def test_the_worst_part_of_an_answer_is_what_counts():
+    exact = {"loss": torch.tensor(1.0), "network": [torch.ones(4), torch.ones(2)], "only finite": torch.ones(3)}
+    near = {**exact, "loss": torch.tensor(1.01), "only finite": 2 * torch.ones(3)}
+    found = worst(near, exact, 2.0**-8)
+    assert (found.of, found.wrong) == ("loss", False)
+    assert found.error == pytest.approx(0.01)
+    assert worst(near, exact, 2.0**-11).wrong
+    for value in (math.nan, math.inf):
+        spoilt = worst({**near, "only finite": torch.tensor([1.0, value, 1.0])}, exact, 2.0**-8)
+        assert (spoilt.of, spoilt.wrong) == ("only finite", True)
+
+
+def test_bounds_grow_with_the_unit_and_a_loss_two_percent_off_is_outside_of_all():
+    for bound in BOUNDS.values():
+        assert bound(2.0**-11) <= bound(2.0**-8)
+    assert BOUNDS["loss"](2.0**-8) < 0.02
+
+
+RIGHT, OFF = Deviation("loss", 0.001, 0.01), Deviation("loss", 0.02, 0.01)
+LOWER = Work(Counter({"bfloat16": 8, "float32": 2}), 9_700_000)
+
+
+@pytest.mark.parametrize(
+    ("deviation", "work", "time", "word"),
+    [
+        (RIGHT, LOWER, "faster", "pays"),
+        (RIGHT, LOWER, "same", "does not pay"),
+        (RIGHT, LOWER, "slower", "does not pay"),
+        (RIGHT, LOWER, "unclear", "unclear"),
+        (RIGHT, Work(Counter({"float32": 10})), None, "not really half"),
+        (OFF, LOWER, "faster", "wrong"),
+        (OFF, Work(Counter({"float32": 10})), None, "wrong"),
+        (Deviation("loss", math.nan, 0.01), LOWER, "faster", "wrong"),
+    ],
+)
+def test_the_joint_word(deviation, work, time, word):
+    assert verdict_of(deviation, work, time) == word
+
+
+CASTS, TWICE = "casts of 9.7 M weights", "2.00 times as long as in float32"
+PHASES = {"prepare": 0.0, "sample": 1.0, "loss": 50.0, "backward": 36.0, "network backward": 3.0, "optimize": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "spent", "phases", "sentence"),
+    [
+        ("pays", (2, 1), {}, f"the multiplies save 60% of the time, {CASTS} cost 10%"),
+        ("does not pay", (2, 7), {}, f"{CASTS} cost 70% of the time, more than the 60% that the multiplies save"),
+        ("does not pay", (16, 1), {}, f"the multiplies themselves take {TWICE}, and {CASTS} cost 10% of the time"),
+        ("unclear", (2, 7), PHASES, "the loss is 86% of the step: at most 4% can be saved"),
+        ("unclear", (6, 1), {}, f"the multiplies save 20% of the time; {CASTS} cost 10%, and the rest its own"),
+    ],
+)  # fmt: skip
+def test_the_reason_names_what_decides(verdict, spent, phases, sentence):
+    lower, casts = spent
+    single = {"float32": 9.0, "rest": 1.0}
+    work = Work(Counter(), 9_700_000, spent={"float32": 1.0, "bfloat16": lower, "casts": casts, "rest": 1.0})
+    assert reason_of(verdict, RIGHT, work, single, phases) == sentence
+
+
+def test_a_case_is_named_alike_in_all_precisions():
+    names = [f"bench_a.py::bench_a[{precision}-study-ours]" for precision in ("bf16", "bf16-weights", "fp16")]
+    precisions = ("bf16", "bf16-weights", "fp16")
+    assert {case_named(*pair) for pair in zip(names, precisions, strict=True)} == {"bench_a[study-ours]"}
+
+
+def test_speed_ups_are_the_inverse_of_times_and_unknown_ends_are_null():
+    interval = Interval(math.log(0.5), math.log(0.25), math.log(1.0))
+    assert speedups(interval) == pytest.approx((2.0, 1.0, 4.0))
+    assert speedups(None) == (None, None, None)
+    assert speedups(Interval(0.0, -math.inf, math.inf)) == (1.0, None, None)
+    finding = Finding("case", "bf16", "wrong", Deviation("loss", math.inf, math.inf), "why", interval, 0.1, True)
+    assert (finding.as_json()["error"], finding.as_json()["bound"]) == (None, None)
+    assert lines([finding])[1].split()[:3] == ["wrong", "case", "2.00"]

@@ -1,0 +1,199 @@
+"""A run is compared with one saved before: only under the same conditions, and with the machine's drift allowed for."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pytest_benchmark.logger import Logger
+
+from bench.harness.modes.compare_saved import WholeFileStorage, drift_of, saved_result, without_option
+from bench.harness.stats.verdict import Rule
+
+ROOT = Path(__file__).parents[3]
+LIGHT = ["bench", "-k", "bench_linear and 1024-forward and fp32 and not backward and not wide", "-q"]
+NAME = "bench/bench_linear.py::bench_linear[fp32-1024-forward]"
+CALM = [-7.0, -7.001, -6.999, -7.0, -7.0005, -6.9995, -7.0, -7.0002]
+
+
+def run(*arguments, **more):
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *LIGHT, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **more}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
+
+
+def samples(seconds, seed, count=60):
+    return seconds * np.exp(0.01 * np.random.default_rng(seed).standard_normal(count))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "drift", "verdict"),
+    [
+        (1.0, CALM, "same"),
+        (1.2, CALM, "slower"),
+        (0.8, CALM, "faster"),
+        (1.2, [0.0, 0.1, -0.1, 0.05], "unclear"),  # less than two runs differ by chance
+        (1.0, [0.0, 0.1, -0.1, 0.05], "unclear"),
+        (1.2, [], "unclear"),  # never calibrated
+        (1.0, CALM[:2], "unclear"),  # from too few runs
+    ],
+)
+def test_a_verdict_over_saved_runs_allows_for_their_drift(ratio, drift, verdict):
+    result = saved_result("case", samples(1e-3, 0), samples(ratio * 1e-3, 1), drift, Rule())
+    assert result.verdict == verdict
+    assert result.interval.low <= math.log(ratio) <= result.interval.high
+
+
+def test_one_sample_of_a_slow_case_tells_nothing():
+    assert saved_result("case", samples(1.0, 0, 1), samples(5.0, 1, 1), CALM, Rule()).verdict == "unclear"
+
+
+def test_drift_is_a_prediction_of_two_runs_difference():
+    chance = np.random.default_rng(0)
+    missed = [
+        abs(chance.normal() - chance.normal()) > drift_of(list(chance.normal(size=6)), error=0.1) for _ in range(2000)
+    ]
+    assert 0.07 < np.mean(missed) < 0.13
+
+
+def test_calibrating_forgets_its_own_option():
+    assert without_option(["bench", "--calibrate", "5", "-q"], "--calibrate") == ["bench", "-q"]
+    assert without_option(["bench", "--calibrate=5", "-q"], "--calibrate") == ["bench", "-q"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A storage with one run, calibrated by hand as a machine that does not drift."""
+    folder = tmp_path_factory.mktemp("storage")
+    first = run(f"--benchmark-storage=file://{folder}", "--benchmark-autosave")
+    assert first.returncode == 0, first.stdout
+    (file,) = folder.rglob("0001*.json")
+    content = json.loads(file.read_text())
+    drift = {"device": "cpu", "fingerprint": content["machine_info"]["fingerprint"], "cases": {NAME: CALM}}
+    file.with_name("drift.json").write_text(json.dumps(drift))
+    return folder, file, content
+
+
+def against(saved, content, *arguments):
+    """A run compared with a saved one that says what the test wants it to."""
+    folder, file, _ = saved
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return run(f"--benchmark-storage=file://{folder}", "--benchmark-compare=0001", *arguments)
+
+
+def scaled(content, factor):
+    changed = json.loads(json.dumps(content))
+    for bench in changed["benchmarks"]:
+        bench["stats"]["data"] = [factor * x for x in bench["stats"]["data"]]
+    return changed
+
+
+def test_a_slower_run_fails_and_is_never_saved(saved):
+    folder, _, content = saved
+    result = against(saved, scaled(content, 0.01), "--benchmark-autosave")
+    assert result.returncode == 1, result.stdout
+    assert "\nslower " in result.stdout
+    assert "this run is not saved" in result.stdout
+    assert len(list(folder.rglob("0*.json"))) == 1
+
+
+def test_a_faster_run_passes(saved):
+    result = against(saved, scaled(saved[2], 100))
+    assert result.returncode == 0, result.stdout
+    assert "\nfaster " in result.stdout
+
+
+def with_other_torch(content):
+    changed = json.loads(json.dumps(content))
+    changed["machine_info"]["fingerprint"]["torch"] = "1.13.0"
+    return changed
+
+
+def without_cases(content):
+    changed = json.loads(json.dumps(content))
+    changed["benchmarks"][0]["fullname"] = "bench/bench_gone.py::bench_gone"
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (with_other_torch, "refused: the baseline was measured with other software: PyTorch 1.13.0 then, "),
+        (lambda content: "{", "refused: no saved run can be read; save one with --benchmark-autosave"),
+        (without_cases, "refused: 2 cases could not be compared (bench_gone.py::bench_gone, "),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(saved, change, sentence):
+    result = against(saved, change(saved[2]))
+    assert result.returncode == 4, result.stdout
+    assert sentence in result.stdout
+
+
+@pytest.mark.parametrize("hook", ["pytest_runtest_logreport(report)", "pytest_sessionfinish(session)"])
+def test_an_internal_error_of_pytest_is_no_verdict(saved, tmp_path, hook):
+    (tmp_path / "broken_plugin.py").write_text(f"def {hook}:\n    raise OSError('the disk is full')\n")
+    folder, file, content = saved
+    file.write_text(json.dumps(scaled(content, 100)))
+    result = run(
+        f"--benchmark-storage=file://{folder}", "--benchmark-compare=0001", "-pbroken_plugin", PYTHONPATH=str(tmp_path)
+    )
+    assert result.returncode == 4, result.stdout + result.stderr
+
+
+def test_what_is_missing_can_be_accepted_but_not_if_it_is_all(saved):
+    result = against(saved, without_cases(saved[2]), "--allow-missing")
+    assert result.returncode == 4
+    assert "refused: nothing was measured" in result.stdout
+
+
+def test_a_machine_that_was_never_calibrated_makes_all_unclear(saved):
+    _, file, content = saved
+    drift = file.with_name("drift.json")
+    kept = drift.read_text()
+    drift.unlink()
+    try:
+        result = against(saved, content)
+        allowed = against(saved, content, "--allow-unclear")
+    finally:
+        drift.write_text(kept)
+    assert (result.returncode, allowed.returncode) == (3, 0), result.stdout
+    assert "pytest bench --calibrate 8 measures it" in result.stdout
+
+
+def test_calibrating_adds_a_run_to_what_is_kept(tmp_path):
+    storage = f"--benchmark-storage=file://{tmp_path}"
+    for runs in (1, 2):
+        result = run(storage, "--calibrate", "1", "--benchmark-max-time=0.05")
+        assert result.returncode == 0, result.stdout + result.stderr
+        (file,) = tmp_path.rglob("drift.json")
+        assert len(json.loads(file.read_text())["cases"][NAME]) == runs
+
+
+SAVER = """
+import sys
+from pathlib import Path
+from bench.harness.saved import WholeFileStorage
+from pytest_benchmark.logger import Logger
+storage = WholeFileStorage(sys.argv[1], Logger(Logger.QUIET))
+while True:
+    storage.save({"benchmarks": [], "filler": ["x" * 100] * 20000}, "run")
+"""
+
+
+def test_a_run_killed_while_it_saves_leaves_whole_files_only(tmp_path):
+    for delay in (0.003, 0.01, 0.03, 0.06):
+        before = len(list(tmp_path.glob("*.json")))
+        process = subprocess.Popen([sys.executable, "-c", SAVER, str(tmp_path)], cwd=ROOT)
+        while len(list(tmp_path.glob("*.json"))) == before and process.poll() is None:
+            time.sleep(0.01)  # the first is saved; kill it in one that follows
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+    runs = list(WholeFileStorage(tmp_path, Logger(Logger.QUIET)).load())
+    assert len(runs) == len(list(tmp_path.glob("*.json"))) > 0
+    assert all(len(content["filler"]) == 20000 for _, content in runs)

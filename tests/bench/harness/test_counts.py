@@ -1,0 +1,274 @@
+"""`pytest bench --counts`: the same everywhere, compared exactly, and what changed is named."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.harness.counters.counts_file import (
+    SECTIONS,
+    CountsError,
+    CountsFile,
+    accepted,
+    changes,
+    compare_counts,
+    read_counts,
+    torch_version,
+    unmatched,
+    write_counts,
+)
+from bench.harness.counters.python_calls import count_call
+from bench.harness.modes import counts_mode
+from bench.harness.modes.counts_mode import CHANGED, EQUAL, Tally, counts_breaks, not_counted
+from humor import HumorModel
+from humor.precision import cpu_half_emulation
+
+ROOT = Path(__file__).parents[3]
+TABLES = st.dictionaries(st.text(max_size=3), st.integers(1, 10**12), max_size=3)
+COUNTS = st.dictionaries(st.sampled_from(list(SECTIONS)), TABLES.filter(bool))
+
+
+@given(COUNTS)
+def test_the_same_counts_compare_as_the_same(counts):
+    assert compare_counts(counts, json.loads(json.dumps(counts))) == []
+
+
+@given(COUNTS, COUNTS)
+def test_every_other_number_is_told(old, new):
+    told = compare_counts(old, new)
+    assert (old == new) == (told == [])
+    assert compare_counts(new, old) != told or not told
+    changed = [
+        (section, name)
+        for section in SECTIONS
+        for name in old.get(section, {}).keys() | new.get(section, {}).keys()
+        if old.get(section, {}).get(name) != new.get(section, {}).get(name)
+    ]
+    with_the_cast = {name for section, name in changed if section == "casts"}
+    apart = [each for each in changed if each[0] != "cast bytes" or each[1] not in with_the_cast]
+    assert len(told) == len(apart)
+
+
+def test_what_changed_is_named_with_its_factor():
+    old = {
+        "totals": {"kernels": 1312, "flops": 10},
+        "operators": {"aten.sum": 12, "aten.mul": 5000},
+        "casts": {"float32 -> float16": 3},
+        "cast bytes": {"float32 -> float16": 6},
+    }
+    new = {
+        "totals": {"kernels": 1313},
+        "operators": {"aten.sum": 13, "aten.mul": 5001},
+        "casts": {"float32 -> float16": 4},
+        "cast bytes": {"float32 -> float16": 39_000_006},
+        "host syncs": {"aten._local_scalar_dense": 1},
+    }
+    assert compare_counts(old, new) == [
+        "operator aten.mul: 5000 -> 5001 (+1)",
+        "operator aten.sum: 12 -> 13 (x1.08)",
+        "cast float32 -> float16: 3 -> 4 (x1.33, +39 MB)",
+        "host sync aten._local_scalar_dense: 0 -> 1 (new)",
+        "flops: 10 -> 0 (gone)",
+        "kernels: 1312 -> 1313 (+1)",
+    ]
+
+
+@given(st.dictionaries(st.text(max_size=3), COUNTS))
+def test_a_file_gives_back_what_was_written(tmp_path_factory, cases):
+    path = tmp_path_factory.mktemp("counts") / "new" / "bench_x.json"
+    write_counts(path, CountsFile("2.13.0", cases))
+    assert read_counts(path, "2.13.0") == CountsFile("2.13.0", cases)
+    assert path.read_text().endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "b.json: no such file in counts/; run pytest bench --accept-counts to make it."),
+        ("{", "b.json: cannot be read (Expecting property name enclosed in double quotes: line 1 column 2 (char 1));"),
+        ("[]", "b.json: not a table of cases' counts; restore it, or delete it and run pytest bench --accept-counts."),
+        ('{"torch": "2", "cases": {"a": {"operators": {"x": 1.5}}}}', "b.json: not a table of cases' counts;"),
+        ('{"torch": "2", "cases": {"a": {"times": {"x": 1}}}}', "b.json: not a table of cases' counts;"),
+        (
+            '{"torch": "2.12.1", "cases": {}}',
+            "b.json: made with PyTorch 2.12.1, and here is 2.13.0, which may dispatch otherwise; install torch==2.12.1,"
+            " or run pytest bench --accept-counts.",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_compared_with_is_refused(tmp_path, content, sentence):
+    path = tmp_path / "counts" / "b.json"
+    path.parent.mkdir()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CountsError) as error:
+        read_counts(path, "2.13.0")
+    assert str(error.value).startswith(sentence)
+
+
+def test_the_build_of_pytorch_does_not_count():
+    assert torch_version("2.13.0+cpu") == torch_version("2.13.0") == "2.13.0"
+
+
+def test_accepting_some_cases_keeps_the_others_and_drops_what_is_gone():
+    one, two = {"totals": {"kernels": 1}}, {"totals": {"kernels": 2}}
+    old, new = CountsFile("2.13.0", {"a": one, "b": one, "gone": one}), CountsFile("2.13.0", {"a": two, "c": two})
+    assert changes(old, new) == ["a", "  kernels: 1 -> 2 (x2)"]
+    assert accepted(old, new, {"a", "b", "c"}).cases == {"a": two, "b": one, "c": two}
+    assert accepted(old, new, None).cases == {"a": two, "b": one, "c": two, "gone": one}
+    assert unmatched(old, new, {"a", "b", "c"}) == [
+        "c: new, without counts to compare with",
+        "gone: has counts, but is no case any more",
+    ]
+    assert unmatched(old, new, None) == ["c: new, without counts to compare with"]
+
+
+def test_a_file_never_mixes_two_versions_of_pytorch():
+    old, new = CountsFile("2.12.1", {"a": {}, "b": {}}), CountsFile("2.13.0", {"a": {}})
+    with pytest.raises(CountsError, match=r"made with PyTorch 2\.12\.1, and here is 2\.13\.0: some cases alone"):
+        accepted(old, new, {"a", "b"})
+    assert accepted(old, new, {"a"}) == new
+
+
+def judged(monkeypatch, tmp_path, here, accept=False, failed=False, known=("bench_x[a]",)):
+    """The verdict on a run that counted one case, beside a repository that has it with one kernel."""
+    monkeypatch.setattr(counts_mode, "FOLDER", tmp_path / "counts")
+    (tmp_path / "bench_x.py").touch()
+    path = tmp_path / "counts" / "bench_x.json"
+    if not path.exists():
+        write_counts(path, CountsFile(counts_mode._torch_here(), {"bench_x[a]": {"totals": {"kernels": 1}}}))
+    tally = Tally(accept, dict.fromkeys([("bench_x", case) for case in known], False), {"bench_x": set(known)})
+    tally.counts = {"bench_x": CountsFile(counts_mode._torch_here(), here)} if here else {}
+    return counts_mode._verdict(tally, failed), tally.lines
+
+
+def test_more_and_fewer_are_both_changes_and_both_can_be_accepted(monkeypatch, tmp_path):
+    for kernels, code in ((1, EQUAL), (2, CHANGED)):
+        assert judged(monkeypatch, tmp_path, {"bench_x[a]": {"totals": {"kernels": kernels}}})[0] == code
+    for kernels in (2, 1):
+        now = {"bench_x[a]": {"totals": {"kernels": kernels}}}
+        code, lines = judged(monkeypatch, tmp_path, now)
+        assert code == CHANGED
+        assert lines[:2] == ["bench_x[a]", f"  kernels: {3 - kernels} -> {kernels} (x{kernels / (3 - kernels):g})"]
+        assert judged(monkeypatch, tmp_path, now, accept=True)[0] == EQUAL
+        assert judged(monkeypatch, tmp_path, now) == (EQUAL, ["counts of 1 cases: all equal"])
+
+
+def test_what_cannot_be_compared_is_refused(monkeypatch, tmp_path):
+    same = {"bench_x[a]": {"totals": {"kernels": 1}}}
+    with pytest.raises(CountsError, match="nothing was counted"):
+        judged(monkeypatch, tmp_path, {}, known=())
+    with pytest.raises(CountsError, match=r"^bench_x\[a\] failed or was skipped"):
+        judged(monkeypatch, tmp_path, {})
+    with pytest.raises(CountsError, match=r"^a benchmark failed"):
+        judged(monkeypatch, tmp_path, same, failed=True)
+    with pytest.raises(CountsError, match="some cases cannot be compared"):
+        judged(monkeypatch, tmp_path, {**same, "bench_x[b]": {}}, known=("bench_x[a]", "bench_x[b]"))
+    write_counts(tmp_path / "counts" / "bench_gone.json", CountsFile("2", {}))
+    with pytest.raises(CountsError, match="some cases cannot be compared"):
+        judged(monkeypatch, tmp_path, same)
+    assert judged(monkeypatch, tmp_path, same, accept=True)[0] == EQUAL
+    assert not (tmp_path / "counts" / "bench_gone.json").exists()
+
+
+def test_only_what_is_ours_and_does_not_wait_is_counted():
+    assert not_counted({"precision": "fp16"}) is None
+    assert not_counted({"implementation": "ours"}) is None
+    assert not_counted({"implementation": "published"}) is not None
+    assert not_counted({"implementation": "a new one"}) is not None
+    assert not_counted({"prefetch": 0}) is not None
+    assert counts_breaks({"precision": "fp32", "case": ("study", None)})
+    assert not counts_breaks({"precision": "fp16", "case": ("study", None)})
+    assert not counts_breaks({"precision": "fp32", "case": ("training", None)})
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of what the suite runs from."""
+    for name in ("humor", "bench"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("conftest.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def run(tree, *arguments, threads=1):
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "bench", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0"}
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=300, env=environment)
+
+
+def planted(file, found, put):
+    text = file.read_text()
+    assert text.count(found) == 1, f"{file.name} changed: plant elsewhere"
+    file.write_text(text.replace(found, put))
+
+
+def test_a_cast_a_wait_and_a_kernel_a_joint_are_caught_by_name(tree):
+    planted(
+        tree / "humor" / "losses.py",
+        "        kl, ramp = kl_divergence(",
+        "        assert reconstruction.item() >= 0\n"
+        "        reconstruction = reconstruction + out.contacts.to(torch.bfloat16).mean()\n"
+        "        kl, ramp = kl_divergence(",
+    )
+    planted(
+        tree / "humor" / "kinematics.py",
+        "    root, *others = ",
+        "    for joint in range(local.shape[2]):\n        local[:, :, joint].abs()\n    root, *others = ",
+    )
+    result = run(tree, "--counts", "-k", "loss_step and fp32-study and ours and not backward")
+    assert result.returncode == CHANGED, result.stdout + result.stderr
+    lines = result.stdout.splitlines()
+    assert "bench_loss_step[fp32-study-forward-ours]" in lines
+    assert "  cast float32 -> bfloat16: 0 -> 1 (new, +4.32 kB)" in lines
+    assert "  host sync aten._local_scalar_dense: 0 -> 1 (new)" in lines
+    assert "  operator aten.abs: 0 -> 44 (new)" in lines  # 22 joints of a prediction and of a target
+    assert any(re.match(r"  graph break: .*item", line) for line in lines), result.stdout
+
+
+def test_a_fresh_tree_counts_what_the_repository_holds_and_another_pytorch_is_refused(tree):
+    file = tree / "bench" / "counts" / "bench_linear.json"
+    held = read_counts(file)
+    file.unlink()
+    choice = ["-k", "bench_linear and 1024 and not wide"]
+    result = run(tree, "--accept-counts", *choice, threads=2)
+    assert result.returncode == EQUAL, result.stdout + result.stderr
+    fresh = read_counts(file)
+    assert fresh.cases == {case: counts for case, counts in held.cases.items() if "1024-f" in case}
+    write_counts(file, CountsFile("2.0.0", held.cases))
+    result = run(tree, "--counts", *choice)
+    assert result.returncode == 4
+    assert re.fullmatch(r"ERROR: bench_linear\.json: made with PyTorch 2\.0\.0, and here is .*", result.stderr.strip())
+
+
+def test_counts_are_refused_for_what_only_one_machine_has():
+    result = run(ROOT, "--counts", "--motion", "some.npz")
+    assert result.returncode == 4
+    sentence = "ERROR: --counts counts what every clone has and a CPU does soon; leave --motion out."
+    assert result.stderr.strip() == sentence
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_a_cpu_without_half_precision_counts_the_same(monkeypatch, half):
+    monkeypatch.setattr(cpu_half_emulation, "emulated", lambda kind: True)
+    model, rows = HumorModel(), torch.randn(3, 339)
+
+    def decoded():
+        with torch.autocast("cpu", half):
+            told = model.prior_net(rows)
+        told.float().sum().backward()
+
+    decoded()
+    plain = count_call(decoded, graph_breaks=False)
+    with cpu_half_emulation.half_products():
+        assert count_call(decoded, graph_breaks=False) == plain
+    assert plain["casts"]

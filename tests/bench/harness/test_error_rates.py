@@ -1,0 +1,136 @@
+"""The whole sequential procedure on simulated machines: how often it is wrong, and how often it sees a change.
+
+A test fails where a rate that is kept would give such a count once in a million; the seeds are fixed.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.harness.stats.verdict import VERDICTS, Rule, Trial, interval_of, next_look
+from tests.support.simulated_machine import NOISES, Machine
+
+RUNS, ROUNDS = 2000, 40
+CHANGE = math.log1p(0.03)
+CHANCE = 1e-6
+OFTEN = Rule(error_rate=0.1)  # often enough that some thousand runs tell
+
+
+def looks(count: int, together: int) -> list[int]:
+    """After how many of so many numbers a trial looks that is given some of them together."""
+    taken, due = [], next_look(0)
+    for seen in range(together, count + 1, together):
+        if seen >= due:
+            taken.append(seen)
+            due = next_look(seen)
+    return taken
+
+
+def watched(values: np.ndarray, rule: Rule, together: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of the interval at every look of every run, (runs, looks); the last is the trial's end."""
+    low, high = [], []
+    counts = looks(values.shape[1], together)
+    errors = [*map(rule.error_at, range(len(counts))), rule.error_left(len(counts))]
+    for count, error in zip([*counts, values.shape[1]], errors, strict=True):
+        taken = values[:, :count]
+        half = stats.t.isf(error / 2, count - 1) * taken.std(1, ddof=1) / math.sqrt(count)
+        low.append(taken.mean(1) - half)
+        high.append(taken.mean(1) + half)
+    return np.array(low).T, np.array(high).T
+
+
+def verdicts(values: np.ndarray, rule: Rule, together: int = 2) -> np.ndarray:
+    """The word of every run: that of the first look that is clear."""
+    low, high = watched(values, rule, together)
+    matters = math.log1p(rule.slower_than)
+    words = np.select([(-matters < low) & (high < matters), low > 0, high < 0], ["same", "slower", "faster"], "unclear")
+    clear = words != "unclear"
+    return words[np.arange(len(words)), np.where(clear.any(1), clear.argmax(1), -1)]
+
+
+def at_most(count: int, rate: float, runs: int = RUNS) -> bool:
+    """Whether so many of the runs are no evidence that more than the rate would."""
+    return bool(stats.binom.sf(count - 1, runs, rate) > CHANCE)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_many_runs_at_once_are_trials(together):
+    values = Machine("wild").numbers(CHANGE / 2, 40, 31, seed=4)  # half of what matters: every word comes up
+    low, high = watched(values, OFTEN, together)
+    words = verdicts(values, OFTEN, together)
+    for run, numbers in enumerate(values):
+        trial = Trial(OFTEN)
+        ended = not any(trial.add(some) for some in numbers.reshape(-1, together))  # until it is clear
+        assert trial.finish() == words[run]
+        last = len(looks(len(trial.values), together)) - (not ended)
+        assert (trial.interval.low, trial.interval.high) == pytest.approx((low[run, last], high[run, last]))
+    assert len(set(words)) > 1
+
+
+@pytest.mark.parametrize("isolated", [False, True], ids=["blocks", "isolated"])
+@pytest.mark.parametrize("kind", NOISES)
+def test_an_interval_misses_at_any_look_no_more_often_than_stated(kind, isolated):
+    values = Machine(kind).numbers(CHANGE, RUNS, ROUNDS, seed=1, isolated=isolated)
+    low, high = watched(values, OFTEN, 1 if isolated else 2)
+    missed = ((low > CHANGE) | (high < CHANGE)).any(1).sum()
+    assert at_most(missed, OFTEN.error_rate), f"{missed} of {RUNS}"
+
+
+def test_looking_as_often_without_sharing_the_error_would_miss_more_often():
+    runs = 300
+    values = Machine("even", second=0.0).numbers(0.0, runs, ROUNDS, seed=1)
+    intervals = [[interval_of(numbers[:count], 0.1) for count in looks(2 * ROUNDS, 2)] for numbers in values]
+    missed = sum(any(each.low > 0 or each.high < 0 for each in run) for run in intervals)
+    assert not at_most(missed, 0.1, runs)
+
+
+def test_building_always_in_the_same_order_would_miss_more_often():
+    values = Machine("even", second=0.0).numbers(0.0, RUNS, ROUNDS, seed=1) + Machine("even").second
+    low, high = watched(values, OFTEN)
+    assert not at_most(((low > 0) | (high < 0)).any(1).sum(), OFTEN.error_rate)
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_unchanged_code_is_called_slower_or_faster_no_more_often_than_stated(kind):
+    words = verdicts(Machine(kind).numbers(0.0, RUNS, ROUNDS, seed=2), OFTEN)
+    assert at_most(np.isin(words, ["slower", "faster"]).sum(), OFTEN.error_rate)
+
+
+def test_unchanged_code_in_one_of_two_places_of_memory_is_not_called_slower():
+    """Two values only, so that the first rounds agree by chance; what is below the threshold is no alarm."""
+    machine = Machine("even", scale=0.001, second=0.0, layout=0.0, places=0.02)
+    words = verdicts(machine.numbers(0.0, RUNS, ROUNDS, seed=8), Rule(cases=18))
+    assert at_most(np.isin(words, ["slower", "faster"]).sum(), 0.01 / 18)
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_a_change_that_matters_is_called_same_no_more_often_than_stated(kind):
+    words = verdicts(Machine(kind).numbers(CHANGE, RUNS, ROUNDS, seed=3), OFTEN)
+    assert at_most(np.isin(words, ["same", "faster"]).sum(), OFTEN.error_rate)
+    assert set(words) <= set(VERDICTS)
+
+
+def test_a_run_of_many_cases_is_wrong_no_more_often_than_stated():
+    cases, runs = 20, 300
+    rule = Rule(error_rate=0.1, cases=cases)
+    low, high = watched(Machine("heavy").numbers(0.0, runs * cases, ROUNDS, seed=5), rule)
+    missed = ((low > 0) | (high < 0)).any(1).reshape(runs, cases).any(1).sum()
+    assert at_most(missed, rule.error_rate, runs)
+
+
+@pytest.mark.parametrize("scatter", [0.01, 0.02, 0.04], ids=lambda share: f"{share:.0%} a pair")
+@pytest.mark.parametrize("change", [CHANGE, -CHANGE], ids=["slower", "faster"])
+def test_3_percent_are_seen_in_19_of_20_runs_of_a_whole_suite(scatter, change):
+    machine = Machine("even", scale=scatter / math.sqrt(2))
+    words = verdicts(machine.numbers(change, RUNS, ROUNDS, seed=6), Rule(cases=18))
+    seen = (words == ("slower" if change > 0 else "faster")).sum()
+    assert stats.binom.cdf(seen, RUNS, 0.95) > CHANCE, f"{seen} of {RUNS}"
+
+
+@pytest.mark.parametrize("kind", ["even", "drifting", "sluggish", "heavy"])
+def test_unchanged_code_is_called_same_in_9_of_10_runs(kind):
+    words = verdicts(Machine(kind, scale=0.02).numbers(0.0, RUNS, ROUNDS, seed=7), Rule(cases=18))
+    same = (words == "same").sum()
+    assert stats.binom.cdf(same, RUNS, 0.9) > CHANCE, f"{same} of {RUNS}"

@@ -1,0 +1,261 @@
+"""Another version is taken out of git whole, really runs, and leaves this one as it was."""
+
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.harness.versions import git_versions
+from bench.harness.versions.git_versions import FIXTURES, Side, Spec, VersionError
+from bench.harness.versions.worker import Worker, WorkerError
+from tests.support.git_repository import ROOT, TINY, Repository
+
+OPTIONS = {"--device": "cpu", "--up": "z"}
+WHERE = """
+
+def where() -> tuple[str, str]:
+    from .skeleton import SMPLH  # late
+
+    return "PLANTED", type(SMPLH).__module__
+"""
+BENCH = TINY + "\n\ndef bench_where(measure):\n    measure(lambda: kinematics.where(), 'tiny')\n"
+BY_NAME = "import humor.rotations\n"
+SPEC = Spec("bench_tiny", "bench_where", {})
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Commits: whole; old, which plants a word; by_name, which imports itself by its name; broken; gone."""
+    made = Repository(tmp_path_factory.mktemp("repository"))
+    kinematics = (made.folder / "humor" / "kinematics.py").read_text()
+    made.write("bench/bench_tiny.py", BENCH)
+    made.write("humor/kinematics.py", kinematics + WHERE.replace("PLANTED", "old"))
+    made.commit("old", tag="old")
+    made.write("humor/kinematics.py", BY_NAME + kinematics + WHERE.replace("PLANTED", "by name"))
+    made.commit("by name", tag="by_name")
+    made.write("humor/kinematics.py", "raise RuntimeError('planted')\n")
+    made.commit("broken", tag="broken")
+    made.git("rm", "-r", "-q", "humor")
+    made.commit("gone", tag="gone")
+    made.git("checkout", "-q", "old")
+    made.write("humor/kinematics.py", kinematics + WHERE.replace("PLANTED", "new"))
+    made.commit("new", tag="new")
+    return made
+
+
+@pytest.fixture
+def repository(shared, monkeypatch):
+    """The repository in the place of this one; modules that a version loads are forgotten afterwards."""
+    monkeypatch.setattr(git_versions, "ROOT", shared.folder)
+    yield shared
+    shared.git("checkout", "-q", "-f", "new")
+    shared.git("clean", "-q", "-f", "-d")
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("humor_base", "bench_base")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def tree(repository, tmp_path):
+    def checked_out(ref):
+        folder = tmp_path / ref
+        folder.mkdir()
+        git_versions.check_out(git_versions.commit_of(ref), folder)
+        return folder
+
+    return checked_out
+
+
+def sentence(call, *arguments):
+    with pytest.raises(VersionError) as error:
+        call(*arguments)
+    return str(error.value)
+
+
+def test_a_ref_names_a_commit_however_it_is_written(repository):
+    commit = repository.git("rev-parse", "old")
+    for ref in ("old", "old^{commit}", commit, commit[:12], "new~1"):
+        assert git_versions.commit_of(ref) == commit
+    assert git_versions.commit_of("HEAD") == repository.git("rev-parse", "new")
+
+
+@pytest.mark.parametrize("ref", ["nowhere", "", "HEAD:humor", "--help", "old..new", "a b"])
+def test_what_is_no_commit_is_said(repository, ref):
+    expected = f'"{ref}" is no commit of this repository; give a branch, a tag or a commit.'
+    assert sentence(git_versions.commit_of, ref) == expected
+
+
+def test_a_version_without_the_library_is_said(repository, tmp_path):
+    commit = git_versions.commit_of("gone")
+    expected = f"{commit[:10]} has no humor/ to compare with; give a later commit."
+    assert sentence(git_versions.check_out, commit, tmp_path) == expected
+
+
+def test_git_s_own_sentence_is_passed_on(repository, tmp_path):
+    assert sentence(git_versions.check_out, "nowhere", tmp_path) == "fatal: not a valid object name: nowhere"
+
+
+def test_without_git_it_is_said(repository):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", "")
+        said = sentence(git_versions.git, "status")
+    assert said == "git is not installed, and the other version is taken from it."
+
+
+def test_a_commit_is_checked_out_whole_and_the_working_tree_stays(repository, tree):
+    repository.write("humor/untracked.py", "")
+    repository.write("humor/errors.py", "changed = True\n")
+    folder = tree("old")
+    known = repository.git("ls-tree", "-r", "--name-only", "old").splitlines()
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == sorted(known)
+    for name in known:
+        shown = subprocess.run(
+            ["git", "-C", str(repository.folder), "show", f"old:{name}"], check=True, capture_output=True
+        ).stdout
+        assert (folder / name).read_bytes() == shown
+    assert (repository.folder / "humor" / "errors.py").read_text() == "changed = True\n"
+    assert repository.git("rev-parse", "HEAD") == repository.git("rev-parse", "new")
+
+
+def test_a_checked_out_folder_is_removed(repository):
+    with git_versions.checked_out(git_versions.commit_of("old")) as folder:
+        assert (folder / "humor" / "__init__.py").exists()
+    assert not folder.exists()
+
+
+def test_changes_of_the_working_tree_are_noticed(repository):
+    assert not git_versions.has_changes()
+    assert git_versions.same_suite(git_versions.commit_of("old"))
+    assert not git_versions.same_suite(git_versions.commit_of("whole"))
+    repository.write("bench/bench_other.py", "")
+    assert not git_versions.same_suite(git_versions.commit_of("old"))
+    repository.write("humor/errors.py", "")
+    assert git_versions.has_changes()
+
+
+def test_the_packages_that_a_version_asks_for_are_read(repository, tree):
+    folder = tree("old")
+    assert git_versions.dependencies(folder) == git_versions.dependencies(ROOT)
+    (folder / "pyproject.toml").write_text('[project]\nname = "a"\ndependencies = ["b>=1"]\n')
+    assert git_versions.dependencies(folder) == ["b>=1"]
+
+
+def test_a_version_s_own_suite_is_collected(repository, tree):
+    folder = tree("whole")
+    assert git_versions.collected(folder, [str(repository.folder / "bench")], []) == [
+        "bench/bench_tiny.py::bench_place[study]"
+    ]
+    (folder / "bench" / "bench_tiny.py").write_text("raise RuntimeError\n")
+    assert "error" in sentence(git_versions.collected, folder, ["bench"], [])
+
+
+def test_a_side_runs_the_other_version_s_code(tree):
+    """Its late relative imports too."""
+    call = Side(OPTIONS, tree("old")).build(SPEC)
+    assert call() == ("old", "humor_base.skeleton")
+
+
+def test_a_table_s_parameter_reaches_the_other_version(tree):
+    placed = Side(OPTIONS, tree("old")).build(Spec("bench_tiny", "bench_place", {"case": "study"}))()
+    assert placed.shape == (3, 4, 52, 20)
+
+
+def modules():
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in ("humor", "bench")}
+
+
+def test_this_version_is_what_it_was_afterwards(tree):
+    import humor
+
+    before = modules()
+    side = Side(OPTIONS, tree("old"))
+    side.build(SPEC)()
+    with side.in_place():
+        assert side.setup.bodies["neutral"].__class__.__module__ == "humor_base.body"
+    after = modules()
+    assert after.keys() == before.keys()
+    assert all(after[name] is module for name, module in before.items())
+    assert sys.modules["humor"] is humor
+    assert Path(humor.__file__).parents[1] == ROOT
+    with side.in_place():
+        import humor as theirs
+
+        assert theirs.__name__ == "humor_base"
+    with pytest.raises(ZeroDivisionError), side.in_place():
+        raise ZeroDivisionError
+    assert sys.modules["humor"] is humor
+
+
+def test_a_version_that_imports_itself_by_name_is_not_loaded_beside_another(tree):
+    before = modules()
+    expected = "it imports humor by that name, which is the other version here."
+    assert sentence(Side, OPTIONS, tree("by_name")) == expected
+    assert all(modules()[name] is module for name, module in before.items())
+
+
+def test_what_breaks_an_import_is_passed_on_and_leaves_this_version(tree):
+    before = modules()
+    with pytest.raises(RuntimeError, match="planted"):
+        Side(OPTIONS, tree("broken"))
+    assert all(modules()[name] is module for name, module in before.items())
+
+
+def test_a_process_of_its_own_runs_any_version(tree, monkeypatch):
+    """One that imports itself by name, late and early, too; and one that cannot be imported says why."""
+    monkeypatch.setenv("PYTHONPATH", str(git_versions.ROOT))
+    monkeypatch.setattr("bench.harness.versions.worker.ROOT", git_versions.ROOT)
+    with Worker(sys.executable, tree("by_name"), OPTIONS, 1) as worker:
+        assert worker.build(Spec("bench_tiny", "bench_where", {})).seconds(2) > 0
+    with Worker(sys.executable, tree("broken"), OPTIONS, 1) as worker, pytest.raises(WorkerError) as error:
+        worker.build(SPEC)
+    assert str(error.value) == "RuntimeError: planted"
+
+
+def test_a_version_that_does_not_load_beside_this_one_is_measured_in_processes(repository):
+    result = repository.pytest("bench", "-k", "no_such_case", "--against", "by_name")
+    assert result.returncode == 4, result.stdout + result.stderr
+    assert (
+        "warning: the old version does not load beside the new one (VersionError: it imports humor by that name, which "
+        "is the other version here.): each got processes of its own."
+    ) in result.stdout
+
+
+FIND_AGAIN = """
+import json
+import pytest
+from bench.harness.versions import Spec, _values, spec_of
+
+class Listed:
+    def pytest_collection_finish(self, session):
+        self.count, self.lost = len(session.items), []
+        for item in session.items:
+            spec = spec_of(item.function, item.callspec.params)
+            spec = Spec(spec.module, spec.function, json.loads(json.dumps(spec.parameters)))
+            if _values(item.function, spec) != item.callspec.params or spec.module != item.path.stem:
+                self.lost.append(item.nodeid)
+
+listed = Listed()
+pytest.main(["bench", "--collect-only", "-qq", "--full", "-p", "no:cacheprovider"], plugins=[listed])
+print(json.dumps([listed.count, listed.lost]))
+"""
+
+
+def test_every_benchmark_of_the_suite_is_found_again_with_its_parameters():
+    done = subprocess.run([sys.executable, "-c", FIND_AGAIN], cwd=ROOT, capture_output=True, text=True, check=True)
+    count, lost = json.loads(done.stdout.splitlines()[-1])
+    assert count > 100
+    assert lost == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "bench").glob("bench_*.py")), ids=lambda file: file.stem)
+def test_a_side_gives_a_benchmark_all_that_it_takes_beside_its_parameters(file):
+    module = importlib.import_module(f"bench.{file.stem}")
+    benchmarks = [value for name, value in vars(module).items() if name.startswith("bench_") and callable(value)]
+    assert benchmarks
+    for benchmark in benchmarks:
+        marks = [mark for mark in getattr(benchmark, "pytestmark", ()) if mark.name == "parametrize"]
+        parameters = {name.strip() for mark in marks for name in mark.args[0].split(",")} | {"precision"}
+        assert inspect.signature(benchmark).parameters.keys() - parameters <= FIXTURES | {"measure"}

@@ -1,0 +1,286 @@
+"""Two versions are measured in alternation, balanced, and no longer than need be: with a clock that only tests turn."""
+
+import gc
+import math
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bench.harness.stats.verdict import FIRST_LOOK, Rule, block_value
+from bench.harness.timing import pairing
+from bench.harness.timing.pairing import (
+    BLOCK_PER_BUILD,
+    BLOCK_SECONDS,
+    DEVICE_SAMPLE_SECONDS,
+    LONG,
+    PAIRS,
+    SAMPLE_SECONDS,
+    WARM_UP,
+    compare,
+    measure_block,
+)
+
+
+class World:
+    """A clock, what was done by it, and a cost a call for either version."""
+
+    def __init__(self, old=1e-3, new=1e-3):
+        self.now = 0.0
+        self.cost = {"old": old, "new": new}
+        self.noise = lambda: 1.0
+        self.first_call = 1.0  # times as long as the others
+        self.done = []  # ("build", version), or (version, calls)
+
+    def builders(self):
+        return tuple(lambda version=version: Built(self, version) for version in ("old", "new"))
+
+    def builds(self):
+        return [version for what, version in self.done if what == "build"]
+
+    def blocks(self):
+        """What was timed, by block, a block beginning with two builds."""
+        blocks = []
+        for index, (what, rest) in enumerate(self.done):
+            if what == "build":
+                if self.done[index - 1][0] != "build" or not blocks:
+                    blocks.append([])
+            else:
+                blocks[-1].append((what, rest))
+        return blocks
+
+
+class Built:
+    def __init__(self, world, version):
+        self.world, self.version, self.called = world, version, False
+        world.done.append(("build", version))
+
+    def seconds(self, calls):
+        world = self.world
+        world.done.append((self.version, calls))
+        taken = calls * world.cost[self.version] * world.noise() * (1.0 if self.called else world.first_call)
+        self.called = True
+        world.now += taken
+        return taken
+
+
+@pytest.fixture
+def world(monkeypatch):
+    made = World()
+    monkeypatch.setattr(pairing, "time", SimpleNamespace(perf_counter=lambda: made.now))
+    gc.freeze()  # or every block searches all that the tests have made
+    yield made
+    gc.unfreeze()
+
+
+def rounds_of(world, count, seed=0, **changed):
+    pairs = iter([world.builders()] * count)
+    settings = {"rule": Rule(1e-6, 1e-6), "max_time": 1e9, "chance": random.Random(seed)} | changed
+    return compare(lambda _: next(pairs, None), **settings)
+
+
+def noisy(world, spread, seed=1):
+    chance = random.Random(seed)
+    world.noise = lambda: chance.uniform(1 - spread, 1 + spread)
+
+
+def test_each_version_is_built_first_once_a_round_in_random_order(world):
+    noisy(world, 0.5)
+    rounds_of(world, 40)
+    builds = world.builds()
+    assert len(builds) == 40 * 4
+    rounds = [tuple(builds[at : at + 4]) for at in range(0, len(builds), 4)]
+    old_first, new_first = ("old", "new", "new", "old"), ("new", "old", "old", "new")
+    assert set(rounds) == {old_first, new_first}
+    assert 10 <= rounds.count(old_first) <= 30  # of 40; less than one seed in a thousand falls outside
+
+
+def test_pairs_hold_one_sample_of_each_version_in_random_order(world):
+    noisy(world, 0.5)
+    rounds_of(world, 10)
+    orders = []
+    for block in world.blocks():
+        samples = [version for version, _ in block[2 * WARM_UP :]]
+        assert len(samples) >= 2 * PAIRS
+        orders += list(zip(samples[::2], samples[1::2], strict=True))
+    assert set(orders) == {("old", "new"), ("new", "old")}
+    assert 0.35 < orders.count(("old", "new")) / len(orders) < 0.65
+
+
+def test_the_chance_decides_the_order_and_nothing_else_does(world):
+    noisy(world, 0.5)
+    rounds_of(world, 6, seed=3)
+    first = world.builds()
+    world.done.clear()
+    noisy(world, 0.5)
+    rounds_of(world, 6, seed=3)
+    assert world.builds() == first
+
+
+def test_a_slow_first_call_is_not_counted(world):
+    world.first_call = 15.0
+    world.cost["new"] = 2e-3
+    block = measure_block(*world.builders(), True, random.Random(0))
+    assert block.log_ratios == pytest.approx([0.6931471805599453] * len(block.log_ratios))
+    assert block.seconds[0] == pytest.approx((1e-3, 2e-3))
+    timed = world.blocks()[0]
+    assert timed[: 2 * WARM_UP] == [("old", 1)] * WARM_UP + [("new", 1)] * WARM_UP
+    assert {calls for _, calls in timed[2 * WARM_UP :]} == {1}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "calls"),
+    [(1e-5, 1e-5, 20), (1e-5, 1e-2, 20), (1e-2, 1e-5, 20), (0.00015, 0.00015, 2), (0.5, 0.5, 1), (1e-15, 1.0, 200_000)],
+)
+def test_a_sample_is_as_many_calls_as_make_it_long_enough_by_the_faster_version(world, old, new, calls):
+    world.cost |= {"old": old, "new": new}
+    measure_block(*world.builders(), True, random.Random(0))
+    assert {taken for _, taken in world.blocks()[0][2 * WARM_UP :]} == {calls}
+
+
+@pytest.mark.parametrize("cost", [1e-5, 1e-3, 1e-2, 1.0])
+def test_a_block_lasts_as_long_as_it_should_and_has_pairs_enough(world, cost):
+    world.cost |= {"old": cost, "new": cost}
+    block = measure_block(*world.builders(), False, random.Random(0))
+    pair = 2 * cost * max(1, round(SAMPLE_SECONDS / cost))
+    warming = 2 * cost * (1 if cost > LONG else WARM_UP)
+    lasts = max(BLOCK_SECONDS, BLOCK_PER_BUILD * warming)
+    assert len(block.log_ratios) == len(block.seconds) == pytest.approx(max(PAIRS, lasts / pair), abs=1)
+
+
+def test_a_long_call_is_warmed_up_once(world):
+    world.cost |= {"old": 2 * LONG, "new": 1e-3}
+    measure_block(*world.builders(), True, random.Random(0))
+    assert world.blocks()[0][: 1 + WARM_UP] == [("old", 1)] + [("new", 1)] * WARM_UP
+
+
+def test_a_device_is_waited_for_after_longer_samples(world):
+    world.cost |= {"old": 1e-4, "new": 1e-4}
+    measure_block(*world.builders(), True, random.Random(0), DEVICE_SAMPLE_SECONDS)
+    assert {taken for _, taken in world.blocks()[0][2 * WARM_UP :]} == {20}
+
+
+@pytest.mark.parametrize(("longest", "seconds"), [(math.inf, 1.5), (2.0, 1.0), (0.5, BLOCK_SECONDS)])
+def test_a_block_lasts_in_proportion_to_its_building_and_no_longer_than_it_may(world, longest, seconds):
+    build = Built.__init__
+
+    def slow_to_build(built, *arguments):
+        build(built, *arguments)
+        world.now += 0.5
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Built, "__init__", slow_to_build)
+        block = measure_block(*world.builders(), True, random.Random(0), longest=longest)
+    assert len(block.log_ratios) == pytest.approx(seconds / 0.002, abs=9)
+
+
+@pytest.mark.parametrize(("cost", "pairs"), [(1.0, 1), (0.4, PAIRS)])
+def test_a_block_that_is_over_its_time_after_warming_up_takes_one_pair(world, cost, pairs):
+    world.cost |= {"old": cost, "new": cost}
+    block = measure_block(*world.builders(), True, random.Random(0), longest=1.0)
+    assert len(block.log_ratios) == len(block.seconds) == pairs
+
+
+def test_which_was_built_first_does_not_swap_the_versions(world):
+    world.cost["new"] = 3e-3
+    for old_first in (True, False):
+        block = measure_block(*world.builders(), old_first, random.Random(0))
+        assert min(block.log_ratios) > 1.0
+        assert block.seconds[0] == pytest.approx((1e-3, 3e-3))
+
+
+def test_a_clear_case_ends_at_the_first_look(world):
+    noisy(world, 0.001)
+    found = rounds_of(world, 100, rule=Rule(0.03))
+    assert (found.trial.verdict, len(found.rounds)) == ("same", FIRST_LOOK // 2)
+    world.cost["new"] *= 1.5
+    found = rounds_of(world, 100, rule=Rule(0.03))
+    assert (found.trial.verdict, len(found.rounds)) == ("slower", FIRST_LOOK // 2)
+    assert found.seconds == pytest.approx((1e-3, 1.5e-3), rel=0.01)
+    assert found.trial.interval.low < 0.4054651081081644 < found.trial.interval.high
+    assert found.pairs == sum(len(block.log_ratios) for rnd in found.rounds for block in rnd)
+
+
+def test_an_unclear_case_ends_when_its_time_is_spent(world):
+    noisy(world, 0.5)
+    found = rounds_of(world, 1000, max_time=3.0)
+    assert found.trial.verdict == "unclear"
+    a_round = world.now / len(found.rounds)
+    assert 3.0 <= world.now <= 3.0 + 2 * a_round
+    assert found.trial.interval.high < 1.0  # it was looked at after the last round
+
+
+@pytest.mark.parametrize(("isolated", "rounds"), [(False, FIRST_LOOK // 2), (True, FIRST_LOOK)])
+@pytest.mark.parametrize("max_time", [0.0, -1.0, 1e-9])
+def test_there_is_a_first_look_however_little_time_there_is(world, max_time, isolated, rounds):
+    noisy(world, 0.5)
+    found = rounds_of(world, 100, max_time=max_time, isolated=isolated)
+    assert len(found.rounds) == rounds
+    assert found.trial.interval.high < float("inf")
+
+
+def test_a_round_is_two_numbers_and_of_two_processes_their_mean(world):
+    noisy(world, 0.5)
+    here = rounds_of(world, 5)
+    blocks = [block_value(block.log_ratios) for rnd in here.rounds for block in rnd]
+    assert here.trial.values == pytest.approx(blocks)
+    launched = rounds_of(world, 5, isolated=True)
+    means = [np.mean([block_value(block.log_ratios) for block in rnd]) for rnd in launched.rounds]
+    assert launched.trial.values == pytest.approx(means)
+
+
+def test_launching_is_not_measuring(world):
+    noisy(world, 0.5)
+
+    def launched(index):
+        world.now += 100.0
+        return world.builders()
+
+    found = compare(launched, Rule(1e-6, 1e-6), 3.0, random.Random(0))
+    assert len(found.rounds) > 10
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
+def test_measuring_ends_with_the_last_pair(world, count):
+    noisy(world, 0.5)
+    found = rounds_of(world, count, isolated=True)
+    assert len(found.rounds) == count
+    assert found.trial.verdict == "unclear"
+    assert (found.trial.interval.high < float("inf")) == (count > 1)
+
+
+def test_every_round_asks_for_its_own_pair(world):
+    noisy(world, 0.5)
+    asked = []
+
+    def pair_of(index):
+        asked.append(index)
+        return world.builders() if index < 6 else None
+
+    compare(pair_of, Rule(1e-6, 1e-6), 1e9, random.Random(0))
+    assert asked == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_garbage_is_collected_before_a_block_and_not_within(world):
+    collecting = []
+    world.noise = lambda: collecting.append(gc.isenabled()) or 1.0
+    measure_block(*world.builders(), True, random.Random(0))
+    assert set(collecting) == {False}
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_garbage_collection_is_as_it_was_after_an_error(world, on):
+    def fail():
+        raise ZeroDivisionError
+
+    world.noise = fail
+    before = gc.isenabled()
+    (gc.enable if on else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            measure_block(*world.builders(), True, random.Random(0))
+        assert gc.isenabled() == on
+    finally:
+        (gc.enable if before else gc.disable)()

@@ -1,0 +1,210 @@
+"""`pytest bench` runs, saves, compares, and refuses in one sentence."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.cases import LIFTING, LIFTING_STEP, LINEAR, LOSS, POSING, ROLLOUT, SAMPLING, TRAIN, Choice, left_out
+from bench.harness.counters.operators import count_work
+from bench.workload import choose_device
+from humor.data.synthetic.walker import synthetic_clip
+from humor.errors import SettingError
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared"
+LIGHT = ["-k", "bench_linear and 1024-forward and fp32 and not backward", "--benchmark-max-time=0.05", "-q"]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_a_run_is_saved_with_its_work_and_compared(tmp_path):
+    storage = f"--benchmark-storage=file://{tmp_path}"
+    first = run("bench", *LIGHT, storage, "--benchmark-autosave")
+    assert first.returncode == 0, first.stdout
+    (saved,) = tmp_path.rglob("*.json")
+    content = json.loads(saved.read_text())
+    (benchmark,) = content["benchmarks"]
+    assert benchmark["group"] == "linear 1024, 80 rows, forward"
+    info = benchmark["extra_info"]
+    assert (info["precision"], info["device"], info["rows"]) == ("fp32", "cpu", 80)
+    assert info["flops"] == 2 * 80 * 1024 * 1024
+    assert info["bytes"] >= 4 * (1024 * 1024 + 2 * 80 * 1024)
+    assert content["machine_info"]["torch"] == torch.__version__
+    second = run("bench", *LIGHT, storage, "--benchmark-compare")
+    assert second.returncode == 3, second.stdout  # how far runs drift apart was never measured here
+    assert "(0001_" in second.stdout
+
+
+@pytest.mark.parametrize(
+    ("emulates", "option", "chosen"), [(0, "--threads=1", 4), (1, "--threads=1", 2), (1, "--counts", 4)]
+)
+def test_a_cpu_without_half_precision_is_spared_large_cases_but_where_they_are_counted(emulates, option, chosen):
+    options = [
+        "bench",
+        "-k",
+        "bench_linear and fp16 and not weights",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+        option,
+    ]
+    program = (
+        "import pytest; from humor import half_products; "
+        f"half_products.emulated = lambda kind: {bool(emulates)}; raise SystemExit(pytest.main({options}))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.stdout.count("::bench_linear[fp16-") == chosen, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--motion", "no.npz"], "no.npz: no such file; check the path."),
+        (["--body-model", "nowhere"], "nowhere: no male body; expected male/model.npz or SMPLH_MALE.npz."),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_before_anything_runs(arguments, sentence):
+    result = run("bench", *LIGHT, *arguments)
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.strip() == f"ERROR: {sentence}"
+    assert "passed" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("tpu9000", '--device "tpu9000" is no device; give cpu, cuda or cuda:0.'),
+        ("meta", '--device "meta" is not supported; give cpu, cuda or cuda:0.'),
+        ("cuda:77", f'--device "cuda:77": there are {torch.cuda.device_count()} CUDA devices here; give cpu.'),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(name, sentence):
+    with pytest.raises(SettingError) as error:
+        choose_device(name, require_cuda=False)
+    assert str(error.value) == sentence
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_require_cuda_fails_without_cuda():
+    result = run("bench", *LIGHT, "--require-cuda")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.strip() == (
+        "ERROR: --require-cuda: there is no CUDA device here; run on a machine that has one."
+    )
+
+
+def test_a_rollout_tells_its_frames_a_second(tmp_path):
+    arguments = ["-k", "bench_rollout and fp32-one", "--benchmark-max-time=0.05", "-q"]
+    result = run("bench", *arguments, f"--benchmark-storage=file://{tmp_path}", "--benchmark-autosave")
+    assert result.returncode == 0, result.stdout
+    (saved,) = tmp_path.rglob("*.json")
+    (benchmark,) = json.loads(saved.read_text())["benchmarks"]
+    told = f"{benchmark['name']}: {30 / benchmark['stats']['median']:,.0f} frames/s"
+    assert benchmark["extra_info"]["frames"] == 30
+    assert told in result.stdout.splitlines()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_graphs_without_cuda_are_refused():
+    result = run("bench", *LIGHT, "--execution", "cuda-graph")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.strip() == "ERROR: execution cuda-graph: needs a CUDA device, not cpu; give eager or compile."
+
+
+def test_an_execution_reaches_the_benchmarks_that_have_a_choice():
+    arguments = ["--execution", "compile", "--quick", "--collect-only", "-q", "-k", "fp32"]
+    result = run("bench", *arguments)
+    assert result.returncode == 0, result.stdout
+    kept = {line.partition("[")[0] for line in result.stdout.splitlines() if line.startswith("bench/")}
+    assert kept == {
+        "bench/bench_fit.py::bench_fit",
+        "bench/bench_rollout.py::bench_rollout",
+        "bench/bench_sampling.py::bench_sampling",
+        "bench/bench_train_step.py::bench_train_step",
+    }
+    assert "(--execution compile is for train step, sampling, rollout and fit)" in result.stdout
+    assert "(the published loss reads values from the device, so that it runs eagerly alone)" in result.stdout
+
+
+def test_benchmarks_and_tests_are_not_run_together():
+    result = run("bench", "tests/test_imports.py", "-q")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.startswith("ERROR: run pytest bench and pytest one after the other")
+
+
+def test_motion_from_a_file_and_a_folder_reaches_the_benchmarks(tmp_path):
+    raw = synthetic_clip(seconds=3.0)
+    np.savez(tmp_path / "t.npz", poses=raw["poses"], trans=raw["trans"])
+    for path in (tmp_path / "t.npz", tmp_path):
+        supplied = ["--motion", str(path), "--fps", "120", "--gender", "male"]
+        result = run("bench", "-k", "kinematics and fp32-study-joints-ours", "--benchmark-disable", *supplied)
+        assert result.returncode == 0, result.stdout
+        assert f"motion: {path}" in result.stdout
+
+
+@pytest.mark.skipif(not (SHARED / "motions").is_dir(), reason="no ../shared/motions beside this checkout")
+def test_real_motion_of_another_format_reaches_the_benchmarks():
+    motion = SHARED / "motions" / "apose_to_catwalk_001.npz"
+    supplied = ["--motion", str(motion), "--fps", "30", "--gender", "neutral", "--up", "y"]
+    result = run("bench", "-k", "kinematics and fp32-study-joints-ours", "--benchmark-disable", *supplied)
+    assert result.returncode == 0, result.stdout
+
+
+def test_every_case_of_every_table_runs_somewhere():
+    for table in (LINEAR, SAMPLING, ROLLOUT, POSING, LOSS, TRAIN, LIFTING, LIFTING_STEP):
+        for name, case in table.items():
+            for precision in ("fp32", "fp16"):
+                choice = Choice(name, case.full_only, precision, "published", case.rows, case.has_weights)
+                assert left_out(choice, "cuda", quick=False, full=False) is None
+                assert left_out(choice, "cpu", quick=False, full=True) is None
+    assert left_out(Choice("training", False, "fp32", "ours", 2000, True), "cpu", quick=True, full=True)
+    assert left_out(Choice("study", False, "fp16", "published", 80, True), "cpu", quick=False, full=False)
+    wide, narrow = (Choice(name, False, "bf16-weights", "ours", 80, True) for name in ("4096", "1024"))
+    assert left_out(wide, "cpu", quick=False, full=False) is None
+    assert left_out(wide, "cpu", quick=False, full=False, emulates=True)
+    assert left_out(wide, "cpu", quick=False, full=True, emulates=True) is None
+    assert left_out(narrow, "cpu", quick=False, full=False, emulates=True) is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [("bf16-weights", "no network weights to keep in half"), ("fp8", "no network layers to multiply in float8")],
+)
+def test_what_is_the_weights_is_left_out_where_there_are_none(precision, said):
+    for table in (LINEAR, SAMPLING, ROLLOUT, TRAIN, LIFTING, LIFTING_STEP, POSING, LOSS):
+        for name, case in table.items():
+            choice = Choice(name, case.full_only, precision, "ours", case.rows, case.has_weights)
+            reason = left_out(choice, "cuda", quick=False, full=False)
+            assert reason == (said if table in (POSING, LOSS) else None)
+
+
+def test_counted_work_is_forward_and_backward():
+    layer, rows = torch.nn.Linear(8, 4, bias=False), torch.ones(3, 8)
+    assert count_work(lambda: layer(rows)).flops == 2 * 3 * 8 * 4
+    both = count_work(lambda: layer(rows).sum().backward())
+    assert both.flops == 2 * (2 * 3 * 8 * 4)  # the input needs no gradient
+    assert count_work(lambda: rows.add(1)).bytes == 2 * 3 * 8 * 4
+    assert count_work(lambda: rows.view(24)).bytes == 0
+    product = torch.ones(10, 20, 8) @ torch.ones(8, 4)
+    assert product.shape == (10, 20, 4)
+    assert count_work(lambda: torch.ones(10, 20, 8) @ torch.ones(8, 4)).bytes < 4 * 3 * (
+        10 * 20 * 8 + 8 * 4 + 10 * 20 * 4
+    )
+
+
+def test_comparing_with_nothing_is_refused(tmp_path):
+    result = run("bench", *LIGHT, f"--benchmark-storage=file://{tmp_path}", "--benchmark-compare")
+    assert result.returncode == 4, result.stdout
+    assert "Can't compare" in result.stdout + result.stderr
+    assert "refused: no saved run can be read" in result.stdout

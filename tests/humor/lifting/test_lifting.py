@@ -1,0 +1,303 @@
+"""PoseFormer and PoseFormerV2 are the published networks, and learn from motion seen through cameras as they are."""
+
+import io
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+from rich.console import Console
+from torch import nn
+
+from humor import BodyModel, Precision
+from humor.errors import SettingError
+from humor.lifting import NOISES, LiftingBatch, LiftingMotion, Noise, PoseFormer, PoseFormerV2
+from humor.lifting.cameras import FARTHEST, FILLED, MIRROR, NAMES, NEAREST, PIXEL, detected, draw_cameras, lifted_joints
+from humor.lifting.networks import Attention, Block, MixedBlock, dct_matrix
+from humor.lifting.training import LiftingSettings, LiftingStep, LiftingTrainer, mpjpe
+from humor.precision.presets import PRESETS
+from humor.skeleton import BODY_NAMES
+from humor.training.distributed import Team
+from humor.training.log import read_table
+from humor.training.optimizer import Adamax
+from humor.training.seeded_noise import generator
+from tests.support import golden_values as golden
+from tests.support.tiny_run import tiny_split
+
+SMALL = {"poseformer": lambda: PoseFormer(9), "poseformer-v2": lambda: PoseFormerV2(9, 3, 5)}
+UNIT = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}  # half the gap between neighbours near 1
+CPU = Team(0, 1, torch.device("cpu"))
+
+
+def random_batch(windows=2, frames=9, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    points = 0.3 * torch.randn(windows, frames, 17, 2, generator=random)
+    return LiftingBatch(points, 0.3 * torch.randn(windows, 17, 3, generator=random))
+
+
+def small(name, seed=0):
+    torch.manual_seed(seed)
+    return SMALL[name]()
+
+
+@pytest.fixture(scope="module")
+def split():
+    return tiny_split(golden.bodies())
+
+
+@pytest.fixture(scope="module")
+def walk(split):
+    """Joints of windows of 27 frames: the store's, the cameras' choice from them is the test's."""
+    store = split.train
+    rows = torch.from_numpy(store.rows[:54]).reshape(2, 27, -1)[..., 9:75]
+    return lifted_joints(rows.unflatten(-1, (22, 3)))
+
+
+@pytest.mark.parametrize(("network", "count"), [(PoseFormer, 9_602_885), (PoseFormerV2, 14_381_899)])
+def test_the_networks_have_the_published_parameters(network, count):
+    assert sum(p.numel() for p in network(81).parameters()) == count
+
+
+@pytest.mark.parametrize("width", [32, 544])
+def test_a_layer_is_that_of_pytorch(width):
+    torch.manual_seed(0)
+    block, tokens = Block(width), torch.randn(2, 5, width)
+    plain = nn.TransformerEncoderLayer(
+        width, 8, 2 * width, dropout=0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
+    )
+    ours = [*block.attention.parameters(), *block.mlp.parameters()]
+    norms = [*block.attention_norm.parameters(), *block.mlp_norm.parameters()]
+    for theirs, own in zip(plain.parameters(), [*ours, *norms], strict=True):
+        theirs.data = own.data
+    assert torch.allclose(block(tokens), plain(tokens), atol=1e-5)
+
+
+def test_attention_is_that_of_pytorch():
+    torch.manual_seed(0)
+    attention, tokens = Attention(64), torch.randn(2, 7, 64)
+    plain = nn.MultiheadAttention(64, 8, batch_first=True)
+    for theirs, own in zip(plain.parameters(), attention.parameters(), strict=True):
+        theirs.data = own.data
+    assert torch.allclose(attention(tokens), plain(tokens, tokens, tokens)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("coefficients", "frames"), [(1, 1), (3, 9), (27, 27), (27, 243)])
+def test_the_cosine_transform_is_that_of_scipy(coefficients, frames):
+    signal = np.random.default_rng(0).normal(size=(frames, 4))
+    expected = scipy.fft.dct(signal, axis=0, norm="ortho")[:coefficients]
+    assert dct_matrix(coefficients, frames).numpy() @ signal == pytest.approx(expected, abs=1e-5)
+
+
+def test_frames_go_through_the_frequency_layers_as_frequencies():
+    torch.manual_seed(0)
+    block, tokens = MixedBlock(64, 3, 5), torch.randn(2, 8, 64)
+    found = block(tokens)
+    after = tokens + block.attention(block.attention_norm(tokens))
+    coefficients, frames = after[:, :3], after[:, 3:]
+    spectrum = scipy.fft.dct(block.frame_norm(frames).detach().numpy(), axis=1, norm="ortho")
+    changed = block.frequency_mlp(torch.from_numpy(spectrum)).detach().numpy()
+    expected = frames.detach().numpy() + scipy.fft.idct(changed, axis=1, norm="ortho")
+    assert found[:, 3:].detach().numpy() == pytest.approx(expected, abs=1e-5)
+    assert torch.allclose(found[:, :3], coefficients + block.mlp(block.mlp_norm(coefficients)), atol=1e-6)
+
+
+def test_v2_sees_the_middle_and_the_low_frequencies_alone():
+    seen = torch.cat([dct_matrix(5, 27), torch.eye(27)[12:15]])  # of a window of 27 frames
+    unseen = torch.linalg.svd(seen).Vh[8:]
+    points = random_batch(frames=27).points
+    moved = points + torch.einsum("kt,bkjc->btjc", unseen, torch.randn(2, 19, 17, 2))
+    networks = PoseFormerV2(27, 3, 5), PoseFormer(27)
+    v2, other = ((network(points) - network(moved)).abs().max() for network in networks)
+    assert v2 < 1e-4 < 1e-2 < other
+    nudged = points.clone()
+    nudged[:, 13] += 0.1
+    assert (networks[0](points) - networks[0](nudged)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_windows_are_lifted_by_themselves(name):
+    network, points = small(name), random_batch(3).points
+    together = network(points)
+    assert together.shape == (3, 17, 3)
+    assert torch.allclose(together, torch.cat([network(points[i : i + 1]) for i in range(3)]), atol=1e-5)
+
+
+def test_too_few_frames_for_v2_and_an_even_number_are_refused(split):
+    with pytest.raises(SettingError) as error:
+        PoseFormerV2(9)
+    assert str(error.value) == "frames 9: PoseFormerV2 keeps 27 of them and 27 coefficients; give more."
+    with pytest.raises(SettingError) as error:
+        LiftingMotion(split.train, 80)
+    assert str(error.value) == "frames 80: one of them is in the middle; give an odd number."
+
+
+@pytest.mark.parametrize(("name", "value"), [("width", 4), ("execution", "cuda-graph")])
+def test_what_is_the_motion_models_alone_is_refused(name, value):
+    with pytest.raises(SettingError) as error:
+        LiftingSettings(**{name: value})
+    assert str(error.value) == f"{name} {value}: not for poseformer-v2; leave it out."
+
+
+def test_the_error_is_the_mean_distance_in_millimetres():
+    target = torch.randn(2, 17, 3)
+    predicted = target.clone()
+    predicted[0] += torch.tensor([0.003, 0.0, -0.004])
+    assert mpjpe(predicted, target).item() == pytest.approx(2.5, rel=1e-4)
+    hit = target.clone().requires_grad_()
+    error = mpjpe(hit, target)
+    error.backward()
+    assert error.item() == 0
+    assert (hit.grad == 0).all()
+
+
+@pytest.mark.parametrize("precision", [name for name, preset in PRESETS.items() if "cpu" in preset.devices])
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_are_finite_and_reach_every_weight(name, precision):
+    network, batch, chosen = small(name), random_batch(), Precision(precision)
+    copies = chosen.copies(network)
+    with chosen.forward("cpu"), copies.lent():
+        predicted = network(batch.points)
+    mpjpe(predicted, batch.joints).backward()
+    copies.pass_gradients_on()
+    for parameter_name, weight in network.named_parameters():
+        assert weight.grad.isfinite().all(), parameter_name
+        assert weight.grad.abs().max() > 0, parameter_name
+
+
+# Roundings of nine layers of products over up to 1088 numbers, which average out; 2.4 units were seen.
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "bf16-weights", "fp16-weights"])
+@pytest.mark.parametrize("name", SMALL)
+def test_half_precision_lifts_to_the_same_joints(name, precision, seed):
+    network, points = small(name, seed), random_batch(seed=seed).points
+    expected, chosen = network(points), Precision(precision)
+    with chosen.forward("cpu"), chosen.copies(network).lent():
+        found = network(points)
+    unit = UNIT[PRESETS[precision].autocast]
+    assert ((found - expected).norm() / expected.norm()).item() < 5 * unit
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_few_windows_are_learnt_by_heart(name):
+    network, batch = small(name), random_batch()
+    step = LiftingStep(network, Adamax(network.parameters(), lr=1e-3), Precision("fp32"))
+    errors = [step(batch).item() for _ in range(10)]
+    assert errors[-1] < 0.5 * errors[0]
+    assert mpjpe(step.lift(batch), batch.joints).item() < errors[0]
+
+
+def test_the_joints_are_human36ms_and_the_crown_is_the_mannequins():
+    joints = torch.randn(4, 22, 3)
+    found = lifted_joints(joints)
+    for place, name in enumerate(NAMES):
+        if name != "crown":
+            assert torch.equal(found[:, place], joints[:, BODY_NAMES.index(name)])
+    for left, right in enumerate(MIRROR):
+        assert NAMES[right] == NAMES[left].replace("left", "?").replace("right", "left").replace("?", "right")
+    posed = BodyModel.mannequin("neutral")(
+        torch.eye(3).expand(1, 22, 3, 3), torch.zeros(1, 16), torch.zeros(1, 3), vertices="all"
+    )
+    top = posed.vertices[0, posed.vertices[0, :, 1].argmax()]  # its rest pose has y up
+    assert (lifted_joints(posed.joints)[0, NAMES.index("crown")] - top).norm() < 0.03
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_camera_projects_as_the_formula_says_and_has_all_in_view(walk, seed):
+    camera = draw_cameras(walk, generator((seed,)))
+    seen = camera.see(walk)
+    points = camera.project(seen)
+    for window in range(2):
+        rotation, position = camera.rotation[window].numpy(), camera.position[window].numpy()
+        assert rotation @ rotation.T == pytest.approx(np.eye(3), abs=1e-5)
+        assert np.linalg.det(rotation) == pytest.approx(1, abs=1e-5)
+        assert rotation[0, 2] == 0  # level
+        for frame, joint in ((0, 0), (13, 10), (26, 16)):
+            x, y, z = rotation @ (walk[window, frame, joint].numpy() - position)
+            expected = [camera.focal[window].item() * x / z, camera.focal[window].item() * y / z]
+            assert points[window, frame, joint].tolist() == pytest.approx(expected, abs=1e-4)
+        nearest = seen[window, ..., 2].min().item()
+        assert NEAREST - 1e-3 < nearest < FARTHEST + 1e-3
+    assert points.abs().max() <= FILLED + 1e-4
+    higher = camera.project(camera.see(walk + torch.tensor([0.0, 0.0, 0.1])))
+    assert (higher[..., 1] < points[..., 1]).all()  # the image's y goes down
+
+
+def test_a_detector_makes_its_mistakes_as_often_as_it_says():
+    points = torch.rand(200, 20, 17, 2, generator=generator((0,)))
+
+    def seen(**mistakes):
+        return detected(points, Noise(**{"jitter": 0.0, "missed": 0.0, "swapped": 0.0} | mistakes), generator((1,)))
+
+    assert torch.equal(seen(), points)
+    assert (seen(jitter=5.0) - points).std().item() == pytest.approx(5 * PIXEL, rel=0.02)
+    missed = seen(missed=0.02)
+    moved = (missed != points).any(-1)
+    assert moved.float().mean().item() == pytest.approx(0.02, abs=0.002)
+    assert ((missed >= points.amin(2, keepdim=True)) & (missed <= points.amax(2, keepdim=True))).all()
+    swapped = seen(swapped=0.1)
+    moved = (swapped != points).any(-1)
+    assert torch.equal(moved, moved[..., MIRROR])  # both of a pair, or none
+    assert torch.equal(swapped[moved], points[:, :, MIRROR][moved])
+    assert moved[..., 1:7].float().mean().item() == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_batch_is_a_function_of_its_key(split):
+    motion = LiftingMotion(split.train, 9)
+    where = np.array([0, 1]), np.array([0, 3])
+    first, again = (motion.batch(*where, NOISES["noisy"], (3, 1, 4)) for _ in range(2))
+    other = motion.batch(*where, NOISES["noisy"], (3, 1, 5))
+    assert torch.equal(first.points, again.points)
+    assert torch.equal(first.joints, again.joints)
+    assert not torch.equal(first.points, other.points)
+    clean, noisier = (motion.batch(*where, NOISES[name], (3, 1, 4)) for name in ("clean", "noisier"))
+    assert torch.equal(clean.joints, first.joints)  # the cameras are the same
+    jitter = [(batch.points - clean.points).abs().median().item() for batch in (first, noisier)]
+    assert 0 < jitter[0] < jitter[1]
+
+
+def test_the_middle_frame_is_lifted_from_the_frames_around_it(split):
+    store, frames = split.train, 27
+    batch = LiftingMotion(store, frames).batch(np.array([1]), np.array([2]), NOISES["clean"], (0,))
+    assert (batch.joints[:, 0] == 0).all()
+    rows = store.rows[store.clips[1].first + 2 + 5, 9:75].reshape(1, 22, 3)
+    world = lifted_joints(torch.from_numpy(rows.copy()))
+    for a, b in pairwise(range(17)):  # a camera changes no distance
+        own, there = ((x[0, a] - x[0, b]).norm().item() for x in (batch.joints, world))
+        assert own == pytest.approx(there, abs=1e-4)
+    # Thirteen frames before the seventh, of which the first stands for the six that there are not.
+    assert (batch.points[0, :6] == batch.points[0, 6]).all()
+    assert not torch.equal(batch.points[0, 6], batch.points[0, 7])
+
+
+def lifting_trainer(out, split, console=None, **changes):
+    defaults = {"model": "poseformer", "frames": 9, "batch_size": 2, "steps_per_epoch": 2, "epochs": 2}
+    settings = LiftingSettings(**(defaults | changes))
+    return LiftingTrainer(settings, split, out, CPU, console or Console(file=io.StringIO()))
+
+
+def test_a_run_broken_off_goes_on_with_the_same_losses(split, tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    lifting_trainer(tmp_path / "whole", split, console).run()
+    lifting_trainer(tmp_path / "broken", split, epochs=1).run()
+    lifting_trainer(tmp_path / "broken", split).run()
+    for name in ("steps.csv", "epochs.csv"):
+        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "broken" / name).read_text()
+    epochs = read_table(tmp_path / "whole" / "epochs.csv")
+    assert epochs["validation_loss"] == epochs["score"] == epochs["noisy"]
+    assert len(set(zip(epochs["clean"], epochs["noisy"], epochs["noisier"], strict=True))) == 2
+    assert all(map(math.isfinite, epochs["clean"] + epochs["noisier"]))
+    assert f"clean {epochs['clean'][0]:.5g}, noisy {epochs['noisy'][0]:.5g}" in console.file.getvalue()
+    with pytest.raises(SettingError, match="holds a run with model poseformer, not poseformer-v2; frames 9, not 27"):
+        lifting_trainer(tmp_path / "whole", split, model="poseformer-v2", frames=27)
+
+
+def test_the_held_out_error_is_that_of_every_window(split, tmp_path):
+    trainer = lifting_trainer(tmp_path, split)
+    motion = LiftingMotion(split.validation, 9)
+    batches = list(motion.evaluation_batches(trainer.windows, NOISES["clean"], 0))
+    assert sum(map(len, batches)) == (split.validation.frames // 11).sum()
+    lifted = torch.cat([trainer.step.model(batch.points) for batch in batches])
+    expected = mpjpe(lifted, torch.cat([batch.joints for batch in batches])).item()
+    assert trainer._validate(0)[2]["clean"] == pytest.approx(expected, rel=1e-5)

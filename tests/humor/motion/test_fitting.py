@@ -1,0 +1,371 @@
+"""Fitting brings joints nearer to the truth than what was seen of them, and its last stage is a rollout."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from humor import BodyModel
+from humor.cli.app import main
+from humor.data import read_amass, synthetic_motion
+from humor.errors import HumorError
+from humor.io.checkpoints import save_checkpoint
+from humor.model import Gaussian
+from humor.motion.fit_terms import TERMS, Guess, Told, energy
+from humor.motion.fitting import STAGES, Fitted, Stage, fit, motion_problem
+from humor.motion.generation import Network, joints_of
+from humor.motion.lbfgs import Slope, minimise
+from humor.motion.observations import Camera, Observations, observe, read_observations
+from humor.state import MotionState
+from tests.support import golden_values as golden
+
+FRAMES = 10
+LEGS = ("left_knee", "right_knee", "left_ankle", "right_ankle", "left_foot", "right_foot")
+# Looks along y from 4 m away and 1 m above the floor.
+CAMERA = Camera(
+    torch.tensor([1000.0, 1000.0]),
+    torch.tensor([500.0, 500.0]),
+    torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]),
+    torch.tensor([0.0, 1.0, 4.0]),
+)
+SHORT = {**STAGES, "pose": replace(STAGES["pose"], iterations=120), "motion": replace(STAGES["motion"], iterations=6)}
+
+
+@pytest.fixture(scope="module")
+def body():
+    return BodyModel.mannequin("neutral")
+
+
+@pytest.fixture(scope="module")
+def clip(body):
+    return synthetic_motion({gender: body for gender in ("male", "female", "neutral")}, 1)[0]
+
+
+@pytest.fixture(scope="module")
+def truth(clip):
+    joints = clip.state.joints[:FRAMES]
+    return joints - torch.cat([joints[0, 0, :2], torch.zeros(1)])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return golden.filled_model(1, 0.02)
+
+
+def error(joints, truth):
+    return float(torch.linalg.vector_norm(joints - truth, dim=-1).mean())
+
+
+def guess_of(clip, body, told=True, **changes):
+    """A guess that is the truth, moved to where the first frame is."""
+    state = clip.state.map(lambda x: x[:FRAMES])
+    prior = Gaussian(torch.zeros(FRAMES - 1, 48), torch.ones(FRAMES - 1, 48))
+    said = Told(state, 20 * clip.contacts[1:FRAMES] - 10, torch.zeros(FRAMES - 1, 48), prior)
+    given = {
+        **{"rotmats": state.rotmats, "joints": state.joints, "world": state.joints, "betas": clip.betas},
+        **{"rest": body.rest_joints(clip.betas), "floor": torch.zeros(3), "told": said if told else None},
+        "observed": observe(state.joints, 1e-6),
+    }
+    return Guess(**{**given, **changes})
+
+
+def bumped(x, by=0.3):
+    """One frame of a series, moved: up, where it has axes."""
+    moved = x.clone()
+    moved[4] += by
+    return moved
+
+
+CHANGES = {
+    "seen": lambda g: replace(g, world=bumped(g.world)),
+    "bend": lambda g: replace(g, rotmats=torch.cat([g.rotmats[:, :1], g.rotmats[:, 1:] @ g.rotmats[:, 1:]], 1)),
+    "turn": lambda g: replace(g, rotmats=torch.cat([g.rotmats[:5], g.rotmats[5:].mT])),
+    "smooth": lambda g: replace(g, joints=bumped(g.joints)),
+    "penetration": lambda g: replace(g, joints=g.joints - 0.3),
+    "shape": lambda g: replace(g, betas=3 * g.betas + 1),
+    "floor": lambda g: replace(g, floor=torch.tensor([0.1, 0.0, 0.1])),
+    "latents": lambda g: replace(g, told=replace(g.told, latents=g.told.latents + 1)),
+    "first_state": lambda g: replace(
+        g, told=replace(g.told, states=replace(g.told.states, joints_vel=g.told.states.joints_vel + 1))
+    ),
+    "skeleton": lambda g: replace(g, joints=bumped(g.joints)),
+    "bones": lambda g: replace(g, rest=1.2 * g.rest),
+    "contact_speed": lambda g: replace(g, joints=bumped(g.joints)),
+    "contact_height": lambda g: replace(g, joints=g.joints + 0.3),
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_term_is_higher_where_what_it_speaks_of_is_wrong(clip, body, name):
+    right = guess_of(clip, body)
+    wrong = CHANGES[name](right)
+    found, worse = TERMS[name](right), TERMS[name](wrong)
+    assert found.isfinite()
+    assert worse > found + 1
+
+
+def test_terms_are_negative_log_probabilities(clip, body):
+    """Of normal distributions, up to a constant, where what was seen is no outlier."""
+    noise = 0.05
+    g = guess_of(clip, body)
+    g = replace(g, observed=observe(g.world, noise, seed=3))
+    away = g.world - g.observed.seen
+    near = away.abs() < 3 * noise
+    normal = torch.distributions.Normal(0.0, noise)
+    linear = (3 * (away.abs() / noise) - 4.5)[~near].sum()
+    expected = -(normal.log_prob(away) - normal.log_prob(torch.zeros(())))[near].sum() + linear
+    torch.testing.assert_close(TERMS["seen"](g), expected, rtol=1e-4, atol=1e-3)
+    z, mean, var = torch.randn(9, 48), torch.randn(9, 48), torch.rand(9, 48) + 0.1
+    told = replace(g.told, latents=z, prior=Gaussian(mean, var))
+    expected = -torch.distributions.Normal(mean, var.sqrt()).log_prob(z).sum() - 0.5 * np.log(2 * np.pi) * z.numel()
+    torch.testing.assert_close(TERMS["latents"](replace(g, told=told)), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("camera", "noise", "hidden", "bound"), [(None, 0.04, (), 0.75), (None, 0.04, LEGS, None), (CAMERA, 5.0, (), None)]
+)
+def test_fitting_finds_the_motion(model, body, truth, camera, noise, hidden, bound):
+    observed = observe(truth, noise, hidden, camera)
+    heard = []
+    found = fit(Network(model), body, observed, SHORT, lambda stage, value: heard.append((stage, value)))
+    there = observed.trust > 0
+    pose = found["pose"].joints
+    if bound is not None:
+        assert error(pose, truth) < bound * error(observed.seen, truth)
+    assert error(pose[there], truth[there]) < (0.05 if camera is None else 0.30)  # depth is hard to see
+    seen = pose if camera is None else camera.project(pose)
+    exact = truth if camera is None else camera.project(truth)
+    assert error(seen[there], exact[there]) < error(observed.seen[there], exact[there])
+    assert {stage for stage, _ in heard} == set(STAGES)
+    last = [value for stage, value in heard if stage == "motion"]
+    assert min(last) < 0.9 * last[0]
+
+
+def together(*motions):
+    """Several motions of one length, along a new first axis."""
+    return type(motions[0])(*(torch.stack([getattr(each, name) for each in motions]) for name in vars(motions[0])))
+
+
+def test_motions_fitted_together_have_the_energies_and_gradients_that_each_has_alone(model, body, clip):
+    starts, weights = (0, 7, 20), STAGES["motion"].weights
+    states = [clip.state.map(lambda x, at=start: x[at : at + FRAMES]) for start in starts]
+    tilts = [torch.tensor([0.02 * start, -0.01, 0.03]) for start in starts]
+    poses = [Fitted(s.rotmats, s.trans, clip.betas + k, s.joints, torch.zeros(3)) for k, s in enumerate(states)]
+    seen = [observe(state.joints, 0.04, seed=k) for k, state in enumerate(states)]
+    seen_together = Observations(torch.stack([s.seen for s in seen]), torch.stack([s.trust for s in seen]), 0.04)
+
+    def told(observed, pose, tilt):
+        problem = motion_problem(Network(model), body, observed, pose)
+        problem.variables["floor"].copy_(tilt)
+        leaves = [x.requires_grad_() for x in problem.variables.values()]
+        fitted, guess = problem.told()
+        found = energy(guess, weights)
+        return fitted, found, torch.autograd.grad(found.sum(), leaves)
+
+    alone = [told(*given) for given in zip(seen, poses, tilts, strict=True)]
+    fitted, found, gradients = told(seen_together, together(*poses), torch.stack(tilts))
+    torch.testing.assert_close(found, torch.stack([each[1] for each in alone]), rtol=1e-4, atol=1e-3)
+    for name in vars(fitted):
+        expected = torch.stack([getattr(each[0], name) for each in alone])
+        torch.testing.assert_close(getattr(fitted, name), expected, rtol=1e-4, atol=1e-4)
+    for gradient, *expected in zip(gradients, *(each[2] for each in alone), strict=True):
+        expected = torch.stack(expected)
+        assert (gradient - expected).norm() < 1e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("camera", [None, CAMERA])
+def test_motions_are_fitted_together_each_with_its_own_heading(model, body, truth, camera):
+    back = truth * torch.tensor([-1.0, -1.0, 1.0])
+    both = torch.stack([truth, back])
+    noise = 0.01 if camera is None else 2.0
+    few = {"root": STAGES["root"], "pose": replace(STAGES["pose"], iterations=60), "motion": Stage(2, {"seen": 1})}
+    observed = observe(both, noise, LEGS[-2:], camera)
+    found = fit(Network(model), body, observed, few)
+    for fitted in found.values():
+        assert fitted.state().batch_shape == (2, FRAMES)
+    facing = found["root"].rotmats[:, 0, 0, :2, 0]
+    assert torch.cosine_similarity(*facing, dim=0) < -0.9
+    exact, seen = (x if camera is None else camera.project(x) for x in (both, found["pose"].joints))
+    for one, other in zip(seen, exact, strict=True):
+        assert error(one, other) < 5 * noise
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_a_stage_finds_is_posed_by_its_own_parameters(model, body, truth, precision):
+    for fitted in fit(Network(model, precision), body, observe(truth, 0.04), SHORT).values():
+        joints = body(fitted.rotmats, fitted.betas.expand(FRAMES, -1), fitted.trans).joints
+        torch.testing.assert_close(fitted.joints, joints, atol=1e-5, rtol=0)
+        turned = fitted.rotmats @ fitted.rotmats.mT
+        torch.testing.assert_close(turned, torch.eye(3).expand_as(turned), atol=1e-4, rtol=0)
+        assert not fitted.joints.requires_grad
+    assert fitted.floor.any()
+
+
+def test_the_state_of_a_motion_moves_as_its_joints_do(clip, body, truth, model):
+    fitted = fit(Network(model), body, observe(truth, 1e-3), {**SHORT, "motion": Stage(1, {"seen": 1})})["pose"]
+    state = fitted.state()
+    assert isinstance(state, MotionState)
+    torch.testing.assert_close(state.joints_vel[1:-1], (state.joints[2:] - state.joints[:-2]) * 15)
+    torch.testing.assert_close(state.joints_vel[0], (state.joints[1] - state.joints[0]) * 30)
+    spin = 30 * (state.root_orient[1] @ state.root_orient[0].mT)
+    torch.testing.assert_close(state.root_orient_vel[0, 2], (spin[1, 0] - spin[0, 1]) / 2, atol=1e-4, rtol=1e-3)
+
+
+def test_minimising_goes_round_what_is_not_finite():
+    x = torch.tensor([3.0, 1.0])
+    heard = []
+
+    def value():
+        return torch.where(x[0] < 0.5, torch.nan, (x - 1).square().sum() + 0.1 * x[0].log())
+
+    lowest = minimise({"x": x}, value, 30, heard.append)
+    assert lowest == min(heard)
+    np.testing.assert_allclose(x.detach(), [0.947, 1.0], atol=2e-3)
+    assert float(value().detach()) == lowest
+
+
+def test_a_gradient_beyond_float16s_range_is_taken_of_a_smaller_value():
+    x, evaluations = torch.tensor([3.0], requires_grad=True), []
+
+    def value():
+        evaluations.append(1)
+        through = x.half().float()  # its gradient passes through float16
+        return 2.0**20 * through.square().sum()
+
+    slope = Slope([x], value, scaled=True)
+    assert float(slope.take()) == 9 * 2.0**20
+    assert x.grad.item() == 6 * 2.0**20
+    settled = len(evaluations)
+    assert settled > 1
+    slope.take()
+    assert len(evaluations) == settled + 1
+    for _ in range(Slope.PATIENCE):  # grows back, and is found again
+        assert float(slope.take()) == 9 * 2.0**20
+        assert x.grad.item() == 6 * 2.0**20
+    assert len(evaluations) == settled + 2 + Slope.PATIENCE
+    assert Slope([x], value).take().isinf()
+    assert x.grad is None
+
+
+def test_a_recorded_gradient_follows_its_scale():
+    """As a CUDA graph would be played again, on the same memory: here it is traced once."""
+    x = torch.tensor([3.0], requires_grad=True)
+
+    def value():
+        return 2.0**20 * x.half().float().square().sum()
+
+    def recorded(call):
+        played = make_fx(lambda unused: call())(torch.zeros(()))
+        return lambda: played(torch.zeros(()))
+
+    slope = Slope([x], value, scaled=True, run=recorded)
+    for at in (3.0, 5.0):
+        with torch.no_grad():
+            x.fill_(at)
+        assert float(slope.take()) == at**2 * 2.0**20
+        assert x.grad.item() == 2 * at * 2.0**20
+
+
+def test_a_value_that_is_not_finite_is_not_tried_again():
+    x, evaluations = torch.tensor([3.0], requires_grad=True), []
+
+    def value():
+        evaluations.append(1)
+        return x.sum() * torch.inf
+
+    assert Slope([x], value, scaled=True).take().isinf()
+    assert evaluations == [1]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_the_last_stage_descends_in_half_precision(model, body, truth, precision):
+    heard = []
+    stages = {**SHORT, "pose": replace(STAGES["pose"], iterations=20)}
+    fit(Network(model, precision), body, observe(truth, 0.04), stages, lambda *told: heard.append(told))
+    last = [value for stage, value in heard if stage == "motion"]
+    assert min(last) < 0.95 * last[0]
+
+
+def save(path, **changes):
+    arrays = {"joints3d": np.random.default_rng(0).normal(size=(4, 22, 3)), **changes}
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    return path
+
+
+LENS = {"camera": [900.0, 900.0, 300.0, 300.0], "rotation": np.eye(3), "translation": np.zeros(3)}
+
+
+def test_observations_are_read_as_they_are(tmp_path):
+    joints = np.ones((4, 22, 3))
+    joints[1, 2, 0] = np.nan
+    found = read_observations(
+        save(tmp_path / "o.npz", joints3d=joints, noise=0.02, gender="female", truth=np.ones((4, 22, 3)))
+    )
+    assert isinstance(found, Observations)
+    assert (found.noise, found.gender, found.camera) == (0.02, "female", None)
+    assert found.trust.sum() == 87
+    assert not found.residuals(torch.ones(4, 22, 3)).any()
+    joints[..., 2] = 0.5
+    joints[3, :, 2] = 0
+    found = read_observations(save(tmp_path / "p.npz", joints3d=None, joints2d=joints, **LENS))
+    assert found.trust.sum() == 0.5 * (3 * 22 - 1)
+    assert found.seen.shape == (4, 22, 2)
+    assert found.seen.isfinite().all()
+
+
+def test_a_camera_sees_where_it_says_that_things_are():
+    points = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
+    expected = torch.tensor([[500.0, 500.0], [750.0, 500.0], [500.0, 250.0]])  # y is down in a picture
+    torch.testing.assert_close(CAMERA.project(points), expected)
+    torch.testing.assert_close(CAMERA.place(expected, torch.full((3,), 4.0)), points)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"joints3d": None}, 'holds neither; expected one of "joints3d", "joints2d".'),
+        ({"joints3d": np.ones((4, 21, 3))}, '"joints3d" is float64 (4, 21, 3); expected numbers (4, 22, 3).'),
+        ({"joints3d": np.ones((2, 22, 3))}, "2 frames; expected 3 or more."),
+        ({"joints3d": np.full((4, 22, 3), np.nan)}, "no joint is seen in any frame; check joints3d."),
+        ({"noise": 0.0}, "noise 0; expected a standard deviation above 0, in metres or pixels."),
+        ({"fps": 25.0}, "25 frames a second; the network knows 30: resample."),
+        (
+            {"joints3d": None, "joints2d": np.ones((4, 22, 3))},
+            'no "camera", which joints2d needs; expected numbers of shape (4,).',
+        ),
+        (
+            {"joints3d": None, "joints2d": np.ones((4, 22, 3)), **LENS, "rotation": -np.eye(3)},
+            '"rotation" is no rotation matrix; expected world to camera, y down.',
+        ),
+        (
+            {"joints3d": None, "joints2d": np.ones((4, 22, 3)), **LENS, "camera": np.zeros(4)},
+            "the camera is not finite or has no focal length; expected fx, fy, cx, cy in pixels.",
+        ),
+    ],
+)
+def test_observations_that_cannot_be_used(tmp_path, changes, text):
+    path = save(tmp_path / "o.npz", **changes)
+    with pytest.raises(HumorError) as told:
+        read_observations(path)
+    assert str(told.value) == f"{path}: {text}"
+
+
+def test_the_command_writes_what_it_finds_and_tells_the_errors(model, body, truth, tmp_path, capsys, monkeypatch):
+    for name, stage in SHORT.items():
+        monkeypatch.setitem(STAGES, name, stage)
+    save_checkpoint({"model": model.state_dict()}, tmp_path / "net.pth")
+    seen = truth + 0.04 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    path = save(tmp_path / "o.npz", joints3d=seen.numpy(), truth=truth.numpy(), noise=0.04)
+    main(
+        ["fit", "--observations", str(path), "--checkpoint", str(tmp_path / "net.pth"), "--out", str(tmp_path / "out")]
+    )
+    shown = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")] for line in shown.splitlines() if "│" in line]
+    told = {row[1]: float(row[3]) for row in rows}
+    assert told["seen"] == pytest.approx(1000 * error(seen, truth), abs=0.06)
+    joints = joints_of(read_amass(tmp_path / "out" / "pose.npz"), body)
+    assert told["pose"] == pytest.approx(1000 * error(joints, truth), abs=0.06)
+    assert len(read_amass(tmp_path / "out" / "motion.npz").poses) == FRAMES
+    assert (tmp_path / "out" / "motion.html").is_file()

@@ -1,0 +1,268 @@
+"""A training step leaves out what is not finite, and its schedule is the published one."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from humor import HumorLoss, HumorModel, Precision
+from humor.losses import LossWeights
+from humor.state import CanonicalFrame, MotionState
+from humor.training import micro_batches
+from humor.training.optimizer import Adamax
+from humor.training.phase_timer import PhaseClock
+from humor.training.seeded_noise import fed_truth, training_noise, validation_noise
+from humor.training.settings import TrainSettings
+from humor.training.step import TrainStep, unroll
+from tests.support import golden_values as golden
+
+
+def test_the_learning_rate_is_halved_at_three_epochs():
+    settings = TrainSettings()
+    found = {epoch: settings.learning_rate_at(epoch) for epoch in (0, 10, 15, 20, 49, 50, 79, 80, 139, 140, 199)}
+    assert found == {
+        0: 1e-4, 10: 1e-4, 15: 1e-4, 20: 1e-4, 49: 1e-4, 50: 5e-5, 79: 5e-5, 80: 2.5e-5, 139: 2.5e-5,
+        140: 1.25e-5, 199: 1.25e-5,
+    }  # fmt: skip
+
+
+def test_the_truth_is_fed_until_epoch_10_and_ever_less_until_20():
+    settings = TrainSettings()
+    found = {epoch: settings.truth_share_at(epoch) for epoch in (0, 9, 10, 15, 19, 20, 49, 140)}
+    assert found == pytest.approx({0: 1, 9: 1, 10: 1, 15: 0.5, 19: 0.1, 20: 0, 49: 0, 140: 0}, abs=1e-12)
+    assert (settings.truth_share_at(10), settings.truth_share_at(15), settings.truth_share_at(20)) == (1, 0.5, 0)
+
+
+def test_the_kl_weight_rises_until_epoch_50():
+    weights = LossWeights()
+    found = {epoch: weights.kl_ramp(epoch) for epoch in (0, 10, 15, 20, 49, 50, 80, 140)}
+    assert found == {0: 0, 10: 0.2, 15: 0.3, 20: 0.4, 49: 0.98, 50: 1, 80: 1, 140: 1}
+
+
+def test_an_epoch_may_start_without_scheduled_sampling_in_between():
+    settings = TrainSettings(own_input_from=5, own_input_only_from=5)
+    assert [settings.truth_share_at(epoch) for epoch in (4, 5, 6)] == [1, 0, 0]
+
+
+def test_inputs_are_drawn_by_their_share_and_by_nothing_else():
+    assert fed_truth(0, 9, 3, 1.0) is None
+    assert fed_truth(0, 20, 3, 0.0) == (False,) * 9
+    drawn = [fed_truth(0, 15, index, 0.5) for index in range(200)]
+    assert sum(map(sum, drawn)) / 1800 == pytest.approx(0.5, abs=0.05)
+    assert drawn[7] == fed_truth(0, 15, 7, 0.5)
+    assert len(set(drawn)) > 100
+
+
+def test_noise_is_another_for_every_step_and_the_same_for_the_same():
+    draws = [training_noise(*key, 4) for key in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0))]
+    draws.append(validation_noise(0, 0, 4))
+    assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
+    assert torch.equal(draws[1], training_noise(0, 0, 1, 4))
+
+
+@pytest.fixture(params=["host", "device"])
+def where(request, monkeypatch):
+    """The optimizer as it is on the CPU, and as it is on a GPU."""
+    if request.param == "device":
+        monkeypatch.setattr(Adamax, "update", Adamax.update_on_device)
+    return request.param
+
+
+def test_adamax_is_torchs(where):
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(7, 5) for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    ours = Adamax(layers[0].parameters(), lr=1e-2)
+    theirs = torch.optim.Adamax(layers[1].parameters(), lr=1e-2)
+    for _ in range(20):
+        rows = torch.randn(3, 7)
+        for layer, optimizer in zip(layers, (ours, theirs), strict=True):
+            optimizer.zero_grad()
+            layer(rows).square().sum().backward()
+            optimizer.step()
+        for a, b in zip(layers[0].parameters(), layers[1].parameters(), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+    assert ours.taken == 1
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_step_left_out_changes_nothing(bad, first, where):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 2)
+    optimizer = Adamax(layer.parameters())
+    if not first:
+        layer(torch.randn(4, 3)).sum().backward()
+        optimizer.step()
+    before = copy.deepcopy((layer.state_dict(), optimizer.state_dict()["state"]))
+    layer.weight.grad, layer.bias.grad = torch.ones(2, 3), torch.tensor([1.0, bad])
+    optimizer.step()
+    assert optimizer.taken == 0
+    assert all(torch.equal(value, before[0][name]) for name, value in layer.state_dict().items())
+    for number, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            new = torch.full_like(value, 1e-8 if name == "exp_inf" else 0.0)
+            assert torch.equal(value, before[1].get(number, {}).get(name, new))
+    layer.bias.grad = torch.ones(2)
+    optimizer.step()
+    assert optimizer.taken == 1
+    assert all(p.isfinite().all() for p in layer.parameters())
+
+
+def test_a_scaler_tells_adamax_without_a_word_to_the_host(where):
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(3, 2) for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    scaled, plain = (Adamax(layer.parameters()) for layer in layers)
+    rows = torch.randn(4, 3)
+    scaler.scale(layers[0](rows).square().sum()).backward()
+    scaler.step(scaled)
+    scaler.update()
+    layers[1](rows).square().sum().backward()
+    plain.step()
+    torch.testing.assert_close(layers[0].weight, layers[1].weight)
+    before = layers[0].weight.clone()
+    scaler.scale(layers[0](rows * 1e30).square().sum()).backward()
+    scaler.step(scaled)
+    scaler.update()
+    assert torch.equal(layers[0].weight, before)
+    assert scaled.taken == 0
+    assert scaler.get_scale() == 2.0**9
+
+
+@pytest.fixture(scope="module")
+def loss():
+    return HumorLoss(golden.bodies())
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return HumorModel()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_batch_with_a_loss_that_is_no_number_is_left_out(precision, loss, make_batch):
+    torch.manual_seed(0)
+    model = HumorModel()
+    step = TrainStep(model, loss, Adamax(model.parameters()), Precision(precision))
+    batch = make_batch(1)
+    batch.contacts[0, 0, 0] = math.nan  # the gradients of most weights would be finite
+    before = [p.clone() for p in model.parameters()]
+    total, _ = step(batch, 0, training_noise(0, 0, 0, 1))
+    assert total.isnan()
+    assert step.optimizer.taken == 0
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
+def a_step(step, batch, noise, truth):
+    """What a step says, and the gradients that it makes."""
+    kept = []
+    step.optimize = lambda: kept.extend(p.grad for p in step.model.parameters())
+    step.model.zero_grad(set_to_none=True)
+    return *step(batch, 20, noise, truth), kept
+
+
+@pytest.mark.parametrize("untouched", [0, 4, 7], ids=["contacts", "a portion without contacts", "no contacts"])
+@pytest.mark.parametrize("truth", [None, (False,) * 9], ids=["truth", "own"])
+def test_a_batch_in_portions_is_the_batch_at_once(truth, untouched, make_batch, monkeypatch):
+    torch.manual_seed(0)
+    batch, noise = make_batch(7).to("cpu", torch.float64), training_noise(0, 20, 0, 7).double()
+    batch.contacts[:untouched] = 0
+    model, loss = HumorModel().double(), copy.deepcopy(HumorLoss(golden.bodies())).double()
+    step = TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"))
+    expected = a_step(step, batch, noise, truth)
+    rows = []
+    hook = model.encoder.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    monkeypatch.setitem(micro_batches._MOST_WINDOWS, "cpu", 3)
+    found = a_step(step, batch, noise, truth)
+    hook.remove()
+    assert list(dict.fromkeys(rows)) == ([20, 30] if truth is None else [2, 3])  # 7 windows: 2, 2 and 3
+    assert list(found[1]) == list(expected[1])
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10, equal_nan=True)
+
+
+def test_one_bad_portion_leaves_the_whole_step_out(loss, make_batch, monkeypatch):
+    monkeypatch.setitem(micro_batches._MOST_WINDOWS, "cpu", 1)
+    model = HumorModel()
+    step = TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"))
+    batch = make_batch(2)
+    batch.contacts[0, 0, 0] = math.nan
+    before = [p.clone() for p in model.parameters()]
+    total, _ = step(batch, 0, training_noise(0, 0, 0, 2))
+    assert total.isnan()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
+def rolled_by_hand(model, batch, noise, truth):
+    """The slow twin: one window after the other, each mapped to the world and told again, as a rollout does."""
+    rows = []
+    for window in range(len(batch)):
+
+        def at(state, step, window=window):
+            return state.map(lambda x: x[window, step][None])
+
+        world = at(batch.past, 0)
+        frame = CanonicalFrame.of(world)
+        pivot, local = frame.pivot, frame.enter(world)
+        steps = []
+        for step in range(10):
+            out = model(local, at(batch.current, step), noise[window, step][None])
+            steps.append(out.state.to_vector()[0])
+            world = frame.leave(out.state)
+            frame = CanonicalFrame.of(world, pivot)
+            local = at(batch.past, step + 1) if step < 9 and truth[step] else frame.enter(world)
+        rows.append(torch.stack(steps))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("truth", [(False,) * 9, (True, False, False) * 3], ids=["own", "mixed"])
+def test_unrolling_is_a_rollout_with_the_posterior(truth, model, make_batch):
+    batch, noise = make_batch(3), training_noise(0, 20, 0, 3)
+    with torch.no_grad():
+        found = unroll(model, batch, noise, truth)
+        expected = rolled_by_hand(model, batch, noise, truth)
+    torch.testing.assert_close(found.state.to_vector(), expected, atol=2e-5, rtol=0)
+
+
+def test_unrolling_on_the_truth_alone_is_the_whole_pass_at_once(model, make_batch):
+    batch, noise = make_batch(2), training_noise(0, 0, 0, 2)
+    with torch.no_grad():
+        found, expected = unroll(model, batch, noise, (True,) * 9), model(batch.past, batch.current, noise)
+    for name in ("posterior", "prior"):
+        torch.testing.assert_close(getattr(found, name).mean, getattr(expected, name).mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.state.to_vector(), expected.state.to_vector(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.contacts, expected.contacts, atol=1e-5, rtol=0)
+
+
+def test_no_gradient_passes_between_the_steps_of_an_unrolled_window(model, make_batch):
+    batch, noise = make_batch(1), training_noise(0, 20, 0, 1)
+    pasts = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, past, current, noise):
+            pasts.append(past)
+            return model(past, current, noise)
+
+    out = unroll(Spy(), batch, noise, (False,) * 9)
+    assert isinstance(out.state, MotionState)
+    assert out.state.trans.requires_grad
+    assert not any(past.to_vector().requires_grad for past in pasts)
+
+
+@pytest.mark.parametrize("truth", [None, (False,) * 9], ids=["truth", "own"])
+def test_the_clock_divides_a_step_without_a_gap(truth, loss, make_batch):
+    clock = PhaseClock(torch.device("cpu"))
+    model = HumorModel()
+    step = TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"), clock=clock)
+    clock.enter("wait")
+    step(make_batch(1), 0, training_noise(0, 0, 0, 1), truth)
+    seconds = clock.read()
+    assert list(seconds) == ["wait", "prepare", "sample", "loss", "backward", "network backward", "optimize"]
+    assert seconds["loss"] > seconds["prepare"]
+    assert min(seconds.values()) >= 0
+    assert set(clock.read()) == {"optimize"}
+    clock.stop()
+    assert clock.read() == {}

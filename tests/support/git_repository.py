@@ -1,0 +1,91 @@
+"""A git repository with this tree's library and a suite of one tiny benchmark, so that a comparison takes no time."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TINY = '''"""One small call of the library."""
+
+import pytest
+import torch
+
+from humor import kinematics
+from humor.skeleton import SMPLH
+
+from .cases import Bodies
+
+CASES = {"study": Bodies(2)}
+
+
+@pytest.mark.parametrize("case", CASES.items(), ids=CASES.keys())
+def bench_place(case, device, measure):
+    rotmats = torch.eye(3, device=device).expand(20, len(SMPLH), 3, 3).contiguous()
+    offsets = torch.ones(3, len(SMPLH), 20, device=device)
+    measure(lambda: kinematics.place_joints(rotmats, offsets, SMPLH), "tiny")
+'''
+QUICKLY = "    return _pick(torch.cat(placed, 2), skeleton.by_joint)\n"
+SLOWLY = "    for _ in range(200):\n        torch.cat(placed, 2)\n" + QUICKLY
+
+
+class Repository:
+    """Its working tree in a folder, committed once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("humor", "bench"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "bench_*.py"))
+        for name in ("conftest.py", "pyproject.toml", ".gitignore"):
+            shutil.copy(ROOT / name, folder)
+        self.write("bench/bench_tiny.py", TINY)
+        self.git("init", "-q", "-b", "main")
+        self.commit("whole", tag="whole")
+
+    def write(self, path: str, text: str) -> None:
+        (self.folder / path).write_text(text)
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        """Change a file where it says something, once."""
+        text = (self.folder / path).read_text()
+        assert text.count(old) == 1, f"{path} does not say {old!r} once"
+        self.write(path, text.replace(old, new))
+
+    def git(self, *arguments: str) -> str:
+        """What git says. Raises CalledProcessError."""
+        author = ["-c", "user.name=A", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(self.folder), *author, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, message: str, tag: str) -> str:
+        """Commit everything."""
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+        self.git("tag", tag)
+        return self.git("rev-parse", "HEAD")
+
+    def restore(self) -> None:
+        """The first commit's files, and no others."""
+        self.git("checkout", "-q", "-f", "--detach", "whole")
+        self.git("clean", "-q", "-f", "-d")
+
+    def environment(self) -> dict[str, str]:
+        """Where only this folder's library is found."""
+        return os.environ | {"PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+    def command(self, *arguments: str) -> list[str]:
+        """`pytest` with arguments."""
+        return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+
+    def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run pytest in it."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )

@@ -1,0 +1,76 @@
+"""Values of the published HuMoR implementation (ICCV 2021 code, PyTorch 2.13, CPU, float32) on made-up inputs."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from humor import BodyModel, HumorModel, MotionState
+from humor.skeleton import GENDERS
+
+FOLDER = Path(__file__).parents[1] / "golden"
+SIZES = {"root_orient": (3, 3), "pose_body": (21, 3, 3), "joints": (22, 3), "joints_vel": (22, 3)}
+
+
+def arrays(name: str) -> dict[str, np.ndarray]:
+    """A golden file."""
+    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def body_arrays(gender: str) -> dict[str, np.ndarray]:
+    """A golden body, expanded from its compact form to the SMPL+H format."""
+    compact = arrays(f"body_{gender}")
+    rows = np.arange(6890)
+    weights = np.zeros((6890, 52))
+    weights[rows[:, None], compact["weights_index"]] = compact["weights_value"]
+    directions = compact["posedirs_u"].astype(np.float64) @ compact["posedirs_vt"].astype(np.float64)
+    regressor = np.zeros((52, 6890))
+    regressor[np.arange(52)[:, None], compact["joint_vertices"]] = 1 / 8
+    parents = compact["parents"].astype(np.int64) % 2**32  # the root's is 2**32 - 1
+    return {
+        "v_template": compact["v_template"],
+        "shapedirs": compact["shapedirs"].astype(np.float64),
+        "posedirs": directions.reshape(6890, 3, 459),
+        "weights": weights,
+        "J_regressor": regressor,
+        "kintree_table": np.stack([parents, np.arange(52)]),
+        "f": (np.arange(13776)[:, None] + np.arange(3)) % 6890,
+        "bs_type": np.array("lrotmin"),
+        "bs_style": np.array("lbs"),
+    }
+
+
+@cache
+def body(gender: str) -> BodyModel:
+    """A golden body. Its anatomy is random: it tests arithmetic, not looks."""
+    return BodyModel(body_arrays(gender), f"golden {gender}")
+
+
+def bodies() -> dict[str, BodyModel]:
+    """The golden body of each gender."""
+    return {gender: body(gender) for gender in GENDERS}
+
+
+def state(values: dict[str, np.ndarray], prefix: str) -> MotionState:
+    """The state whose fields are stored under a prefix."""
+    found = {name: torch.as_tensor(values[prefix + name]) for name in MotionState.__dataclass_fields__}
+    return MotionState(
+        **{name: x.reshape(*found["trans"].shape[:-1], *SIZES.get(name, (3,))) for name, x in found.items()}
+    )
+
+
+def filled_model(seed: int, decoder_output_scale: float = 1.0) -> HumorModel:
+    """A network with weights filled by the golden files' rule."""
+    model = HumorModel()
+    weights = model.state_dict()
+    for k, name in enumerate(sorted(weights)):
+        shape = weights[name].shape
+        wave = np.sin(0.7310585 * np.arange(shape.numel()) + 1.234 * k + seed)
+        wave = wave * (1.2 / np.sqrt(shape[1]) if len(shape) == 2 else 0.1)
+        wave = wave + (len(shape) == 1 and name.endswith("weight"))
+        scale = decoder_output_scale if name.startswith("decoder.net.9") else 1.0
+        weights[name] = torch.as_tensor(scale * wave.reshape(shape), dtype=torch.float32)
+    model.load_state_dict(weights)
+    return model
