@@ -14,33 +14,11 @@ from bench.harness.counters.operators import count_work
 from bench.workload import choose_device
 from humor.data.synthetic.walker import synthetic_clip
 from humor.errors import SettingError
+from tests.support.pytest_process import run
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 LIGHT = ["-k", "bench_linear and 1024-forward and fp32 and not backward", "--benchmark-max-time=0.05", "-q"]
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-
-
-def test_a_run_is_saved_with_its_work_and_compared(tmp_path):
-    storage = f"--benchmark-storage=file://{tmp_path}"
-    first = run("bench", *LIGHT, storage, "--benchmark-autosave")
-    assert first.returncode == 0, first.stdout
-    (saved,) = tmp_path.rglob("*.json")
-    content = json.loads(saved.read_text())
-    (benchmark,) = content["benchmarks"]
-    assert benchmark["group"] == "linear 1024, 80 rows, forward"
-    info = benchmark["extra_info"]
-    assert (info["precision"], info["device"], info["rows"]) == ("fp32", "cpu", 80)
-    assert info["flops"] == 2 * 80 * 1024 * 1024
-    assert info["bytes"] >= 4 * (1024 * 1024 + 2 * 80 * 1024)
-    assert content["machine_info"]["torch"] == torch.__version__
-    second = run("bench", *LIGHT, storage, "--benchmark-compare")
-    assert second.returncode == 3, second.stdout  # how far runs drift apart was never measured here
-    assert "(0001_" in second.stdout
 
 
 @pytest.mark.parametrize(
@@ -60,8 +38,8 @@ def test_a_cpu_without_half_precision_is_spared_large_cases_but_where_they_are_c
         option,
     ]
     program = (
-        "import pytest; from humor import half_products; "
-        f"half_products.emulated = lambda kind: {bool(emulates)}; raise SystemExit(pytest.main({options}))"
+        "import pytest; from humor.precision import cpu_half_emulation; "
+        f"cpu_half_emulation.emulated = lambda kind: {bool(emulates)}; raise SystemExit(pytest.main({options}))"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.stdout.count("::bench_linear[fp16-") == chosen, result.stdout
@@ -138,7 +116,7 @@ def test_an_execution_reaches_the_benchmarks_that_have_a_choice():
 
 
 def test_benchmarks_and_tests_are_not_run_together():
-    result = run("bench", "tests/test_imports.py", "-q")
+    result = run("bench", "tests/humor/test_layers.py", "-q")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.startswith("ERROR: run pytest bench and pytest one after the other")
 

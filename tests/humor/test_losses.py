@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_state import random_state
 
 from humor import HumorLoss, LossWeights
 from humor.errors import SettingError
@@ -15,6 +14,7 @@ from humor.model import Gaussian, Transition
 from humor.rotations import rotvec_to_rotmat
 from humor.state import MotionState
 from tests.support import golden_values as golden
+from tests.support.random_states import random_state
 
 
 @pytest.fixture(scope="module")

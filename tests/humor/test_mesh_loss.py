@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_state import random_state
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.harness.counters.operators import count_work
@@ -15,6 +14,7 @@ from humor.errors import SettingError
 from humor.mesh_loss import MESH_ERRORS, compare, compare_in_place, mesh_error_and_gradients, mesh_error_operator
 from humor.skinning import Patch, Pose, Surface, skin
 from tests.support import golden_values as golden
+from tests.support.random_states import random_state
 
 
 def random_pose(rows, seed, joints=4, features=11, dtype=torch.float64):

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_state import random_state
 
 from humor import HumorModel, Precision
 from humor.errors import CheckpointError, SettingError
 from tests.support import golden_values as golden
+from tests.support.random_states import random_state
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from test_state import random_state
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,6 +17,7 @@ from humor.precision.presets import PRESETS
 from humor.training.optimizer import Adamax
 from humor.training.step import TrainStep
 from tests.support import golden_values as golden
+from tests.support.random_states import random_state
 
 
 class NoReading(TorchDispatchMode):

@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 import torch
-from test_state import random_state
 
 from humor.model import Transition
 from humor.state import CanonicalFrame, MotionState
 from tests.support import golden_values as golden
+from tests.support.random_states import random_state
 
 
 @pytest.fixture(scope="module")

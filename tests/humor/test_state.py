@@ -9,17 +9,7 @@ from humor import MotionState
 from humor.errors import SettingError
 from humor.rotations import rotvec_to_rotmat
 from humor.state import CanonicalFrame, heading_turn
-
-
-def random_state(batch=(3,), seed=0, dtype=torch.float64):
-    random = torch.Generator().manual_seed(seed)
-
-    def draw(*shape):
-        return torch.randn(*batch, *shape, generator=random, dtype=dtype)
-
-    return MotionState(
-        draw(3), draw(3), rotvec_to_rotmat(draw(3)), draw(3), rotvec_to_rotmat(draw(21, 3)), draw(22, 3), draw(22, 3)
-    )
+from tests.support.random_states import random_state
 
 
 def assert_same(one, other, tolerance):

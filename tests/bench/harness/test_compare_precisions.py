@@ -98,7 +98,7 @@ def test_a_sound_precision_is_judged_by_its_time(pays):
 
 
 PLANTED = {
-    "silently single": ("humor/precision.py", "enabled=half is not None", "enabled=False", "not really half"),
+    "silently single": ("humor/precision/presets.py", "enabled=half is not None", "enabled=False", "not really half"),
     "two percent off": (
         KINEMATICS,
         WORK,

@@ -177,7 +177,7 @@ def test_calibrating_adds_a_run_to_what_is_kept(tmp_path):
 SAVER = """
 import sys
 from pathlib import Path
-from bench.harness.saved import WholeFileStorage
+from bench.harness.modes.compare_saved import WholeFileStorage
 from pytest_benchmark.logger import Logger
 storage = WholeFileStorage(sys.argv[1], Logger(Logger.QUIET))
 while True:

@@ -226,7 +226,7 @@ def test_a_version_that_does_not_load_beside_this_one_is_measured_in_processes(r
 FIND_AGAIN = """
 import json
 import pytest
-from bench.harness.versions import Spec, _values, spec_of
+from bench.harness.versions.git_versions import Spec, _values, spec_of
 
 class Listed:
     def pytest_collection_finish(self, session):

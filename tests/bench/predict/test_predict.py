@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_suite import run
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.harness.counters.operators import Operator, count_operators
@@ -31,6 +30,7 @@ from humor import HumorModel, Precision
 from humor.errors import SettingError
 from humor.training.optimizer import Adamax
 from humor.training.step import TrainStep
+from tests.support.pytest_process import run
 
 A_GPU = Machine({"fp32": 1e12, "fp16": 8e12, "tf32": 4e12, "fp8": 16e12}, 1e11, 1e-5, 3e-5, units=40)
 A_CPU = replace(A_GPU, units=0)

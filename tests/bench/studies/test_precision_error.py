@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from test_state import random_state
 
 from bench.studies import precision_error, rollout_error
 from bench.studies.precision_error import Taken, compared, in_precision, step_of
@@ -13,6 +12,7 @@ from bench.studies.rollout_error import bound, drifted, latents_of, rolled
 from humor import HumorLoss, HumorModel, MotionState
 from humor.precision.fp8 import Float8Layers
 from tests.support import golden_values as golden
+from tests.support.random_states import random_state
 
 
 @pytest.fixture
@@ -116,8 +116,8 @@ def test_drift_is_printed_for_both_ways_to_choose_latents(capsys):
 @pytest.mark.parametrize(
     ("command", "wrong", "said"),
     [
-        (agreement, ["--batch", "0"], "--steps is a whole number from 0, --batch from 1."),
-        (drift, ["--seconds", "0"], "--motions and --seconds are whole numbers from 1."),
+        (precision_error, ["--batch", "0"], "--steps is a whole number from 0, --batch from 1."),
+        (rollout_error, ["--seconds", "0"], "--motions and --seconds are whole numbers from 1."),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(command, wrong, said, capsys):

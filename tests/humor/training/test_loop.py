@@ -60,8 +60,7 @@ def unbroken(bodies, split, tmp_path_factory):
 
 def start(out, *arguments, **environment):
     command = [sys.executable, "-W", "error", str(SCRIPT), str(out), *map(str, arguments)]
-    path = os.pathsep.join([str(SCRIPT.parents[1]), str(SCRIPT.parent)])
-    environment = {**os.environ, "PYTHONPATH": path, **environment}
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2]), **environment}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
