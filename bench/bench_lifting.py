@@ -11,8 +11,6 @@ from humor.training.optimizer import Adamax
 
 from .cases import LIFTING, LIFTING_STEP
 
-SETTLED_SCALE = 64.0  # of float16's gradients: at 256 and more those of millimetres overflow
-
 pytestmark = pytest.mark.benchmark(max_time=0.2)  # seconds a case: they are many
 
 
@@ -44,8 +42,7 @@ def bench_lifting(case, network, precision, device, dtype, run_setup, measure):
 def bench_lifting_step(case, network, precision, device, dtype, run_setup, measure):
     _, size = case
     step, batch = step_and_batch(network, size, precision, run_setup, device, dtype)
-    if step.scaler.is_enabled():  # past the overflows that training begins with, which leave updates out
-        step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": SETTLED_SCALE})
+    step.settle_gradient_scale()
 
     def loss_and_gradients():
         with step.precision.forward(step.device), step.copies.lent():

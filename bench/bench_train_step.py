@@ -11,8 +11,6 @@ from humor.training.step import TrainStep
 from .cases import TRAIN
 from .published_loss import RecipeLoss
 
-SETTLED_SCALE = 1024.0  # of float16's gradients
-
 
 @pytest.mark.parametrize("implementation", ["ours", "published"])
 @pytest.mark.parametrize("case", TRAIN.items(), ids=TRAIN.keys())
@@ -27,8 +25,7 @@ def bench_train_step(case, implementation, precision, execution, device, dtype, 
     def step_of(execution):
         model = HumorModel(size.width).to(device, dtype)
         step = TrainStep(model, loss, Adamax(model.parameters()), Precision(precision), execution=execution)
-        if step.scaler.is_enabled():  # past the overflows that training begins with, which leave updates out
-            step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": SETTLED_SCALE})
+        step.settle_gradient_scale()
         return step
 
     def loss_and_gradients():

@@ -20,14 +20,15 @@ from humor.mannequin.build import mannequin_arrays
 from humor.mesh_loss import MESH_ERRORS
 from humor.skeleton import GENDERS
 from humor.training.optimizer import Adamax
-from humor.training.step import PHASES, TrainStep
+from humor.training.phase_timer import STEP_PHASES
+from humor.training.step import TrainStep
 
 from ..harness.timing.clock import cpu_timer, device_timer
 from ..published_loss import RecipeLoss
 from ..workload import choose_device
 
 OPTIMIZERS = {"published": torch.optim.Adamax}  # ours else
-COLUMNS = (*PHASES, "loss alone", "step")  # "loss alone": forward and backward of the loss, without the network
+COLUMNS = (*STEP_PHASES, "loss alone", "step")  # "loss alone": forward and backward of the loss, without the network
 
 
 def main() -> None:
@@ -97,7 +98,7 @@ def timed_phases(step: TrainStep, batch: WindowBatch) -> list[float]:
     alone = loss_alone(step, ready)
     with timed():
         alone()
-    return [*seconds, sum(seconds[: len(PHASES)])]
+    return [*seconds, sum(seconds[: len(STEP_PHASES)])]
 
 
 def loss_alone(step: TrainStep, batch: WindowBatch) -> Callable[[], None]:

@@ -30,8 +30,6 @@ from humor.training.optimizer import Adamax
 from humor.training.settings import TrainSettings
 from humor.training.step import TrainStep
 
-from ..bench_train_step import SETTLED_SCALE
-
 EXACT, REFERENCE, EMULATED = "fp64", "fp32", "fp8"
 ON_CPU = [name for name in PRESETS if Precision(name).supports("cpu") and not PRESETS[name].kept and name != REFERENCE]
 CHOICES = [EXACT, *ON_CPU, EMULATED]
@@ -111,8 +109,7 @@ def step_of(name: str, model: HumorModel, loss: HumorLoss, smallest: int) -> Tra
     precision, copies = in_precision(name, model, smallest)
     step = TrainStep(model, loss, Adamax(model.parameters(), lr=TrainSettings().learning_rate), precision)
     step.copies = copies
-    if step.scaler.is_enabled():
-        step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": SETTLED_SCALE})
+    step.settle_gradient_scale()
     return step
 
 

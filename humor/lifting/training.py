@@ -54,6 +54,8 @@ def mpjpe(predicted: Float[Tensor, "*b J 3"], target: Float[Tensor, "*b J 3"]) -
 class LiftingStep(Step):
     """Prepare, sample (the network forward), loss, backward, optimize, of a lifting network."""
 
+    settled_gradient_scale = 64.0  # at 256 and more, gradients of millimetres overflow
+
     def __call__(self, batch: LiftingBatch) -> Float[Tensor, ""]:
         """Take one step. Returns the error before it in millimetres, on the device and unread."""
         with self._phase("prepare"):

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..study.tables import CURVES, sentences
 from ..study.trainings import StudyResult
-from ..training.log import PHASES
+from ..training.phase_timer import PHASES
 from .blocks import Block, Figure, Table, source_of
 from .documents import Document, table_of
 from .numbers import TIMES, count, digits, multiple, percent, scaled, unit_of

@@ -24,15 +24,13 @@ from ..model import HumorModel
 from ..precision.presets import Precision, PrecisionName
 from ..training.execution import Execution
 from ..training.optimizer import Adamax
-from ..training.phase_timer import PhaseClock
-from ..training.step import PHASES as OWN_PHASES
+from ..training.phase_timer import STEP_PHASES, PhaseClock
 from ..training.step import TrainStep
 from .tracing import recorded
 
-PHASES = ("wait", *OWN_PHASES)
+PHASES = ("wait", *STEP_PHASES)
 STEP = "step"  # what a whole step is called in a trace
 TRACED = 2  # steps of each precision
-SETTLED_SCALE = 1024.0  # of float16's gradients, past the overflows that training begins with
 
 
 @dataclass(frozen=True)
@@ -153,8 +151,7 @@ class Turns:
             for name in settings.precisions
         }
         for step in self.steps.values():
-            if step.scaler.is_enabled():
-                step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": SETTLED_SCALE})
+            step.settle_gradient_scale()
 
     def take(self, precision: str) -> StepTimes:
         """One step, waiting for its batch and then for the device."""

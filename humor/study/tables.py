@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..io.files import whole_file, write_whole
-from ..training.log import PHASES
+from ..training.phase_timer import PHASES
 from .curve_verdict import compare_curves, verdict_sentence
 from .trainings import StudyResult
 

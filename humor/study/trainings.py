@@ -13,8 +13,9 @@ from ..errors import FileError, SettingError
 from ..io.files import write_whole
 from ..precision.presets import PrecisionName
 from ..training.distributed import Team
-from ..training.log import PHASES, read_table
+from ..training.log import read_table
 from ..training.loop import Trainer
+from ..training.phase_timer import PHASES
 from ..training.settings import TrainSettings
 from ..training.split import Split
 

@@ -8,11 +8,11 @@ from typing import BinaryIO
 
 from ..errors import CheckpointError, FileError
 from ..io.files import remove_unfinished
+from .phase_timer import PHASES
 from .run_folder import Run
 
 Row = tuple[float | int, ...]
 TERMS = ("reconstr_weighted_loss", "kl_loss", "joints_loss", "smpl_mesh_loss", "contacts_loss")
-PHASES = ("wait", "prepare", "sample", "loss", "backward", "network backward", "optimize", "graph")
 Columns = Mapping[str, tuple[str, ...]]  # of each table, by its name
 COLUMNS: Columns = {
     "steps.csv": ("epoch", "step", "loss", *TERMS, "taken"),

@@ -19,10 +19,10 @@ from ..model import HumorModel
 from ..precision.presets import Precision
 from .distributed import Team, TeamSampler
 from .execution import require_execution
-from .log import COLUMNS, PHASES, TERMS, Row, RunLog, rounded
+from .log import COLUMNS, TERMS, Row, RunLog, rounded
 from .micro_batches import Terms
 from .optimizer import Adamax
-from .phase_timer import PhaseClock
+from .phase_timer import PHASES, PhaseClock
 from .progress import TrainingProgress, speed
 from .run_folder import Position, Run, RunIdentity, StopRequest
 from .seeded_noise import fed_truth, training_noise, validation_noise

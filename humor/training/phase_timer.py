@@ -1,9 +1,24 @@
 """Time by phase, on the device's own clock."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from time import perf_counter
 
 import torch
+
+# The phases of training in order, each with its title in a table.
+PHASES: Mapping[str, str] = {
+    "wait": "wait for data",
+    "prepare": "prepare data",
+    "sample": "sample (network forward)",
+    "loss": "loss",
+    "backward": "backward through the loss",
+    "network backward": "backward through the network",
+    "optimize": "optimize",
+    "graph": "recorded graph: all after prepare",  # replaces the phases that it contains
+}
+# Those of one eager step by itself, where "backward" is of loss and network together.
+STEP_PHASES = ("prepare", "sample", "loss", "backward", "optimize")
 
 
 class PhaseClock:

@@ -20,7 +20,6 @@ from .optimizer import Adamax
 from .phase_timer import PhaseClock
 
 Average = Callable[[list[Tensor]], None]  # replaces gradients by their means over processes
-PHASES = ("prepare", "sample", "loss", "backward", "optimize")
 
 
 class Step:
@@ -29,6 +28,8 @@ class Step:
     Nothing waits for the device, except float16's gradient scaler with an optimizer that cannot leave a step out by
     itself (humor.training.optimizer's can).
     """
+
+    settled_gradient_scale: float  # float16's scale once the overflows that training begins with are over
 
     def __init__(
         self,
@@ -48,6 +49,11 @@ class Step:
         require_execution(execution, self.device)
         if execution == "compile":  # evaluation stays as it is: its batches have other shapes
             self.network = cast(nn.Module, torch.compile(self.network, fullgraph=True))
+
+    def settle_gradient_scale(self) -> None:
+        """Set the gradient scale to where it settles, so that the next steps do not overflow; float16 alone has one."""
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": self.settled_gradient_scale})
 
     def backward(self, total: Float[Tensor, ""], share: float = 1.0) -> None:
         """Add gradients of a share of the loss, scaled where the precision needs it.
@@ -86,6 +92,8 @@ class TrainStep(Step):
 
     Call it with a batch for the whole step, or call the phases one after the other.
     """
+
+    settled_gradient_scale = 1024.0
 
     def __init__(
         self,

@@ -14,7 +14,8 @@ from humor.study.curve_verdict import AGREE, DIFFER, UNTOLD, compare_curves
 from humor.study.tables import curve_rows, sentences, time_table, write_report
 from humor.study.trainings import StudyResult, StudySettings, run_study
 from humor.training.distributed import Team
-from humor.training.log import PHASES, read_table
+from humor.training.log import read_table
+from humor.training.phase_timer import PHASES
 from tests.support import golden_values as golden
 from tests.support.tiny_run import tiny_split
 
