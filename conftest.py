@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.workload import Setup, setup_of
+from bench.workload import Workload, workload_of
 
 # Each after those that it imports.
 pytest_plugins = [
@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    setup_of(session.config)  # before anything is collected or run
+    workload_of(session.config)  # before anything is collected or run
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -43,15 +43,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
-def run_setup(pytestconfig: pytest.Config) -> Setup:
+def workload(pytestconfig: pytest.Config) -> Workload:
     """Everything that the command line chose."""
-    return setup_of(pytestconfig)
+    return workload_of(pytestconfig)
 
 
 @pytest.fixture(scope="session")
-def device(run_setup):  # type: ignore[no-untyped-def]
+def device(workload):  # type: ignore[no-untyped-def]
     """The device under test."""
-    return run_setup.device
+    return workload.device
 
 
 @pytest.fixture(scope="session")
@@ -63,12 +63,12 @@ def dtype():  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="session")
-def bodies(run_setup):  # type: ignore[no-untyped-def]
+def bodies(workload):  # type: ignore[no-untyped-def]
     """A body model for each gender, on the CPU."""
-    return run_setup.bodies
+    return workload.bodies
 
 
 @pytest.fixture(scope="session")
-def make_batch(run_setup):  # type: ignore[no-untyped-def]
+def make_batch(workload):  # type: ignore[no-untyped-def]
     """A function (windows, seed=0) that draws a batch of windows from the motion."""
-    return run_setup.make_batch
+    return workload.make_batch

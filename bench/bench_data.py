@@ -17,10 +17,10 @@ STEP_SECONDS = 0.02  # of a consumer that only sleeps: a fast step on a GPU; wha
 
 @pytest.mark.parametrize("implementation", ["store", "file for each window"])
 @pytest.mark.parametrize("case", DATA.items(), ids=DATA.keys())
-def bench_windows(case, implementation, run_setup, measure):
+def bench_windows(case, implementation, workload, measure):
     """One batch, cut on the CPU. The published data set opens the clip's file for every window."""
     _, size = case
-    folder = run_setup.stored_motion
+    folder = workload.stored_motion
     store = MotionStore.open(folder)
     clips, starts = WindowSampler(store, size.windows, seed=0).draw(0, 0)
 
@@ -38,10 +38,10 @@ def bench_windows(case, implementation, run_setup, measure):
 @pytest.mark.sleeps
 @pytest.mark.parametrize("prefetch", [0, 2])
 @pytest.mark.parametrize("case", DATA.items(), ids=DATA.keys())
-def bench_step_that_waits_for_data(case, prefetch, run_setup, device, measure):
+def bench_step_that_waits_for_data(case, prefetch, workload, device, measure):
     """Ten steps of a consumer that sleeps while a batch is prepared behind it."""
     _, size = case
-    store = MotionStore.open(run_setup.stored_motion)
+    store = MotionStore.open(workload.stored_motion)
     loader = BatchLoader(store, WindowSampler(store, size.windows, seed=0), 10, device, prefetch)
 
     def epoch():

@@ -18,11 +18,11 @@ FEW = 10  # steps: over more, what rounding does to a gradient grows at the moti
 
 
 @pytest.mark.parametrize("case", FIT.items(), ids=FIT.keys())
-def bench_fit(case, precision, execution, device, dtype, run_setup, measure):
+def bench_fit(case, precision, execution, device, dtype, workload, measure):
     _, size = case
-    clip = max(run_setup.clips, key=lambda clip: len(clip.contacts))
+    clip = max(workload.clips, key=lambda clip: len(clip.contacts))
     steps = min(size.steps, len(clip.contacts) - 1)
-    body = run_setup.bodies[clip.gender].to(device, dtype)
+    body = workload.bodies[clip.gender].to(device, dtype)
     betas, level = (torch.as_tensor(x).to(device, dtype).expand(size.motions, -1) for x in (clip.betas, torch.zeros(3)))
 
     def slope_of(steps, execution="eager"):

@@ -14,20 +14,20 @@ VERTICES = {"joints": "none", "keypoints": "keypoints", "mesh": "all"}
 @pytest.mark.parametrize("implementation", ["ours", "smplx"])
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("case", POSING.items(), ids=POSING.keys())
-def bench_kinematics(case, output, implementation, precision, device, dtype, run_setup, make_batch, measure):
+def bench_kinematics(case, output, implementation, precision, device, dtype, workload, make_batch, measure):
     _, size = case
     batch = make_batch(size.windows).to(device, dtype)
     rotmats, trans = batch.current.rotmats.flatten(0, 1), batch.current.trans.flatten(0, 1)
     betas = batch.betas.flatten(0, 1)
     chosen = Precision(precision)
     if implementation == "ours":
-        body = run_setup.bodies["neutral"].to(device, dtype)
+        body = workload.bodies["neutral"].to(device, dtype)
 
         def pose():
             with chosen.forward(device):
                 return body(rotmats, betas, trans, vertices=VERTICES[output])
     else:  # always poses the whole mesh, whatever is asked for
-        slow = smplx_body(run_setup.body_arrays["neutral"]).to(device, dtype)
+        slow = smplx_body(workload.body_arrays["neutral"]).to(device, dtype)
         rotvecs = rotmat_to_rotvec(rotmats).flatten(1)
 
         def pose():

@@ -14,9 +14,9 @@ from .cases import LIFTING, LIFTING_STEP
 pytestmark = pytest.mark.benchmark(max_time=0.2)  # seconds a case: they are many
 
 
-def step_and_batch(network, size, precision, run_setup, device, dtype):
+def step_and_batch(network, size, precision, workload, device, dtype):
     """A training step of a network, and a batch for it."""
-    store = MotionStore.in_memory(run_setup.clips)
+    store = MotionStore.in_memory(workload.clips)
     torch.manual_seed(0)
     model = NETWORKS[network](size.frames).to(device, dtype)
     step = LiftingStep(model, Adamax(model.parameters()), Precision(precision))
@@ -27,9 +27,9 @@ def step_and_batch(network, size, precision, run_setup, device, dtype):
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("case", LIFTING.items(), ids=LIFTING.keys())
-def bench_lifting(case, network, precision, device, dtype, run_setup, measure):
+def bench_lifting(case, network, precision, device, dtype, workload, measure):
     _, size = case
-    step, batch = step_and_batch(network, size, precision, run_setup, device, dtype)
+    step, batch = step_and_batch(network, size, precision, workload, device, dtype)
 
     def lift():
         return step.lift(batch)
@@ -39,9 +39,9 @@ def bench_lifting(case, network, precision, device, dtype, run_setup, measure):
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("case", LIFTING_STEP.items(), ids=LIFTING_STEP.keys())
-def bench_lifting_step(case, network, precision, device, dtype, run_setup, measure):
+def bench_lifting_step(case, network, precision, device, dtype, workload, measure):
     _, size = case
-    step, batch = step_and_batch(network, size, precision, run_setup, device, dtype)
+    step, batch = step_and_batch(network, size, precision, workload, device, dtype)
     step.settle_gradient_scale()
 
     def loss_and_gradients():

@@ -13,11 +13,11 @@ from .published_loss import RecipeLoss
 @pytest.mark.parametrize("implementation", ["ours", "published"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("case", LOSS.items(), ids=LOSS.keys())
-def bench_loss_step(case, direction, implementation, precision, device, dtype, run_setup, make_batch, measure):
+def bench_loss_step(case, direction, implementation, precision, device, dtype, workload, make_batch, measure):
     _, size = case
     torch.manual_seed(0)
     batch = make_batch(size.windows).to(device, dtype)
-    loss = HumorLoss(run_setup.bodies) if implementation == "ours" else RecipeLoss(run_setup.body_arrays)
+    loss = HumorLoss(workload.bodies) if implementation == "ours" else RecipeLoss(workload.body_arrays)
     loss = loss.to(device, dtype)
     noise = torch.randn(size.windows, 10, 48, device=device).to(dtype)
     with torch.no_grad():

@@ -10,12 +10,12 @@ from .studies.third_party import OUTPUTS, PEERS, installed, random_pose
 @pytest.mark.parametrize("implementation", PEERS)
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("case", POSING.items(), ids=POSING.keys())
-def bench_peers(case, output, implementation, device, run_setup, measure):
+def bench_peers(case, output, implementation, device, workload, measure):
     _, size = case
     if implementation not in installed():
         pytest.skip(f"{implementation} is not installed")
     rotmats, betas, trans = (x.to(device) for x in random_pose(size.rows, hands=output.endswith("with hands")))
-    pose = PEERS[implementation](run_setup.body_arrays["neutral"], rotmats, betas, trans, output)
+    pose = PEERS[implementation](workload.body_arrays["neutral"], rotmats, betas, trans, output)
     if pose is None:
         pytest.skip(f"{implementation} has no such call")
     with torch.no_grad():

@@ -14,12 +14,12 @@ from .published_loss import RecipeLoss
 
 @pytest.mark.parametrize("implementation", ["ours", "published"])
 @pytest.mark.parametrize("case", TRAIN.items(), ids=TRAIN.keys())
-def bench_train_step(case, implementation, precision, execution, device, dtype, run_setup, make_batch, measure):
+def bench_train_step(case, implementation, precision, execution, device, dtype, workload, make_batch, measure):
     _, size = case
     torch.manual_seed(0)
     batch = make_batch(size.windows).to("cpu", dtype)
     noise = torch.randn(size.windows, 10, 48, device=device).to(dtype)
-    loss = HumorLoss(run_setup.bodies) if implementation == "ours" else RecipeLoss(run_setup.body_arrays)
+    loss = HumorLoss(workload.bodies) if implementation == "ours" else RecipeLoss(workload.body_arrays)
     loss = loss.to(device, dtype)
 
     def step_of(execution):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from humor.data import Clip, MotionStore, WindowBatch
 
 
-class Setup:
+class Workload:
     """The device, bodies and clips of a run, each made once and when first asked for."""
 
     def __init__(self, option: Callable[[str], Any]) -> None:  # what the command line says, by the option's name
@@ -137,18 +137,18 @@ def checked_supplies(fps: float | None, gender: str | None, up: str) -> dict[str
     return {"fps": fps, "gender": None if gender is None else require_gender(gender), "up": up}
 
 
-_SETUP = pytest.StashKey[Setup]()
+_WORKLOAD = pytest.StashKey[Workload]()
 
 
-def setup_of(config: pytest.Config) -> Setup:
-    """The run's setup; a mistake in an option ends the run with its sentence."""
+def workload_of(config: pytest.Config) -> Workload:
+    """The run's workload; a mistake in an option ends the run with its sentence."""
     from humor import HumorError
     from humor.training.execution import require_execution
 
-    if _SETUP not in config.stash:
+    if _WORKLOAD not in config.stash:
         try:
-            config.stash[_SETUP] = Setup(config.getoption)
-            require_execution(config.getoption("--execution"), config.stash[_SETUP].device)
+            config.stash[_WORKLOAD] = Workload(config.getoption)
+            require_execution(config.getoption("--execution"), config.stash[_WORKLOAD].device)
         except HumorError as error:
             raise pytest.UsageError(str(error)) from error
-    return config.stash[_SETUP]
+    return config.stash[_WORKLOAD]

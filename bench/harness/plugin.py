@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..cases import Choice, left_out, not_compared, not_lower
-from ..workload import setup_of
+from ..workload import workload_of
 from .output.verdict_table import REFUSED
 from .stats.verdict import Rule
 
@@ -73,7 +73,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if _is_benchmark(metafunc.definition) and "precision" in metafunc.fixturenames:
         from humor.precision.presets import PRESETS, Precision
 
-        device = setup_of(metafunc.config).device
+        device = workload_of(metafunc.config).device
         metafunc.parametrize("precision", [name for name in PRESETS if Precision(name).supports(device)])
 
 
@@ -85,7 +85,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(TESTS_AND_BENCHMARKS)
     config.stash[COLLECTED] = {item.nodeid for item in benchmarks}
     _use_device_clock(config)
-    device = setup_of(config).device.type
+    device = workload_of(config).device.type
     kept, dropped = [], []
     for item in items:
         reason = _reason(item, device, config) or _other_execution(item, config) if _is_benchmark(item) else None
@@ -147,12 +147,12 @@ def _use_device_clock(config: pytest.Config) -> None:
     from .timing import clock
 
     session = getattr(config, "_benchmarksession", None)
-    if session is not None and setup_of(config).device.type != "cpu":
+    if session is not None and workload_of(config).device.type != "cpu":
         session.options["timer"].target = clock.device_timer
 
 
 @pytest.fixture
-def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:
+def measure(benchmark: Any, workload: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:
     """A function (call, group, eager=None, **info) that measures a call and writes its work beside the time.
 
     The work is counted in a first run, which also warms up whatever starts slowly. What is compiled or recorded hides
@@ -173,7 +173,7 @@ def measure(benchmark: Any, run_setup: Any, pytestconfig: pytest.Config) -> Call
     ) -> Any:
         benchmark.group = group
         benchmark.extra_info.update(
-            device=str(run_setup.device), body=run_setup.body_name, motion=run_setup.motion_name, **info
+            device=str(workload.device), body=workload.body_name, motion=workload.motion_name, **info
         )
         if not benchmark.enabled:
             result = benchmark(call)
@@ -207,7 +207,7 @@ def _seconds(call: Callable[[], Any]) -> float:
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     import torch
 
-    device = setup_of(config).device
+    device = workload_of(config).device
     machine_info["torch"] = torch.__version__
     machine_info["threads"] = torch.get_num_threads()
     machine_info["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
@@ -216,12 +216,12 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 def pytest_report_header(config: pytest.Config) -> list[str]:
     import torch
 
-    setup = setup_of(config)
-    device = torch.cuda.get_device_name(setup.device) if setup.device.type == "cuda" else "cpu"
+    workload = workload_of(config)
+    device = torch.cuda.get_device_name(workload.device) if workload.device.type == "cuda" else "cpu"
     return [
         f"humor-bench: {device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}; "
-        f"body: {setup.body_name}; motion: {setup.motion_name}",
-        *(f"passed over: {problem}" for problem in setup.passed_over),
+        f"body: {workload.body_name}; motion: {workload.motion_name}",
+        *(f"passed over: {problem}" for problem in workload.passed_over),
     ]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..workload import setup_of
+from ..workload import workload_of
 
 if TYPE_CHECKING:
     from .predictions import Forecast
@@ -48,12 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
     except SettingError as error:
         raise pytest.UsageError(str(error)) from None
     option.device = option.device or "cpu"
-    if setup_of(config).device.type != "cpu":
+    if workload_of(config).device.type != "cpu":
         raise pytest.UsageError("--predict counts on the CPU, where counts are the same everywhere; add --device cpu.")
     if option.roofline_to and HERE not in names:
         raise pytest.UsageError("--roofline-to is for the machine that is measured; add cpu to --predict.")
     option.benchmark_disable = HERE not in names
-    config.stash[FORECAST] = Forecast(setup_of(config), gpus, HERE in names, _widths(option.predict_widths))
+    config.stash[FORECAST] = Forecast(workload_of(config), gpus, HERE in names, _widths(option.predict_widths))
 
 
 def _widths(text: str | None) -> list[int]:

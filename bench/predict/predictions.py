@@ -13,7 +13,7 @@ from humor import HumorModel
 from ..cases import case_named
 from ..harness.counters.operators import Operator
 from ..harness.environment.fingerprint_probe import take_fingerprint
-from ..workload import Setup
+from ..workload import Workload
 from .cost_model import Machine, fitted, in_fp8, ordered_alike, predict, with_tf32
 from .gpus import ACHIEVED, GPUS, Gpu
 from .machine_peaks import measured_machine
@@ -31,9 +31,9 @@ Predictable = tuple[str, list[Operator], Machine]
 class Forecast:
     """What a run counts of its cases, and all that is predicted from it."""
 
-    def __init__(self, setup: Setup, gpus: Mapping[str, Gpu], here: bool, widths: Sequence[int]) -> None:
+    def __init__(self, workload: Workload, gpus: Mapping[str, Gpu], here: bool, widths: Sequence[int]) -> None:
         self.gpus, self.measures_here, self.widths = gpus, here, widths
-        self.study = Counting(setup)
+        self.study = Counting(workload)
         self.counted: dict[str, dict[str, dict[str, list[Operator]]]] = {}  # case, precision, "gpu" or "here"
         self.measured: dict[str, dict[str, float]] = {}  # case, precision: seconds
 

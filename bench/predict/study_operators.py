@@ -26,7 +26,7 @@ from humor.training.step import TrainStep
 from ..harness.counters.operators import Operator, count_operators
 from ..published_loss import RecipeLoss
 from ..studies.phases import loss_alone
-from ..workload import Setup
+from ..workload import Workload
 from .cost_model import scaled
 
 STUDY_WINDOWS = 8
@@ -83,15 +83,15 @@ def warm_operators(call: Callable[[], Any]) -> list[Operator]:
 class Counting:
     """The operators of phases and steps on a GPU, each counted when first asked for."""
 
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
         self.phase, self.step = cache(self._phase), cache(self._step)
         self._network, self._loss = cache(self._count_network), cache(self._count_loss)
 
     def batch(self, windows: int) -> WindowBatch:
         """Windows of men and women, as in the study's data."""
         men = windows // 2
-        return replace(self._setup.make_batch(windows), gender=["male"] * men + ["female"] * (windows - men))
+        return replace(self._workload.make_batch(windows), gender=["male"] * men + ["female"] * (windows - men))
 
     def _phase(self, phase: str, width: int, precision: str) -> list[Operator]:
         """A forward phase of the study's step with the published loss."""
@@ -128,7 +128,7 @@ class Counting:
             return warm_operators(loss_alone(self._loss_step(loss, precision), self.batch(windows)))
 
     def _loss_step(self, loss: str, precision: str) -> TrainStep:
-        made = RecipeLoss(self._setup.body_arrays) if loss == "published" else HumorLoss(self._setup.bodies)
+        made = RecipeLoss(self._workload.body_arrays) if loss == "published" else HumorLoss(self._workload.bodies)
         model = HumorModel()
         return TrainStep(model, made, Adamax(model.parameters()), Precision(precision))
 

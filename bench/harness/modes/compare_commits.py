@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ...workload import setup_of
+from ...workload import workload_of
 from ..environment.disturbances import Weather
 from ..environment.fingerprint_probe import take_fingerprint
 from ..environment.nvidia import device_uuid, gpu_query
@@ -97,7 +97,7 @@ class Gate:
         self.option = config.getoption
         self.conclusion, self.code = "nothing was measured", REFUSED
         self.selected = [name_of(each) for each in selected]
-        self.setup = git_versions.setup_options(config)
+        self.workload = git_versions.workload_options(config)
         self.findings = Findings()
         self.chance = random.Random()
         self.resources = ExitStack()
@@ -105,7 +105,7 @@ class Gate:
         if self.option("--launches") < 1:
             raise pytest.UsageError(f"--launches {self.option('--launches')}: give one at least, say, 12.")
         self.rule = rule_of(config, len(selected))
-        self.device = setup_of(config).device
+        self.device = workload_of(config).device
         self.threads = threads_of(config, self.device)
         try:
             self.commit = git_versions.commit_of(self.option("--against"))
@@ -192,7 +192,7 @@ class Gate:
 
     def _side_by_side(self) -> PairOf:
         try:
-            old, new = Side(self.setup, self.tree), Side(self.setup)
+            old, new = Side(self.workload, self.tree), Side(self.workload)
         except Exception as error:  # whatever the old version does when it is imported beside the new one
             self.isolated = True
             self.findings.warnings.append(
@@ -208,7 +208,7 @@ class Gate:
 
     def _processes(self) -> PairOf:
         pythons = (self.option("--against-python") or sys.executable, sys.executable)
-        launches = Launches(pythons, self.tree, self.setup, self.threads, self.option("--launches"), self.chance)
+        launches = Launches(pythons, self.tree, self.workload, self.threads, self.option("--launches"), self.chance)
         return self.resources.enter_context(launches)
 
     def _note_differences(self, config: pytest.Config) -> None:

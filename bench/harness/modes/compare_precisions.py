@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from ...workload import setup_of
+from ...workload import workload_of
 from ..counters.operator_times import spent_in_turns
 from ..counters.operators import count_operators
 from ..environment.fingerprint_probe import machine_said
@@ -45,7 +45,7 @@ from ..stats.precision_verdict import (
 from ..timing.clock import undisturbed_clock
 from ..timing.pairing import Timed, TimedCall, compare
 from ..timing.quiet import steady
-from ..versions.git_versions import Built, Side, Spec, setup_options, taken_over
+from ..versions.git_versions import Built, Side, Spec, taken_over, workload_options
 
 FINE, BAD = 0, 1  # exit codes
 SOUND = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -106,10 +106,10 @@ class Worth:
     def __init__(self, config: pytest.Config, cases: int) -> None:
         self.rule = rule_of(config, cases)
         self.max_time = config.getoption("--max-time")
-        self.device = setup_of(config).device
+        self.device = workload_of(config).device
         self.threads = threads_of(config, self.device)
         self.clock = undisturbed_clock(self.device, self.threads)
-        options = setup_options(config)
+        options = workload_options(config)
         self.side, self.exact = Side(options), Side(options, dtype="float64")
         self.findings: list[Finding] = []
         self.refusals: list[str] = []

@@ -27,7 +27,7 @@ from pytest_benchmark.storage.file import FileStorage
 from pytest_benchmark.utils import safe_dumps
 from scipy.special import stdtrit
 
-from ...workload import setup_of
+from ...workload import workload_of
 from ..environment.fingerprint import refusal
 from ..environment.fingerprint_probe import take_fingerprint
 from ..output.verdict_table import REFUSED, Findings, Result, lines, write_json
@@ -75,7 +75,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info["fingerprint"] = dataclasses.asdict(take_fingerprint(str(setup_of(config).device)))
+    machine_info["fingerprint"] = dataclasses.asdict(take_fingerprint(str(workload_of(config).device)))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -124,7 +124,7 @@ def compare_with_saved(config: pytest.Config, benchmarks: Sequence[Any]) -> Find
         findings.refused = "no saved run can be read; save one with --benchmark-autosave, and compare with that."
         return findings
     baseline = config.stash[BASELINES][-1]
-    here = take_fingerprint(str(setup_of(config).device))
+    here = take_fingerprint(str(workload_of(config).device))
     problem = refusal(baseline.get("machine_info", {}).get("fingerprint"), here)
     if problem:
         findings.refused = problem.removeprefix("refused: ")
@@ -197,7 +197,7 @@ def calibrate(config: pytest.Config, runs: int) -> int:
         raise pytest.UsageError(f"--calibrate {runs}: give the number of runs, such as 8.")
     file, findings = drift_file(config), Findings()
     kept = read_drift(file, findings)
-    device = str(setup_of(config).device)
+    device = str(workload_of(config).device)
     arguments = without_option(config.invocation_params.args, "--calibrate")
     for run in range(runs):
         print(f"calibration run {run + 1} of {runs}", flush=True)  # noqa: T201

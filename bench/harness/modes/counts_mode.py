@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ...cases import QUICK
-from ...workload import setup_of
+from ...workload import workload_of
 from ..counters.counts_file import (
     CountsError,
     CountsFile,
@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[LEFT_OUT].update(dropped.values())
     config.hook.pytest_deselected(items=list(dropped))
     tally.chosen = {_key(item): counts_breaks(_params(item)) for item in items}
-    if setup_of(config).device.type == "cpu":
+    if workload_of(config).device.type == "cpu":
         try:
             for file in sorted({file for file, _ in tally.chosen}):
                 _before(file, tally.accept)
@@ -135,7 +135,7 @@ def count_if_asked(config: pytest.Config, nodeid: str, call: Callable[[], Any]) 
     file, case = _split(nodeid)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if setup_of(config).device.type == "cuda":
+        if workload_of(config).device.type == "cuda":
             tally.on_device[file, case] = count_launches(call)
         else:
             counts = count_call(call, tally.chosen[file, case])

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from scipy.special import betaincinv
 
-from ...workload import setup_of
+from ...workload import workload_of
 from ..environment.fingerprint import refusal
 from ..environment.fingerprint_probe import take_fingerprint
 from ..output.verdict_table import write_json
@@ -32,7 +32,7 @@ from ..stats.verdict import Rule, Trial
 from ..timing.clock import clock_of
 from ..timing.pairing import Comparison, Timed, TimedCall, compare
 from ..timing.quiet import steady
-from ..versions.git_versions import Side, Spec, setup_options, taken_over
+from ..versions.git_versions import Side, Spec, taken_over, workload_options
 
 INJECTED = 0.1
 SIZES = (0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
@@ -121,9 +121,9 @@ class SelfTest:
     def __init__(self, config: pytest.Config, cases: int) -> None:
         self.rule = rule_of(config, cases)
         self.max_time, self.trials = config.getoption("--max-time"), config.getoption("--trials")
-        self.device = setup_of(config).device
+        self.device = workload_of(config).device
         self.threads = threads_of(config, self.device)
-        self.side = Side(setup_options(config))
+        self.side = Side(workload_options(config))
         self.chance = random.Random()
         self.outcomes: list[Outcome] = []
 

@@ -22,7 +22,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...workload import Setup
+from ...workload import Workload
 
 if TYPE_CHECKING:
     import pytest
@@ -30,8 +30,17 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 LIBRARY, SUITE = "humor", "bench"
-SETUP_OPTIONS = ("--device", "--require-cuda", "--body-model", "--motion", "--fps", "--gender", "--up", "--execution")
-FIXTURES = {"run_setup", "device", "dtype", "execution", "make_batch"}  # that a side can give, beside measure
+WORKLOAD_OPTIONS = (
+    "--device",
+    "--require-cuda",
+    "--body-model",
+    "--motion",
+    "--fps",
+    "--gender",
+    "--up",
+    "--execution",
+)
+FIXTURES = {"workload", "device", "dtype", "execution", "make_batch"}  # that a side can give, beside measure
 
 
 class VersionError(Exception):
@@ -135,14 +144,14 @@ class Side:
                     raise VersionError(f"it imports {LIBRARY} by that name, which is the other version here.")
 
     @cached_property
-    def setup(self) -> Setup:
+    def workload(self) -> Workload:
         """The bodies and motion of the run, made by this version."""
-        return importlib.import_module(f"{self._own(SUITE)}.harness.setup").Setup(self._options.get)
+        return importlib.import_module(f"{self._own(SUITE)}.workload").Workload(self._options.get)
 
     @property
     def device(self) -> "torch.device":
         """What the run measures on."""
-        return self.setup.device
+        return self.workload.device
 
     def build(self, spec: Spec) -> Callable[[], Any]:
         """A benchmark's call, its objects made anew. Raises whatever this version raises."""
@@ -162,11 +171,11 @@ class Side:
         with self.in_place():
             function = getattr(importlib.import_module(f"{self._own(SUITE)}.{spec.module}"), spec.function)
             fixtures = {
-                "run_setup": self.setup,
-                "device": self.setup.device,
+                "workload": self.workload,
+                "device": self.workload.device,
                 "dtype": getattr(torch, self._dtype),
                 "execution": self._options.get("--execution", "eager"),
-                "make_batch": self.setup.make_batch,
+                "make_batch": self.workload.make_batch,
             }
             wanted = FIXTURES & inspect.signature(function).parameters.keys()
             function(measure=measure, **{name: fixtures[name] for name in wanted}, **_values(function, spec))
@@ -198,9 +207,9 @@ def name_of(nodeid: str) -> str:
     return nodeid.removeprefix(f"{SUITE}/")
 
 
-def setup_options(config: "pytest.Config") -> dict[str, Any]:
-    """What a version's setup reads from the command line."""
-    return {name: config.getoption(name) for name in SETUP_OPTIONS}
+def workload_options(config: "pytest.Config") -> dict[str, Any]:
+    """What a version's workload reads from the command line."""
+    return {name: config.getoption(name) for name in WORKLOAD_OPTIONS}
 
 
 def taken_over(item: "pytest.Function") -> tuple[str, Spec]:

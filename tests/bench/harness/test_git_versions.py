@@ -174,7 +174,7 @@ def test_this_version_is_what_it_was_afterwards(tree):
     side = Side(OPTIONS, tree("old"))
     side.build(SPEC)()
     with side.in_place():
-        assert side.setup.bodies["neutral"].__class__.__module__ == "humor_base.body"
+        assert side.workload.bodies["neutral"].__class__.__module__ == "humor_base.body"
     after = modules()
     assert after.keys() == before.keys()
     assert all(after[name] is module for name, module in before.items())

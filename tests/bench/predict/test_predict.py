@@ -179,8 +179,8 @@ def test_a_network_without_numbers_does_what_one_with_numbers_does(precision, ma
     assert less == ({0} if precision == "fp32" else {0, 2 * 16 * 20 * 2})
 
 
-def test_a_wider_network_without_numbers_takes_no_memory(run_setup):
-    operators = Counting(run_setup).phase("sample", 16, "fp32")
+def test_a_wider_network_without_numbers_takes_no_memory(workload):
+    operators = Counting(workload).phase("sample", 16, "fp32")
     weights = sum(weight.numel() for weight in torch.nn.ModuleList([_on_meta(16)]).parameters())
     assert weights > 2e9
     assert sum(each.bytes for each in operators) > 4 * weights
