@@ -24,14 +24,14 @@ def bench_kinematics(case, output, implementation, precision, device, dtype, wor
         body = workload.bodies["neutral"].to(device, dtype)
 
         def pose():
-            with chosen.forward(device):
+            with chosen.autocast_scope(device):
                 return body(rotmats, betas, trans, vertices=VERTICES[output])
     else:  # always poses the whole mesh, whatever is asked for
         slow = smplx_body(workload.body_arrays["neutral"]).to(device, dtype)
         rotvecs = rotmat_to_rotvec(rotmats).flatten(1)
 
         def pose():
-            with chosen.forward(device):
+            with chosen.autocast_scope(device):
                 return pose_with_smplx(slow, rotvecs, betas, trans)
 
     group = f"kinematics, {output}, {size.rows} bodies"

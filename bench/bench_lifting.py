@@ -45,11 +45,11 @@ def bench_lifting_step(case, network, precision, device, dtype, workload, measur
     step.settle_gradient_scale()
 
     def loss_and_gradients():
-        with step.precision.forward(step.device), step.copies.lent():
+        with step.precision.autocast_scope(step.device), step.half_weights.active():
             predicted = step.network(batch.points)
         total = mpjpe(predicted, batch.joints)
         step.backward(total)
-        step.copies.pass_gradients_on()
+        step.half_weights.move_gradients_to_masters()
         gradients = torch.cat([weight.grad.flatten() for weight in step.model.parameters()])
         return {"loss": total, "gradients": gradients / step.scaler.get_scale()}
 

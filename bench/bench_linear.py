@@ -17,22 +17,22 @@ def linear(size, rows, precision, device, dtype=torch.float32) -> tuple[Callable
     layer = nn.Linear(size, size).to(device, dtype)
     inputs = torch.randn(rows, size, device=device).to(dtype)
     chosen = Precision(precision)
-    copies = chosen.copies(layer)
+    half_weights = chosen.half_weights(layer)
 
     def forward():
-        with chosen.forward(device), copies.lent():
+        with chosen.autocast_scope(device), half_weights.active():
             return layer(inputs).sum()
 
     def forward_and_backward():
         layer.zero_grad(set_to_none=True)
         total = forward()
-        with chosen.multiplies(device):
+        with chosen.tf32_scope(device):
             total.backward()
-        copies.pass_gradients_on()
+        half_weights.move_gradients_to_masters()
 
     def products():  # the sum of all outputs would lose most of its digits in any format
         forward_and_backward()
-        with chosen.forward(device), copies.lent():
+        with chosen.autocast_scope(device), half_weights.active():
             product = layer(inputs)
         return {"product": [product, *(weight.grad for weight in layer.parameters())]}
 

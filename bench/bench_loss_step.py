@@ -27,12 +27,12 @@ def bench_loss_step(case, direction, implementation, precision, device, dtype, w
     chosen = Precision(precision)
 
     def forward():
-        with chosen.forward(device):
+        with chosen.autocast_scope(device):
             return loss(out, batch.current, batch.contacts, batch.betas, batch.gender, epoch=50)[0]
 
     def forward_and_backward():
         total = forward()
-        with chosen.multiplies(device):
+        with chosen.tf32_scope(device):
             total.backward()
         return total
 

@@ -18,13 +18,13 @@ def bench_rollout(case, precision, execution, device, dtype, make_batch, measure
     def roll_of(execution):
         torch.manual_seed(0)
         model = HumorModel(size.width).to(device, dtype)
-        copies = chosen.copies(model)
+        half_weights = chosen.half_weights(model)
         parts = (model.prior_net, model.decoder)
         roll = executed_in_parts(lambda: model.rollout(initial, size.steps), parts, execution, device)
 
         @torch.no_grad()
         def roll_in_precision():
-            with chosen.forward(device), copies.lent():
+            with chosen.autocast_scope(device), half_weights.active():
                 return roll()
 
         return roll_in_precision
@@ -32,7 +32,7 @@ def bench_rollout(case, precision, execution, device, dtype, make_batch, measure
     def answer():  # the first frame: what rounding does to it grows at the motion's own rate, not the format's
         torch.manual_seed(0)
         model = HumorModel(size.width).to(device, dtype)
-        with torch.no_grad(), chosen.forward(device), chosen.copies(model).lent():
+        with torch.no_grad(), chosen.autocast_scope(device), chosen.half_weights(model).active():
             out = model.rollout(initial, size.steps, use_mean=True)  # float64 would draw other numbers
         return {"network": out.state.map(lambda x: x[:, 0]), "only finite": out}
 

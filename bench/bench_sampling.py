@@ -19,13 +19,13 @@ def bench_sampling(case, precision, execution, device, dtype, make_batch, measur
     batch = make_batch(size.windows).to(device, dtype)
     noise = torch.randn(size.windows, 10, 48, device=device).to(dtype)
     chosen = Precision(precision)
-    copies = chosen.copies(model)
+    half_weights = chosen.half_weights(model)
 
     def sample():
         return model(batch.past, batch.current, noise)
 
     def sample_in_precision(run):
-        with chosen.forward(device), copies.lent():
+        with chosen.autocast_scope(device), half_weights.active():
             return run()
 
     group = f"sampling, {size.windows} windows, width {size.width}"

@@ -32,7 +32,7 @@ def bench_train_step(case, implementation, precision, execution, device, dtype, 
         ready = step.prepare(batch)
         total, _ = step.compare(step.sample(ready, noise), ready, 50)
         step.backward(total)
-        step.copies.pass_gradients_on()
+        step.half_weights.move_gradients_to_masters()
         gradients = torch.cat([weight.grad.flatten() for weight in step.model.parameters()])
         return {"loss": total, "gradients": gradients / step.scaler.get_scale()}
 

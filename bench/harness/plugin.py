@@ -240,7 +240,7 @@ def is_emulated(precision: str | None) -> bool:
     from humor.precision.presets import Precision
 
     kind = None if precision is None else Precision(precision).preset.autocast
-    return kind is not None and cpu_half_emulation.emulated(kind)
+    return kind is not None and cpu_half_emulation.needs_emulation(kind)
 
 
 def rule_of(config: pytest.Config, cases: int) -> Rule:

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from humor import BodyModel, HumorLoss, HumorModel, Precision
 from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
-from humor.precision.cpu_half_emulation import half_products
+from humor.precision.cpu_half_emulation import emulate_half_on_cpu
 from humor.precision.fp8 import MULTIPLE, Float8Layers, emulated_layer, float8_layers
-from humor.precision.half_weights import WeightCopies
+from humor.precision.half_weights import HalfWeights
 from humor.precision.presets import PRESETS
 from humor.skeleton import GENDERS
 from humor.training.optimizer import Adamax
@@ -31,7 +31,11 @@ from humor.training.settings import TrainSettings
 from humor.training.step import TrainStep
 
 EXACT, REFERENCE, EMULATED = "fp64", "fp32", "fp8"
-ON_CPU = [name for name in PRESETS if Precision(name).supports("cpu") and not PRESETS[name].kept and name != REFERENCE]
+ON_CPU = [
+    name
+    for name in PRESETS
+    if Precision(name).supports("cpu") and not PRESETS[name].keep_half_weights and name != REFERENCE
+]
 CHOICES = [EXACT, *ON_CPU, EMULATED]
 EPOCH = 50  # from which all terms of the loss have their full weight
 
@@ -44,7 +48,7 @@ class Taken:
     gradients: Tensor
 
 
-@half_products()
+@emulate_half_on_cpu()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare and print."""
     parser = parser_of(__doc__)
@@ -106,19 +110,19 @@ def compared(found: Taken, reference: Taken, unit: float) -> list[str]:
 def step_of(name: str, model: HumorModel, loss: HumorLoss, smallest: int) -> TrainStep:
     """A training step in a precision, past the overflows that float16 begins with."""
     model, loss = model.to(format_of(name)), loss.to(format_of(name))
-    precision, copies = in_precision(name, model, smallest)
+    precision, half_weights = in_precision(name, model, smallest)
     step = TrainStep(model, loss, Adamax(model.parameters(), lr=TrainSettings().learning_rate), precision)
-    step.copies = copies
+    step.half_weights = half_weights
     step.settle_gradient_scale()
     return step
 
 
-def in_precision(name: str, model: HumorModel, smallest: int) -> tuple[Precision, WeightCopies]:
-    """What a pass through the network runs inside, and what it is lent."""
+def in_precision(name: str, model: HumorModel, smallest: int) -> tuple[Precision, HalfWeights]:
+    """The precision and the half weights (or float8 layers) that a pass through the network runs inside."""
     if name == EMULATED:
         return Precision("bf16"), Float8Layers(model, emulated_layer, smallest)
     precision = Precision(REFERENCE if name == EXACT else name)
-    return precision, precision.copies(model)
+    return precision, precision.half_weights(model)
 
 
 def format_of(name: str) -> torch.dtype:
@@ -128,7 +132,7 @@ def format_of(name: str) -> torch.dtype:
 
 def unit_of(name: str) -> float:
     """A rounding; float32's for float64, which is free of them."""
-    return Precision(REFERENCE if name == EXACT else name).unit
+    return Precision(REFERENCE if name == EXACT else name).unit_roundoff
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:

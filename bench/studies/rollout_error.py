@@ -25,7 +25,7 @@ from humor import HumorModel, MotionState
 from humor.data.processing import TARGET_FPS
 from humor.model import LATENT_SIZE
 from humor.motion.generation import draw_starts
-from humor.precision.cpu_half_emulation import half_products
+from humor.precision.cpu_half_emulation import emulate_half_on_cpu
 
 from .precision_error import EXACT, REFERENCE, format_of, in_precision, parser_of, supplies, unit_of
 
@@ -34,7 +34,7 @@ OTHER = "other latents"
 Drift = Float[Tensor, "2 times"]  # millimetres: of the root, and of the joints about it
 
 
-@half_products()
+@emulate_half_on_cpu()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Roll out and print."""
     parser = parser_of(__doc__)
@@ -102,9 +102,9 @@ def rolled(
 ) -> MotionState:
     """A rollout in a precision; by the prior's mean where no latents are given."""
     kind, own = format_of(name), copy.deepcopy(model).to(format_of(name))
-    precision, copies = in_precision(name, own, smallest)
+    precision, half_weights = in_precision(name, own, smallest)
     given = None if latents is None else latents.to(kind)
-    with precision.forward("cpu"), copies.lent():
+    with precision.autocast_scope("cpu"), half_weights.active():
         return own.rollout(initial.map(lambda x: x.to(kind)), steps, given, use_mean=latents is None).state
 
 

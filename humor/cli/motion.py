@@ -29,7 +29,7 @@ from ..motion.fitting import fit as fit_motion
 from ..motion.generation import Network, clip_of, draw_starts, joint_error, joints_of, motion_name
 from ..motion.observations import Observations, read_observations
 from ..motion.page import write_page
-from ..precision.cpu_half_emulation import half_products
+from ..precision.cpu_half_emulation import emulate_half_on_cpu
 from ..precision.presets import PrecisionName
 from ..state import MotionState
 from ..training.distributed import joined
@@ -97,7 +97,7 @@ class Output:
         )
 
 
-@half_products()
+@emulate_half_on_cpu()
 def sample(settings: Given, data: Path | None = None, seconds: float = 10.0, num: int = 16, seed: int = 0) -> None:
     """Generate motion: OUT/000_... .npz and so on, in AMASS's format, and OUT/motion.html, which plays it.
 
@@ -127,7 +127,7 @@ def sample(settings: Given, data: Path | None = None, seconds: float = 10.0, num
             raise MotionError(f"none of {num} samples stayed finite for {seconds:g} s; train the network longer.")
 
 
-@half_products()
+@emulate_half_on_cpu()
 def reconstruct(settings: Given, data: Path | None = None, seconds: float = 10.0, num: int = 16) -> None:
     """Encode and decode clips (the posterior's mean), write what comes out, and say how far it is off.
 
@@ -156,7 +156,7 @@ def reconstruct(settings: Given, data: Path | None = None, seconds: float = 10.0
     _print_errors(rows)
 
 
-@half_products()
+@emulate_half_on_cpu()
 def fit(settings: Given, observations: Path) -> None:
     """Fit motion to noisy or missing joints: OUT/motion.npz, and OUT/pose.npz from before the network had its say.
 

@@ -17,7 +17,7 @@ from ..data.store import MotionStore
 from ..errors import SettingError
 from ..io.files import make_folder
 from ..lifting.cameras import NoiseName
-from ..precision.cpu_half_emulation import half_products
+from ..precision.cpu_half_emulation import emulate_half_on_cpu
 from ..study.interleaved_profile import ProfileSettings
 from ..study.trainings import StudySettings, run_study
 from ..training.distributed import joined
@@ -57,8 +57,8 @@ def train(
     from ..training.loop import Trainer
 
     # A compiled step asks its compiler for half precision.
-    own_products = half_products() if settings.execution == "eager" else nullcontext()
-    with joined(device) as team, own_products:
+    emulation = emulate_half_on_cpu() if settings.execution == "eager" else nullcontext()
+    with joined(device) as team, emulation:
         split, bodies = _motion_and_bodies(data, subsets, body_model, team.leads)
         if model == "humor":
             Trainer(settings, split, bodies, out, team, console).run()

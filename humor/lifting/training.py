@@ -60,7 +60,7 @@ class LiftingStep(Step):
         """Take one step. Returns the error before it in millimetres, on the device and unread."""
         with self._phase("prepare"):
             batch = batch.to(self.device)
-        with self._phase("sample"), self.precision.forward(self.device), self.copies.lent():
+        with self._phase("sample"), self.precision.autocast_scope(self.device), self.half_weights.active():
             predicted = self.network(batch.points)
         if self.clock is not None:
             predicted.register_hook(self._enter_network_backward)
@@ -73,7 +73,7 @@ class LiftingStep(Step):
     @torch.no_grad()
     def lift(self, batch: LiftingBatch) -> Float[Tensor, "B 17 3"]:
         """The joints that the network sees in a batch."""
-        with self.precision.forward(self.device), self.copies.lent():
+        with self.precision.autocast_scope(self.device), self.half_weights.active():
             return self.model(batch.to(self.device).points)
 
 

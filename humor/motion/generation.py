@@ -30,7 +30,7 @@ class Network:
         self.device, self._precision = torch.device(device), Precision(precision)
         self._precision.require(self.device)
         self.model = model.to(self.device).requires_grad_(False)
-        self._copies = self._precision.copies(self.model)
+        self._half_weights = self._precision.half_weights(self.model)
 
     @property
     def scaled(self) -> bool:
@@ -40,7 +40,7 @@ class Network:
     @contextmanager
     def running(self) -> Iterator[HumorModel]:
         """The network, computing in its precision; gradients pass through it but stay out of its weights."""
-        with self._precision.forward(self.device), self._copies.lent():
+        with self._precision.autocast_scope(self.device), self._half_weights.active():
             yield self.model
 
 

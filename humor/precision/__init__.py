@@ -1,4 +1,4 @@
-"""Number formats for the network: presets, weights kept in half, float8, and half precision on CPUs without it."""
+"""Precisions of the network: presets, half-precision weights, float8, and half precision on CPUs without it."""
 
 from .presets import PRESETS, Precision, PrecisionName
 

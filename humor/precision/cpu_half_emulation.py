@@ -1,9 +1,9 @@
-"""Half precision on a CPU that lacks it: products of the same half numbers, summed in float32 and rounded once.
+"""Half-precision matrix multiplies on a CPU without them: done in float32 and rounded once.
 
-That is what hardware with the format does: two half numbers multiply exactly in float32, which is also what sums are
-kept in. PyTorch does the same in a loop of its own where the CPU's libraries lack the format: of many rows, twenty to
-fifty times as slowly as float32. A time taken inside says nothing about half precision, so benchmarks, `humor profile`
-and `humor study` stay out.
+Hardware with the format does the same: the product of two half numbers is exact in float32, and sums are kept in
+float32. Where the CPU's libraries lack the format, PyTorch falls back to a loop that is 20 to 50 times as slow as
+float32 for large batches. Times measured under emulation say nothing about half precision, so benchmarks, `humor
+profile` and `humor study` do not use it.
 """
 
 from collections.abc import Iterator
@@ -16,51 +16,51 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 _aten = torch.ops.aten
-_PRODUCTS = {_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm, _aten.convolution, _aten.convolution_backward}
-_ASKED = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+_MULTIPLIES = {_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm, _aten.convolution, _aten.convolution_backward}
+_SUPPORT_CHECKS = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
 
 
-def emulated(kind: torch.dtype) -> bool:
-    """Whether PyTorch multiplies matrices of this format without its libraries on this CPU."""
-    asked = getattr(torch.ops.mkldnn, _ASKED.get(kind, ""), None)
-    return asked is not None and not asked()
+def needs_emulation(dtype: torch.dtype) -> bool:
+    """Whether this CPU's libraries lack multiplies in a dtype, so that PyTorch falls back to its slow loop."""
+    is_supported = getattr(torch.ops.mkldnn, _SUPPORT_CHECKS.get(dtype, ""), None)
+    return is_supported is not None and not is_supported()
 
 
 @contextmanager
-def half_products() -> Iterator[None]:
-    """Inside, products in the formats that this CPU lacks are taken in float32 and rounded, forward and backward.
+def emulate_half_on_cpu() -> Iterator[None]:
+    """Inside, multiplies in the dtypes that this CPU lacks run in float32 and are rounded, forward and backward.
 
-    Nothing changes for formats that it has, for other devices, and for attention, whose products are small here.
+    Nothing changes for dtypes that it has, for other devices, and for attention, whose products are small here.
     """
-    lacking = tuple(kind for kind in _ASKED if emulated(kind))
+    lacking = tuple(dtype for dtype in _SUPPORT_CHECKS if needs_emulation(dtype))
     if not lacking:
         yield
         return
-    with _Float32Products(lacking):
+    with _Float32Multiplies(lacking):
         yield
 
 
-class _Float32Products(TorchDispatchMode):
-    """Takes products of some formats in float32."""
+class _Float32Multiplies(TorchDispatchMode):
+    """Runs multiplies of some dtypes in float32 and rounds their results."""
 
-    def __init__(self, kinds: tuple[torch.dtype, ...]) -> None:
+    def __init__(self, dtypes: tuple[torch.dtype, ...]) -> None:
         super().__init__()
-        self._kinds = kinds
+        self._dtypes = dtypes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        kind = self._format_of(args) if func.overloadpacket in _PRODUCTS else None
-        if kind is None:
+        dtype = self._emulated_dtype(args) if func.overloadpacket in _MULTIPLIES else None
+        if dtype is None:
             return func(*args, **kwargs)
-        exact = func(*tree_map(_widened, args), **tree_map(_widened, kwargs))
-        return tree_map(lambda x: x.to(kind) if isinstance(x, Tensor) else x, exact)
+        exact = func(*tree_map(_widen, args), **tree_map(_widen, kwargs))
+        return tree_map(lambda x: x.to(dtype) if isinstance(x, Tensor) else x, exact)
 
-    def _format_of(self, factors: tuple) -> torch.dtype | None:
-        for each in factors:
-            if isinstance(each, Tensor) and each.dtype in self._kinds and each.device.type == "cpu":
-                return each.dtype
+    def _emulated_dtype(self, operands: tuple) -> torch.dtype | None:
+        for operand in operands:
+            if isinstance(operand, Tensor) and operand.dtype in self._dtypes and operand.device.type == "cpu":
+                return operand.dtype
         return None
 
 
-def _widened(x: Any) -> Any:
+def _widen(x: Any) -> Any:
     return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x

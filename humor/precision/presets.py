@@ -1,10 +1,10 @@
-"""Number formats for the network: a named preset is an autocast type, a gradient scaler, and the TF32 switch.
+"""Precision presets for the network: each name stands for an autocast dtype, a gradient scaler, and the TF32 switch.
 
-Autocast multiplies matrices in half. In float32 stay the sums of group norm, which half would round; the exponential
-and square root of the latents' variance, which would overflow float16; and, by their own doing, rotations, canonical
-frames and the loss, where metres need more than three digits. The presets that keep weights in half run inside the same
-autocast, which finds nothing to cast in them: their numbers are those of the preset that casts. Float8 is bfloat16 but
-for large layers, which multiply in float8 (`humor.precision.fp8`).
+Autocast runs matrix multiplies in half. These stay in float32: the sums of group norm, which half would round; the
+exponential and square root of the latents' variance, which would overflow float16; and rotations, canonical frames and
+the loss, which switch autocast off because metres need more than three digits. The "-weights" presets keep weights in
+half and run inside the same autocast, which finds nothing to cast in them: their numbers are those of the preset that
+casts. fp8 is bf16 but for large layers, which multiply in float8 (`humor.precision.fp8`).
 """
 
 from collections.abc import Iterator
@@ -18,26 +18,31 @@ from torch import nn
 
 from ..errors import SettingError
 from .fp8 import ACTIVATIONS, Float8Layers, torchao_layer
-from .half_weights import WeightCopies
+from .half_weights import HalfWeights
 
 PrecisionName = Literal["fp32", "tf32", "bf16", "fp16", "bf16-weights", "fp16-weights", "fp8"]
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What a precision's name means."""
+    """The settings that a precision's name stands for."""
 
     autocast: torch.dtype | None  # None: no autocast
     scaled: bool  # gradients below float16's range need a scaler
     tf32: bool  # 10-bit mantissa in float32 multiplies
-    devices: tuple[str, ...]  # where the hardware may have it
-    capability: tuple[int, int] = (0, 0)  # of a CUDA device that has it
-    kept: bool = False  # weights are kept in half beside their float32 masters, not cast for every pass
+    devices: tuple[str, ...]  # whose hardware can have it
+    capability: tuple[int, int] = (0, 0)  # least compute capability of a CUDA device that has it
+    keep_half_weights: bool = False  # beside the float32 masters, so that no pass casts them
     float8: bool = False  # large layers multiply in float8, by torchao
+
+    @property
+    def is_float16(self) -> bool:
+        """Whether matrices are multiplied in float16, which many CPUs lack."""
+        return self.autocast == torch.float16
 
 
 PRESETS: dict[PrecisionName, Preset] = {
-    # name                  autocast        scaled  tf32   devices        capability  kept
+    # name                  autocast        scaled  tf32   devices        capability  keep_half_weights
     "fp32":         Preset(None,            False, False, ("cpu", "cuda")),
     "tf32":         Preset(None,            False, True,  ("cuda",),        (8, 0)),
     "bf16":         Preset(torch.bfloat16,  False, False, ("cpu", "cuda"),  (8, 0)),
@@ -61,14 +66,14 @@ class Precision:
         return f'Precision("{self.name}")'
 
     @property
-    def unit(self) -> float:
-        """Half the gap between neighbours near 1, of the format that matrices are multiplied in."""
+    def unit_roundoff(self) -> float:
+        """Half the gap between 1 and the next number, in the format that matrices are multiplied in."""
         if self.preset.tf32:
             return 2.0**-11
         return torch.finfo(ACTIVATIONS if self.preset.float8 else self.preset.autocast or torch.float32).eps / 2
 
     def supports(self, device: torch.device | str) -> bool:
-        """Whether a device has this number format: a T4, say, has no bfloat16 of its own. Float8 needs torchao, too."""
+        """Whether a device has this number format (a T4 has no bfloat16, say); float8 needs torchao, too."""
         return self._device_has(torch.device(device)) and not self._lacks_torchao()
 
     def _device_has(self, device: torch.device) -> bool:
@@ -91,8 +96,8 @@ class Precision:
             raise SettingError(f"precision {self.name}: not on {device.type}, which has {there}; give one.")
 
     @contextmanager
-    def multiplies(self, device: torch.device | str) -> Iterator[None]:
-        """Set the TF32 switch for what is inside, forward or backward, and put it back."""
+    def tf32_scope(self, device: torch.device | str) -> Iterator[None]:
+        """Set the TF32 switch for what is inside, forward or backward, and restore it."""
         if torch.device(device).type != "cuda":  # only CUDA has the switch
             yield
             return
@@ -104,26 +109,26 @@ class Precision:
             torch.backends.cuda.matmul.allow_tf32 = before
 
     def autocast(self, device: torch.device | str) -> torch.autocast:
-        """Run the forward pass inside it: multiplies in half where the preset says so."""
+        """The preset's autocast on a device, disabled where it has none."""
         half = self.preset.autocast
         return torch.autocast(torch.device(device).type, half, enabled=half is not None)
 
     @contextmanager
-    def forward(self, device: torch.device | str) -> Iterator[None]:
-        """Both of them: what a forward pass runs inside."""
-        with self.multiplies(device), self.autocast(device):
+    def autocast_scope(self, device: torch.device | str) -> Iterator[None]:
+        """What a forward pass runs inside: the TF32 switch and autocast. A backward pass needs `tf32_scope` alone."""
+        with self.tf32_scope(device), self.autocast(device):
             yield
 
-    def copies(self, network: nn.Module) -> WeightCopies:
-        """The network's weights in half where the preset keeps them so, else no copies; lend them to each pass.
+    def half_weights(self, network: nn.Module) -> HalfWeights:
+        """The network's half weights, or its float8 layers, as the preset has them; run each pass inside `.active()`.
 
-        Where the preset multiplies in float8, it is that which is lent. Raises SettingError where it cannot be.
+        Other presets get one that holds nothing. Raises SettingError where float8 is not available.
         """
         if self.preset.float8:
             self.require(next(network.parameters()).device)
             return Float8Layers(network, torchao_layer)
-        return WeightCopies(network, self.preset.autocast if self.preset.kept else None)
+        return HalfWeights(network, self.preset.autocast if self.preset.keep_half_weights else None)
 
     def scaler(self, device: torch.device | str) -> torch.amp.GradScaler:
-        """A gradient scaler for float16, and one that does nothing for the rest."""
+        """A gradient scaler for float16, and a disabled one for the rest."""
         return torch.amp.GradScaler(torch.device(device).type, enabled=self.preset.scaled)

@@ -156,7 +156,7 @@ class Turns:
     def take(self, precision: str) -> StepTimes:
         """One step, waiting for its batch and then for the device."""
         step = self.steps[precision]
-        step.copies.refresh()  # of weights that the others have changed
+        step.half_weights.refresh()  # of weights that the others have changed
         started = perf_counter()
         with record_function(STEP):
             self.clock.enter("wait")

@@ -79,7 +79,7 @@ def split_linear(
     layer, inputs = nn.Linear(size, size).to(device), torch.randn(rows, size, device=device)
 
     def call(precision: str) -> None:
-        with Precision(precision).forward(device):
+        with Precision(precision).autocast_scope(device):
             layer(inputs)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

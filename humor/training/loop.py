@@ -270,8 +270,8 @@ def first_weights(network: Callable[[], Network], settings: TrainSettings, team:
 
 def shared(model: nn.Module, precision: Precision, team: Team) -> tuple[nn.Module, Average | None]:
     """A network as the processes share it, and what averages its gradients where that does not."""
-    # The gradients of kept copies are none that the processes would share by themselves.
-    return (model, team.average) if precision.preset.kept else (team.share(model), None)
+    # DistributedDataParallel would not see the gradients of half weights.
+    return (model, team.average) if precision.preset.keep_half_weights else (team.share(model), None)
 
 
 def _mean_of_finite(values: list[float]) -> float:

@@ -43,7 +43,7 @@ class Step:
     ) -> None:
         self.model, self.optimizer, self.precision = model, optimizer, precision
         self.network, self.clock, self.average = network or model, clock, average
-        self.copies = precision.copies(model)
+        self.half_weights = precision.half_weights(model)
         self.device = next(model.parameters()).device
         self.scaler = precision.scaler(self.device)
         require_execution(execution, self.device)
@@ -60,7 +60,7 @@ class Step:
 
         A loss that is not finite makes no gradient that is.
         """
-        with self._phase("backward"), self.precision.multiplies(self.device):
+        with self._phase("backward"), self.precision.tf32_scope(self.device):
             # So that one check of the gradients is enough, and that every process comes to the same answer.
             whole = torch.full_like(total, share, requires_grad=False)
             spoilt = torch.where(total.detach().isfinite(), whole, float("nan"))
@@ -69,13 +69,13 @@ class Step:
     def optimize(self) -> None:
         """Update the weights, unless a scaled gradient overflowed, and clear the gradients."""
         with self._phase("optimize"):
-            self.copies.pass_gradients_on()
+            self.half_weights.move_gradients_to_masters()
             if self.average is not None:
                 self.average([weight.grad for weight in self.model.parameters() if weight.grad is not None])
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
-            self.copies.refresh()
+            self.half_weights.refresh()
 
     def _phase(self, name: str) -> record_function:
         if self.clock is not None:
@@ -191,7 +191,7 @@ class TrainStep(Step):
         fed_truth: Sequence[bool] | None = None,
     ) -> Transition:
         """Run the network forward, with the posterior's sample; on its own predictions where `fed_truth` says so."""
-        with self._phase("sample"), self.precision.forward(self.device), self.copies.lent():
+        with self._phase("sample"), self.precision.autocast_scope(self.device), self.half_weights.active():
             if fed_truth is None:
                 out = self.network(batch.past, batch.current, noise)
             else:
@@ -203,7 +203,7 @@ class TrainStep(Step):
 
     def compare(self, out: Transition, batch: WindowBatch, epoch: int = 0) -> tuple[Float[Tensor, ""], Terms]:
         """Compute the loss and its terms; the phase called "loss"."""
-        with self._phase("loss"), self.precision.forward(self.device):
+        with self._phase("loss"), self.precision.autocast_scope(self.device):
             if self._compiled_loss is None:
                 return self.loss(out, batch.current, batch.contacts, batch.betas, batch.gender, epoch)
             runs = {name: [(run.start, run.stop) for run in own] for name, own in gender_runs(batch.gender).items()}
@@ -219,7 +219,7 @@ class TrainStep(Step):
     ) -> tuple[Float[Tensor, ""], Terms]:
         """The loss and its terms on a batch that nothing is learnt from."""
         ready = batch.to(self.device)
-        with self.precision.forward(self.device), self.copies.lent():
+        with self.precision.autocast_scope(self.device), self.half_weights.active():
             if fed_truth is None:
                 out = self.model(ready.past, ready.current, noise)
             else:

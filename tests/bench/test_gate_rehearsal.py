@@ -20,7 +20,7 @@ OPTIONS = (
     "-k 'bench_linear and 1024-forward and fp32 and not backward' --device=cpu --slower-than=90% --error-rate=0.1% "
     "--max-time=60 -p no:cacheprovider"
 )
-FORWARD = "        with self.multiplies(device), self.autocast(device):\n            yield\n"
+FORWARD = "        with self.tf32_scope(device), self.autocast(device):\n            yield\n"
 SLOW = FORWARD.replace(
     "            yield", "            torch.ones(1024, 1024) @ torch.ones(1024, 1024)\n            yield"
 )

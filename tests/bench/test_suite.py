@@ -39,7 +39,7 @@ def test_a_cpu_without_half_precision_is_spared_large_cases_but_where_they_are_c
     ]
     program = (
         "import pytest; from humor.precision import cpu_half_emulation; "
-        f"cpu_half_emulation.emulated = lambda kind: {bool(emulates)}; raise SystemExit(pytest.main({options}))"
+        f"cpu_half_emulation.needs_emulation = lambda dtype: {bool(emulates)}; raise SystemExit(pytest.main({options}))"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.stdout.count("::bench_linear[fp16-") == chosen, result.stdout

@@ -121,7 +121,7 @@ def test_a_rollout_in_half_precision_stays_close_to_single(model, precision):
     latents = torch.randn(4, 3, 48, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = model.rollout(float_state(), 3, latents).state.to_vector()
-        with Precision(precision).forward("cpu"):
+        with Precision(precision).autocast_scope("cpu"):
             found = model.rollout(float_state(), 3, latents).state.to_vector()
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0)

@@ -68,7 +68,10 @@ def totals(counted: OperatorCounter) -> dict[str, int]:
 def count_python_calls(function: Callable[[], Result], package: Path) -> tuple[Result, Counter[str]]:
     """What a call returns, and how often it enters the functions of a package's folder, by file and qualified name."""
     entered: Counter[CodeType] = Counter()
-    folder, stand_in = str(package) + os.sep, str(package / "half_products.py")  # which some CPUs need, others not
+    folder, stand_in = (
+        str(package) + os.sep,
+        str(package / "precision" / "cpu_half_emulation.py"),
+    )  # which some CPUs need, others not
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code

@@ -139,7 +139,7 @@ class Worth:
         from humor.precision.presets import Precision
 
         exact, found = answer_of(self.exact.built(single)), answer_of(self.side.built(spec))
-        return worst(found, exact, Precision(precision).unit)
+        return worst(found, exact, Precision(precision).unit_roundoff)
 
     def _builder(self, spec: Spec) -> Callable[[], Timed]:
         return lambda: TimedCall(self.side.build(spec), self.clock)

@@ -100,10 +100,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """Count half precision that this CPU lacks at float32's speed: what is dispatched does not depend on it."""
-    from humor.precision.cpu_half_emulation import half_products
+    from humor.precision.cpu_half_emulation import emulate_half_on_cpu
 
     counts = TALLY in pyfuncitem.config.stash
-    with half_products() if counts and is_emulated(_params(pyfuncitem).get("precision")) else nullcontext():
+    with emulate_half_on_cpu() if counts and is_emulated(_params(pyfuncitem).get("precision")) else nullcontext():
         return (yield)
 
 

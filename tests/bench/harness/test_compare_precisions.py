@@ -47,7 +47,7 @@ def bench_half(case, precision, device, dtype, measure):
     factors = [torch.randn(64, 64).to(dtype) for _ in range(2)]
 
     def total():
-        with Precision(precision).forward(device):
+        with Precision(precision).autocast_scope(device):
             return kinematics.work(*factors)
 
     measure(total, "tiny", answer=lambda: {"loss": total()})
@@ -173,7 +173,7 @@ def in_precision(name, precision):
 
 def deviation(name, precision):
     found = answer.__wrapped__(name, precision, "float32")
-    return worst(found, answer(name, "fp32", "float64"), Precision(precision).unit)
+    return worst(found, answer(name, "fp32", "float64"), Precision(precision).unit_roundoff)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -205,7 +205,7 @@ def test_the_multiplies_of_a_network_are_counted_by_their_format():
 
 
 def test_units_are_those_of_the_formats():
-    units = {name: Precision(name).unit for name in PRESETS}
+    units = {name: Precision(name).unit_roundoff for name in PRESETS}
     bits = {"fp32": 24, "tf32": 11, "bf16": 8, "fp16": 11, "bf16-weights": 8, "fp16-weights": 11, "fp8": 4}
     assert units == {name: 2.0**-exponent for name, exponent in bits.items()}
 

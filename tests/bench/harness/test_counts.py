@@ -259,7 +259,7 @@ def test_counts_are_refused_for_what_only_one_machine_has():
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_a_cpu_without_half_precision_counts_the_same(monkeypatch, half):
-    monkeypatch.setattr(cpu_half_emulation, "emulated", lambda kind: True)
+    monkeypatch.setattr(cpu_half_emulation, "needs_emulation", lambda kind: True)
     model, rows = HumorModel(), torch.randn(3, 339)
 
     def decoded():
@@ -269,6 +269,6 @@ def test_a_cpu_without_half_precision_counts_the_same(monkeypatch, half):
 
     decoded()
     plain = count_call(decoded, graph_breaks=False)
-    with cpu_half_emulation.half_products():
+    with cpu_half_emulation.emulate_half_on_cpu():
         assert count_call(decoded, graph_breaks=False) == plain
     assert plain["casts"]

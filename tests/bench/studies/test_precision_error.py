@@ -60,9 +60,9 @@ def test_the_first_gradients_are_unscaled_and_the_steps_are_taken(monkeypatch, c
 
 
 def test_float8_is_bfloat16_with_float8_layers(model):
-    precision, copies = in_precision("fp8", model, 16)
+    precision, layers = in_precision("fp8", model, 16)
     assert precision.name == "bf16"
-    assert isinstance(copies, Float8Layers)
+    assert isinstance(layers, Float8Layers)
     assert in_precision("fp64", model, 16)[0].name == "fp32"
     assert step_of("fp64", copy.deepcopy(model), HumorLoss({}), 16).model.decoder.net[0].weight.dtype == torch.float64
 

@@ -156,11 +156,11 @@ def test_the_error_is_the_mean_distance_in_millimetres():
 @pytest.mark.parametrize("name", SMALL)
 def test_gradients_are_finite_and_reach_every_weight(name, precision):
     network, batch, chosen = small(name), random_batch(), Precision(precision)
-    copies = chosen.copies(network)
-    with chosen.forward("cpu"), copies.lent():
+    half_weights = chosen.half_weights(network)
+    with chosen.autocast_scope("cpu"), half_weights.active():
         predicted = network(batch.points)
     mpjpe(predicted, batch.joints).backward()
-    copies.pass_gradients_on()
+    half_weights.move_gradients_to_masters()
     for parameter_name, weight in network.named_parameters():
         assert weight.grad.isfinite().all(), parameter_name
         assert weight.grad.abs().max() > 0, parameter_name
@@ -173,7 +173,7 @@ def test_gradients_are_finite_and_reach_every_weight(name, precision):
 def test_half_precision_lifts_to_the_same_joints(name, precision, seed):
     network, points = small(name, seed), random_batch(seed=seed).points
     expected, chosen = network(points), Precision(precision)
-    with chosen.forward("cpu"), chosen.copies(network).lent():
+    with chosen.autocast_scope("cpu"), chosen.half_weights(network).active():
         found = network(points)
     unit = UNIT[PRESETS[precision].autocast]
     assert ((found - expected).norm() / expected.norm()).item() < 5 * unit

@@ -12,7 +12,7 @@ from torch import nn
 import humor.precision
 from humor import HumorModel, Precision
 from humor.errors import SettingError
-from humor.precision.fp8 import Float8Layers, emulated_layer, float8_layers, rounded
+from humor.precision.fp8 import Float8Layers, emulated_layer, float8_layers, round_to_float8
 
 ACTIVATIONS, GRADIENTS = torch.float8_e4m3fn, torch.float8_e5m2
 FORMATS = {
@@ -20,7 +20,7 @@ FORMATS = {
     ACTIVATIONS: (448.0,       2.0**-4,                    2.0**-6),
     GRADIENTS:   (57344.0,     2.0**-3,                    2.0**-14),
 }  # fmt: skip
-SINGLE = 2.0**-22  # what scaling and scaling back add, in float32
+FLOAT32_ROUNDING = 2.0**-22  # what scaling and scaling back add, in float32
 HIDDEN = {"encoder": (3, 6, 9), "prior_net": (3, 6, 9), "decoder": (3, 6)}  # in between 339, 678, 387 and 96, 216
 
 
@@ -28,61 +28,65 @@ def drawn(*shape, seed=0, size=1.0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * size
 
 
-def slow_rounding(x, kind):
+def slow_rounding(x, dtype):
     """Number by number, from the list of all that the format has, ties to the even code."""
-    codes = torch.arange(256, dtype=torch.int32).to(torch.uint8).view(kind).double()
-    values = sorted({value for value in codes.tolist() if abs(value) <= torch.finfo(kind).max})
-    scale = torch.tensor(torch.finfo(kind).max / x.abs().max().item(), dtype=torch.float32)
+    codes = torch.arange(256, dtype=torch.int32).to(torch.uint8).view(dtype).double()
+    values = sorted({value for value in codes.tolist() if abs(value) <= torch.finfo(dtype).max})
+    scale = torch.tensor(torch.finfo(dtype).max / x.abs().max().item(), dtype=torch.float32)
 
     def nearest(value):
         apart = [abs(value - each) for each in values]
         ways = [each for each, distance in zip(values, apart, strict=True) if distance == min(apart)]
-        return min(ways, key=lambda each: torch.tensor(each).to(kind).view(torch.uint8).item() % 2)
+        return min(ways, key=lambda each: torch.tensor(each).to(dtype).view(torch.uint8).item() % 2)
 
-    told = torch.tensor([nearest(value) for value in (x * scale).flatten().tolist()], dtype=torch.float32)
-    return told.reshape(x.shape) / scale
+    rounded = torch.tensor([nearest(value) for value in (x * scale).flatten().tolist()], dtype=torch.float32)
+    return rounded.reshape(x.shape) / scale
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_rounding_takes_the_nearest_number_that_the_format_has(kind):
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_rounding_takes_the_nearest_number_that_the_format_has(dtype):
     x = drawn(6, 8) * 10 ** drawn(6, 8, seed=1)
-    assert torch.equal(rounded(x, kind), slow_rounding(x, kind))
+    assert torch.equal(round_to_float8(x, dtype), slow_rounding(x, dtype))
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("dtype", FORMATS)
 @given(st.integers(0, 999), st.floats(-30, 30))
-def test_a_number_is_off_by_half_a_gap_at_most(kind, seed, magnitude):
-    most, unit, smallest = FORMATS[kind]
+def test_a_number_is_off_by_half_a_gap_at_most(dtype, seed, magnitude):
+    most, unit, smallest = FORMATS[dtype]
     x = drawn(50, seed=seed, size=2.0**magnitude) * 4 ** drawn(50, seed=seed + 1)
     step = x.abs().max() / most  # 1 before scaling
-    bound = (unit + SINGLE) * torch.maximum(x.abs(), smallest * step)
-    assert ((rounded(x, kind) - x).abs() <= bound).all()
+    bound = (unit + FLOAT32_ROUNDING) * torch.maximum(x.abs(), smallest * step)
+    assert ((round_to_float8(x, dtype) - x).abs() <= bound).all()
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("dtype", FORMATS)
 @given(st.integers(-20, 20))
-def test_rounding_does_not_know_the_scale(kind, power):
+def test_rounding_does_not_know_the_scale(dtype, power):
     x = drawn(40)
-    assert torch.equal(rounded(x * 2.0**power, kind), rounded(x, kind) * 2.0**power)
-    torch.testing.assert_close(rounded(x * 3.0, kind).abs().max(), 3 * x.abs().max())
+    assert torch.equal(round_to_float8(x * 2.0**power, dtype), round_to_float8(x, dtype) * 2.0**power)
+    torch.testing.assert_close(round_to_float8(x * 3.0, dtype).abs().max(), 3 * x.abs().max())
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_what_the_format_has_is_kept_and_nothing_overflows(kind):
-    most = FORMATS[kind][0]
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_what_the_format_has_is_kept_and_nothing_overflows(dtype):
+    most = FORMATS[dtype][0]
     held = torch.tensor([most, -most, most / 2, 1.0, -0.75, 0.0])
-    assert torch.equal(rounded(held, kind), held)
+    assert torch.equal(round_to_float8(held, dtype), held)
     for x in (torch.tensor([3e38, -3e38, 1.0]), torch.tensor([1e-30, -1e-30]), torch.zeros(3)):
-        assert rounded(x, kind).isfinite().all()
-    assert rounded(torch.tensor([3e38]), kind).item() == pytest.approx(3e38, rel=1e-6)
-    assert rounded(torch.tensor([1.0, torch.nan]), kind).isnan().any()
+        assert round_to_float8(x, dtype).isfinite().all()
+    assert round_to_float8(torch.tensor([3e38]), dtype).item() == pytest.approx(3e38, rel=1e-6)
+    assert round_to_float8(torch.tensor([1.0, torch.nan]), dtype).isnan().any()
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_layer_and_its_gradients_are_those_of_rounded_operands(bias):
     layer, rows, pull = nn.Linear(32, 16, bias), drawn(2, 5, 32).requires_grad_(), drawn(2, 5, 16, seed=1)
     emulated_layer(layer)(rows).backward(pull)
-    x, w, g = rounded(rows.detach(), ACTIVATIONS), rounded(layer.weight.detach(), ACTIVATIONS), rounded(pull, GRADIENTS)
+    x, w, g = (
+        round_to_float8(rows.detach(), ACTIVATIONS),
+        round_to_float8(layer.weight.detach(), ACTIVATIONS),
+        round_to_float8(pull, GRADIENTS),
+    )
     product = torch.einsum("abi,oi->abo", x, w) + (layer.bias if bias else 0)
     torch.testing.assert_close(emulated_layer(layer)(rows), product)
     torch.testing.assert_close(rows.grad, torch.einsum("abo,oi->abi", g, w))
@@ -125,43 +129,43 @@ def test_a_layer_needs_both_sides_large_and_multiples_of_16():
     assert list(float8_layers(nn.Linear(32, 32), 16)) == [""]
 
 
-def test_layers_multiply_in_float8_only_while_they_are_lent():
+def test_layers_multiply_in_float8_only_while_they_are_active():
     layer, rows = nn.Linear(32, 32), drawn(3, 32)
     layers, plain = Float8Layers(layer, emulated_layer, 16), layer(rows)
     names = list(layer.state_dict())
-    with layers.lent():
+    with layers.active():
         assert torch.equal(layer(rows), emulated_layer(layer)(rows))
         assert not torch.equal(layer(rows), plain)
         assert list(layer.state_dict()) == names
     assert torch.equal(layer(rows), plain)
-    with pytest.raises(RuntimeError), layers.lent():
+    with pytest.raises(RuntimeError), layers.active():
         layer(rows[:, :3])  # of another width
     assert torch.equal(layer(rows), plain)
 
 
 @pytest.fixture
 def a_gpu_with_float8(monkeypatch):
-    """For what is asked of a device; and a converter in torchao's place that doubles what a layer tells."""
-    asked = []
+    """A device with float8 as far as checks go, and in place of torchao a converter that doubles a layer's output."""
+    converted = []
 
     def convert(layer, *, config):
-        asked.append((layer, config))
+        converted.append((layer, config))
         return SimpleNamespace(forward=lambda rows: 2 * nn.functional.linear(rows, layer.weight, layer.bias))
 
-    fake = SimpleNamespace(convert_to_float8_training=convert, Float8LinearConfig=lambda **told: told)
+    fake = SimpleNamespace(convert_to_float8_training=convert, Float8LinearConfig=lambda **settings: settings)
     monkeypatch.setitem(sys.modules, "torchao", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "torchao.float8", fake)
     monkeypatch.setattr(humor.precision.presets, "find_spec", lambda name: name == "torchao" or None)
     monkeypatch.setattr(Precision, "_device_has", lambda precision, device: True)
-    return asked
+    return converted
 
 
 def test_torchao_is_given_the_large_layers_and_no_other(a_gpu_with_float8):
     network = nn.Sequential(nn.Linear(2048, 2048), nn.Linear(2048, 512))
-    copies, rows = Precision("fp8").copies(network), drawn(1, 2048)
+    half_weights, rows = Precision("fp8").half_weights(network), drawn(1, 2048)
     assert a_gpu_with_float8 == [(network[0], {"pad_inner_dim": True})]
     plain = network[0](rows)
-    with copies.lent():
+    with half_weights.active():
         torch.testing.assert_close(network[0](rows), 2 * plain)
         assert "forward" not in network[1].__dict__
 
@@ -169,7 +173,7 @@ def test_torchao_is_given_the_large_layers_and_no_other(a_gpu_with_float8):
 def test_float8_is_refused_where_it_cannot_be(monkeypatch):
     there = "fp32, bf16, fp16, bf16-weights, fp16-weights"
     with pytest.raises(SettingError) as error:
-        Precision("fp8").copies(nn.Linear(2, 2))
+        Precision("fp8").half_weights(nn.Linear(2, 2))
     assert str(error.value) == f"precision fp8: not on cpu, which has {there}; give one."
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))

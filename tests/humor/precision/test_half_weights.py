@@ -19,7 +19,7 @@ WEIGHT_SIZE = 48 * 216  # fewer numbers than any matrix of the network has, more
 
 
 class Casts(TorchDispatchMode):
-    """Numbers that went from one format to another, in tensors of a weight's size."""
+    """Counts numbers that were cast from one dtype to another, in tensors of a weight's size."""
 
     def __init__(self):
         super().__init__()
@@ -30,8 +30,8 @@ class Casts(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_, torch.ops.aten._foreach_copy_):
             sizes = [x.numel() for x in tree_leaves(args[0]) if x.numel() >= WEIGHT_SIZE]
-            kinds = {*before, *(x.dtype for x in tree_leaves(out) if isinstance(x, torch.Tensor))}
-            self.numbers += sum(sizes) if len(kinds) > 1 else 0
+            dtypes = {*before, *(x.dtype for x in tree_leaves(out) if isinstance(x, torch.Tensor))}
+            self.numbers += sum(sizes) if len(dtypes) > 1 else 0
         return out
 
 
@@ -75,7 +75,7 @@ def test_steps_are_to_the_bit_those_of_weights_cast_for_every_pass(precision, tr
 
 @pytest.mark.parametrize("precision", CASTING)
 def test_no_pass_casts_a_weight(precision, loss, make_batch):
-    """Only the end of the step does: gradients to the masters' format, and the masters to half, once each."""
+    """Only the end of the step does: gradients to the masters' dtype, and the masters to half, once each."""
     step, batch = step_of(precision, loss), make_batch(1)
     casting = step_of(CASTING[precision], loss)
     counts = {}
@@ -85,11 +85,14 @@ def test_no_pass_casts_a_weight(precision, loss, make_batch):
         with Casts() as end:
             each.optimize()
         counts[each] = (passes.numbers, end.numbers)
-    assert counts[step] == (0, 2 * sum(copy.numel() for copy in step.copies.copies if copy.numel() >= WEIGHT_SIZE))
+    assert counts[step] == (
+        0,
+        2 * sum(half.numel() for half in step.half_weights.halves if half.numel() >= WEIGHT_SIZE),
+    )
     assert counts[casting] == (2 * matrices(casting), 0)
 
 
-def test_a_loaded_checkpoint_reaches_the_copies(loss, make_batch):
+def test_a_loaded_checkpoint_reaches_the_half_weights(loss, make_batch):
     batch, noise = make_batch(1), torch.zeros(1, 10, 48)
     step, other = step_of("bf16-weights", loss), HumorModel()
     step.model.load_state_dict(other.state_dict())
@@ -106,7 +109,7 @@ def test_the_network_has_its_own_weights_outside_of_a_pass(loss, make_batch):
     assert {weight.dtype for weight in step.model.parameters()} == {torch.float32}
     first = step.model.decoder.net[0]
     master = first.weight
-    with pytest.raises(RuntimeError), step.copies.lent():
+    with pytest.raises(RuntimeError), step.half_weights.active():
         first(torch.ones(1, 3))  # of another width
     assert first.weight is master
 
