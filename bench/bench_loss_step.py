@@ -1,4 +1,4 @@
-"""What does the loss cost, forward and backward; ours and the published recipe? The study's "loss" row, Table 2."""
+"""What does the loss cost, forward and backward; ours and the published one? The study's "loss" row, Table 2."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from humor import HumorLoss, HumorModel, Precision
 from humor.model import Transition
 
 from .cases import DIRECTIONS, LOSS
-from .published_loss import RecipeLoss
+from .published_loss import PublishedLoss
 
 
 @pytest.mark.parametrize("implementation", ["ours", "published"])
@@ -17,7 +17,7 @@ def bench_loss_step(case, direction, implementation, precision, device, dtype, w
     _, size = case
     torch.manual_seed(0)
     batch = make_batch(size.windows).to(device, dtype)
-    loss = HumorLoss(workload.bodies) if implementation == "ours" else RecipeLoss(workload.body_arrays)
+    loss = HumorLoss(workload.bodies) if implementation == "ours" else PublishedLoss(workload.body_arrays)
     loss = loss.to(device, dtype)
     noise = torch.randn(size.windows, 10, 48, device=device).to(dtype)
     with torch.no_grad():

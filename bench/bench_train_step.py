@@ -9,7 +9,7 @@ from humor.training.phase_timer import PhaseClock
 from humor.training.step import TrainStep
 
 from .cases import TRAIN
-from .published_loss import RecipeLoss
+from .published_loss import PublishedLoss
 
 
 @pytest.mark.parametrize("implementation", ["ours", "published"])
@@ -19,7 +19,7 @@ def bench_train_step(case, implementation, precision, execution, device, dtype, 
     torch.manual_seed(0)
     batch = make_batch(size.windows).to("cpu", dtype)
     noise = torch.randn(size.windows, 10, 48, device=device).to(dtype)
-    loss = HumorLoss(workload.bodies) if implementation == "ours" else RecipeLoss(workload.body_arrays)
+    loss = HumorLoss(workload.bodies) if implementation == "ours" else PublishedLoss(workload.body_arrays)
     loss = loss.to(device, dtype)
 
     def step_of(execution):

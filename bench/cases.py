@@ -199,8 +199,17 @@ class Choice:
     has_weights: bool
 
 
-def left_out(choice: Choice, device: str, quick: bool, full: bool, emulates: bool = False) -> str | None:
+def left_out(
+    choice: Choice,
+    device: str,
+    quick: bool,
+    full: bool,
+    emulates: bool = False,
+    suits_published_loss: bool = True,  # whether the motion does
+) -> str | None:
     """Why a benchmark is not run here, or None. A CPU is spared what would take it minutes."""
+    if choice.implementation == "published" and not suits_published_loss:
+        return "the published loss has male and female bodies alone, and the motion has another gender"
     if quick and choice.case not in QUICK:
         return "--quick keeps the smallest case of each table"
     if choice.precision.endswith("-weights") and not choice.has_weights:

@@ -1,8 +1,9 @@
-"""The published loss, by its own recipe, through smplx: the slow twin that ours is measured against.
+"""The published loss, computed through smplx as the published code does: the slow twin that ours is compared with.
 
-It does what makes the published loss slow, on purpose: rotation matrices go to axis-angle and back, every gender is
-padded to the whole batch, all 52 joints and all 459 pose columns are posed, and per-vertex transforms are kept for the
-backward pass. Its numbers are the published ones (tests/test_recipe.py).
+It keeps what makes the published loss slow: rotation matrices go to axis-angle and back; male and female rows are each
+padded with zeros to the size of the whole batch, so that twice the bodies are posed; all 52 joints and all 459 pose
+columns are computed; per-vertex transforms are kept for the backward pass. Its values are the published ones
+(tests/bench/test_published_loss.py). Source: Rempe et al. 2021, and the code released with it.
 """
 
 import contextlib
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from humor import HumorLoss, LossWeights, MotionState
 from humor.body import PosedBody, first_betas
+from humor.errors import SettingError
 from humor.losses import Genders, PosedRows
 from humor.rotations import rotmat_to_rotvec
-from humor.skeleton import NUM_BETAS, NUM_BODY_JOINTS
+from humor.skeleton import AMASS_GENDERS, NUM_BETAS, NUM_BODY_JOINTS
 
 _HAND_NUMBERS = 45
 
@@ -57,43 +59,57 @@ def pose_with_smplx(body: nn.Module, rotvecs: Tensor, betas: Tensor, trans: Tens
     return PosedBody(posed.joints[:, :NUM_BODY_JOINTS], posed.vertices)
 
 
-class RecipeLoss(HumorLoss):
-    """HuMoR's loss as it was published. Autocast, where it is on, reaches all of it, as in the study."""
+class PublishedLoss(HumorLoss):
+    """HuMoR's loss as it was published. Autocast, where it is on, reaches all of it, as in the study.
+
+    It has a male and a female body, whatever `body_arrays` holds beside them, and raises SettingError for another
+    gender. A gender that a batch lacks costs nothing, as in the published code.
+    """
 
     def __init__(self, body_arrays: Mapping[str, Mapping[str, np.ndarray]], weights: LossWeights | None = None) -> None:
         super().__init__({}, weights)
-        self.bodies = nn.ModuleDict({gender: smplx_body(arrays) for gender, arrays in body_arrays.items()})
+        self.bodies = nn.ModuleDict({gender: smplx_body(body_arrays[gender]) for gender in AMASS_GENDERS})
 
     def forward(self, *args, **kwargs):
         """As HumorLoss's."""
         return self.evaluate(*args, **kwargs)
 
     def pose(self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Genders) -> PosedRows:
-        """Pose each gender with a batch padded to its full size, then keep the gender's own rows."""
+        """Pose each gender's rows in a batch padded to the size of the whole one, then drop the padding."""
         assert not isinstance(gender, Mapping), "the published loss reads values of the device: it cannot be compiled"
-        rows = predicted.batch_shape.numel()
-        of_row = np.repeat(np.array(gender), rows // len(gender))
+        others = sorted(set(gender) - set(AMASS_GENDERS))
+        if others:
+            raise SettingError(f'the published loss has no body for gender "{others[0]}", only male and female ones.')
+        betas, stated = (_rows(x, predicted.batch_shape) for x in (betas, predicted.joints))
+        states = [_rotvecs_and_trans(state) for state in (predicted, target)]
+        gender_of_row = np.repeat(np.array(gender), len(betas) // len(gender))
         posed: list[tuple[Tensor, ...]] = []
-        for name in dict.fromkeys(gender):
-            chosen = torch.as_tensor(of_row == name, device=betas.device)
-
-            one, other = (self._posed_rows(name, state, betas, chosen) for state in (predicted, target))
+        for name in AMASS_GENDERS:
+            if name not in gender:
+                continue
+            chosen = torch.as_tensor(gender_of_row == name, device=betas.device)
+            one, other = (self._posed_rows(name, rotvecs, betas, trans, chosen) for rotvecs, trans in states)
             assert one.vertices is not None
             assert other.vertices is not None
             error = (one.vertices - other.vertices).square().sum()
-            posed.append((one.joints, other.joints, _rows(predicted.joints, predicted.batch_shape)[chosen], error))
-        ours, theirs, stated, errors = zip(*posed, strict=True)
-        return PosedRows(torch.cat(ours), torch.cat(theirs), torch.cat(stated), torch.stack(errors).sum())
+            posed.append((one.joints, other.joints, stated[chosen], error))
+        ours, theirs, stated_rows, errors = zip(*posed, strict=True)
+        return PosedRows(torch.cat(ours), torch.cat(theirs), torch.cat(stated_rows), torch.stack(errors).sum())
 
-    def _posed_rows(self, gender: str, state: MotionState, betas: Tensor, chosen: Tensor) -> PosedBody:
+    def _posed_rows(self, gender: str, rotvecs: Tensor, betas: Tensor, trans: Tensor, chosen: Tensor) -> PosedBody:
+        count = int(chosen.sum())
+
         def padded(x: Tensor) -> Tensor:
-            mine = _rows(x, state.batch_shape)[chosen]
-            return torch.cat([mine, mine.new_zeros(len(chosen) - len(mine), *mine.shape[1:])])
+            return torch.cat([x[chosen], x.new_zeros(len(x) - count, *x.shape[1:])])
 
-        rotvecs = padded(rotmat_to_rotvec(state.rotmats)).flatten(1)
-        posed = pose_with_smplx(self.bodies[gender], rotvecs, padded(betas), padded(state.trans))
+        posed = pose_with_smplx(self.bodies[gender], *map(padded, (rotvecs, betas, trans)))
         assert posed.vertices is not None
-        return PosedBody(posed.joints[: chosen.sum()], posed.vertices[: chosen.sum()])
+        return PosedBody(posed.joints[:count], posed.vertices[:count])
+
+
+def _rotvecs_and_trans(state: MotionState) -> tuple[Tensor, Tensor]:
+    batch = state.batch_shape
+    return _rows(rotmat_to_rotvec(state.rotmats), batch).flatten(1), _rows(state.trans, batch)
 
 
 def _rows(x: Tensor, batch: torch.Size) -> Tensor:

@@ -74,6 +74,13 @@ class Workload:
             return synthetic_motion(self.bodies)
         return load_clips(self._motion, self.bodies, **self._supplied, on_problem=self.passed_over.append)
 
+    @cached_property
+    def suits_published_loss(self) -> bool:
+        """Whether the published loss has a body for every gender of the motion, as it has for the default motion."""
+        from humor.skeleton import AMASS_GENDERS
+
+        return self._motion is None or {clip.gender for clip in self.clips} <= set(AMASS_GENDERS)
+
     def make_batch(self, windows: int, seed: int = 0) -> "WindowBatch":
         """A batch of windows drawn from the motion."""
         from humor.data import WindowSampler

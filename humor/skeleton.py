@@ -19,6 +19,7 @@ NUM_VERTICES = 6890
 NUM_BODY_JOINTS = 22
 NUM_BETAS = 16
 GENDERS = ("male", "female", "neutral")
+AMASS_GENDERS = ("male", "female")  # which the published loss has bodies for
 
 # The pelvis, knees, ankles, toe bases and wrists: the released weights' nine contacts, in their order.
 CONTACT_JOINTS = (0, 4, 5, 7, 8, 10, 11, 20, 21)

@@ -118,7 +118,8 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
     choice = Choice(name, size.full_only, precision, implementation, size.rows, size.has_weights)
     counting = config.getoption("--counts") or config.getoption("--accept-counts")  # of the same cases everywhere
     emulates = device == "cpu" and not counting and is_emulated(precision)
-    reason = left_out(choice, device, config.getoption("--quick"), config.getoption("--full"), emulates)
+    suits = workload_of(config).suits_published_loss
+    reason = left_out(choice, device, config.getoption("--quick"), config.getoption("--full"), emulates, suits)
     if reason is None and (config.getoption("--against") or config.getoption("--self-test")):
         reason = not_compared(implementation, item.get_closest_marker("sleeps") is not None)
     return reason

@@ -24,7 +24,7 @@ from humor.training.optimizer import Adamax
 from humor.training.step import TrainStep
 
 from ..harness.counters.operators import Operator, count_operators
-from ..published_loss import RecipeLoss
+from ..published_loss import PublishedLoss
 from ..studies.phases import loss_alone
 from ..workload import Workload
 from .cost_model import scaled
@@ -128,7 +128,7 @@ class Counting:
             return warm_operators(loss_alone(self._loss_step(loss, precision), self.batch(windows)))
 
     def _loss_step(self, loss: str, precision: str) -> TrainStep:
-        made = RecipeLoss(self._workload.body_arrays) if loss == "published" else HumorLoss(self._workload.bodies)
+        made = PublishedLoss(self._workload.body_arrays) if loss == "published" else HumorLoss(self._workload.bodies)
         model = HumorModel()
         return TrainStep(model, made, Adamax(model.parameters()), Precision(precision))
 

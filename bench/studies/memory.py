@@ -1,8 +1,8 @@
 """How much memory does a training step take, with the published loss and with ours?
 
 `python -m bench.studies.memory --windows 8 200 400` takes a few steps in a process of its own for each, several times
-in turns, and prints the most that the process held at once: Python and its libraries, the bodies of three genders
-(0.6 GB together), the network, the optimizer's averages, and what a step keeps.
+in turns, and prints the most that the process held at once: Python and its libraries, a male and a female body
+(0.4 GB together), the network, the optimizer's averages, and what a step keeps.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from rich.table import Table
 from humor import BodyModel, HumorLoss
 from humor.data import MotionStore, WindowSampler, synthetic_motion
 from humor.mannequin.build import mannequin_arrays
-from humor.skeleton import GENDERS
+from humor.skeleton import AMASS_GENDERS
 from humor.training.optimizer import Adamax
 
-from ..published_loss import RecipeLoss
+from ..published_loss import PublishedLoss
 from .phases import train_step
 
 STEPS = 3  # the optimizer's averages are made in the first
@@ -54,11 +54,11 @@ def main() -> None:
 def peak(loss: str, windows: int, threads: int) -> float:
     """The most that this process has held, GB, after a few steps on the CPU."""
     torch.set_num_threads(threads)
-    bodies = {gender: BodyModel.mannequin(gender) for gender in GENDERS}
+    bodies = {gender: BodyModel.mannequin(gender) for gender in AMASS_GENDERS}
     store = MotionStore.in_memory(list(synthetic_motion(bodies)))
     batch = store.batch(*WindowSampler(store, windows, seed=0).draw(0, 0))
-    arrays = {gender: mannequin_arrays(gender) for gender in GENDERS} if loss == "published" else {}
-    step = train_step(RecipeLoss(arrays), torch.optim.Adamax) if arrays else train_step(HumorLoss(bodies), Adamax)
+    arrays = {gender: mannequin_arrays(gender) for gender in AMASS_GENDERS} if loss == "published" else {}
+    step = train_step(PublishedLoss(arrays), torch.optim.Adamax) if arrays else train_step(HumorLoss(bodies), Adamax)
     for _ in range(STEPS):
         step(batch, 50)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes in what the system counts in

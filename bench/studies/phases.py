@@ -18,13 +18,13 @@ from humor import BodyModel, HumorLoss, HumorModel, Precision
 from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
 from humor.mannequin.build import mannequin_arrays
 from humor.mesh_loss import MESH_ERRORS
-from humor.skeleton import GENDERS
+from humor.skeleton import AMASS_GENDERS
 from humor.training.optimizer import Adamax
 from humor.training.phase_timer import STEP_PHASES
 from humor.training.step import TrainStep
 
 from ..harness.timing.clock import cpu_timer, device_timer
-from ..published_loss import RecipeLoss
+from ..published_loss import PublishedLoss
 from ..workload import choose_device
 
 OPTIMIZERS = {"published": torch.optim.Adamax}  # ours else
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--ours", nargs="+", choices=MESH_ERRORS, default=["fused"], help="HumorLoss's mesh=")
-    parser.add_argument("--one-gender", action="store_true", help="only neutral windows")
+    parser.add_argument("--one-gender", action="store_true", help="only windows of men")
     parser.add_argument("--without-published", action="store_true", help="ours alone, for looking into it")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -50,12 +50,12 @@ def main() -> None:
 def measure(windows: int, options: argparse.Namespace) -> dict[str, np.ndarray]:
     """Milliseconds of each implementation, (rounds, columns), taken in turns."""
     device = choose_device(options.device, require_cuda=False)
-    arrays = {gender: mannequin_arrays(gender) for gender in GENDERS}
-    bodies = {gender: BodyModel(arrays[gender]) for gender in GENDERS}
-    clips = [clip for clip in synthetic_motion(bodies) if clip.gender == "neutral" or not options.one_gender]
+    arrays = {gender: mannequin_arrays(gender) for gender in AMASS_GENDERS}
+    bodies = {gender: BodyModel(arrays[gender]) for gender in AMASS_GENDERS}
+    clips = [clip for clip in synthetic_motion(bodies) if clip.gender == "male" or not options.one_gender]
     store = MotionStore.in_memory(clips)
     batch = store.batch(*WindowSampler(store, windows, seed=0).draw(0, 0))
-    losses = {} if options.without_published else {"published": RecipeLoss(arrays)}
+    losses = {} if options.without_published else {"published": PublishedLoss(arrays)}
     losses |= {name: HumorLoss(bodies, mesh=name) for name in options.ours}
     steps = {name: train_step(loss.to(device), OPTIMIZERS.get(name, Adamax)) for name, loss in losses.items()}
     rounds: dict[str, list[list[float]]] = {name: [] for name in steps}

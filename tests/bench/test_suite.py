@@ -131,6 +131,20 @@ def test_motion_from_a_file_and_a_folder_reaches_the_benchmarks(tmp_path):
         assert f"motion: {path}" in result.stdout
 
 
+def test_motion_of_a_neutral_body_is_measured_but_never_beside_the_published_loss(tmp_path):
+    raw = synthetic_clip(seconds=3.0)
+    np.savez(tmp_path / "t.npz", poses=raw["poses"], trans=raw["trans"])
+    motion = ["--motion", str(tmp_path / "t.npz"), "--fps", "120"]
+    chosen = ["-k", "bench_loss_step and fp32-study and not backward", "--collect-only", "-q"]
+    for gender, published in (("neutral", False), ("female", True)):
+        result = run("bench", *chosen, *motion, "--gender", gender)
+        assert result.returncode == 0, result.stdout
+        assert "bench_loss_step[fp32-study-forward-ours]" in result.stdout
+        assert ("bench_loss_step[fp32-study-forward-published]" in result.stdout) == published
+        reason = "the published loss has male and female bodies alone, and the motion has another gender"
+        assert (reason in result.stdout) != published
+
+
 @pytest.mark.skipif(not (SHARED / "motions").is_dir(), reason="no ../shared/motions beside this checkout")
 def test_real_motion_of_another_format_reaches_the_benchmarks():
     motion = SHARED / "motions" / "apose_to_catwalk_001.npz"

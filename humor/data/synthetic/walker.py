@@ -13,7 +13,7 @@ from ...body import require_gender
 from ...errors import SettingError
 from ...mannequin.build import mannequin_arrays
 from ...rotations import rotmat_to_rotvec
-from ...skeleton import BODY_NAMES, GENDERS, NUM_BETAS, NUM_BODY_JOINTS
+from ...skeleton import AMASS_GENDERS, BODY_NAMES, NUM_BETAS, NUM_BODY_JOINTS
 from .footsteps import LEFT, RIGHT, Path, Step, body_path, ease, glide, plan_steps, smooth_curve
 
 _JOINT = {name: index for index, name in enumerate(BODY_NAMES)}
@@ -122,11 +122,11 @@ def synthetic_clip(
 
 
 def synthetic_clips(n: int, seed: int = 0, seconds: float = 12.0, fps: float = 120.0) -> list[dict[str, np.ndarray]]:
-    """Different people on different ways, the genders in turn. Raises SettingError."""
+    """Different people on different ways, men and women in turn, as AMASS has them. Raises SettingError."""
     if n < 0:
         raise SettingError(f"n is {n}, expected 0 clips or more; try n=4.")
     seeds = _generator(seed).integers(2**32, size=n)
-    return [synthetic_clip(int(s), seconds, fps, GENDERS[k % len(GENDERS)]) for k, s in enumerate(seeds)]
+    return [synthetic_clip(int(s), seconds, fps, AMASS_GENDERS[k % len(AMASS_GENDERS)]) for k, s in enumerate(seeds)]
 
 
 def _generator(seed: int) -> np.random.Generator:

@@ -26,7 +26,9 @@ from tests.support import golden_values as golden
 def clips(bodies):
     """Three genders, and lengths that differ; one too short for a window."""
     made = [part(clip, frames) for clip, frames in zip(synthetic_motion(bodies, 6), LENGTHS, strict=True)]
-    return [replace(clip, name=f"{'CMU' if n % 2 else 'KIT'}/{n}") for n, clip in enumerate(made)]
+    return [
+        replace(clip, name=f"{'CMU' if n % 2 else 'KIT'}/{n}", gender=GENDERS[n % 3]) for n, clip in enumerate(made)
+    ]
 
 
 LENGTHS = (150, 11, 10, 60, 33, 95)

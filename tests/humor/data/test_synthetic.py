@@ -96,9 +96,9 @@ def test_a_longer_clip_begins_with_the_shorter_one():
     np.testing.assert_allclose(short["poses"], long["poses"][: len(short["poses"])], rtol=0, atol=1e-12)
 
 
-def test_clips_are_of_different_people_of_every_gender_on_different_ways():
+def test_clips_are_of_different_men_and_women_on_different_ways():
     clips = synthetic_clips(6, seed=1, seconds=2.0)
-    assert {str(clip["gender"]) for clip in clips} == set(GENDERS)
+    assert [str(clip["gender"]) for clip in clips] == 3 * ["male", "female"]
     assert len({clip["betas"].tobytes() for clip in clips}) == 6
     headings = [np.arctan2(*pose(clip).forward[0][::-1]) for clip in clips]
     assert np.ptp(headings) > 1
