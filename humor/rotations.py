@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Y_UP_TO_Z_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))  # a quarter turn about x
+
 # Below this squared angle the series is used: its first neglected term is under 1e-16, so float64 is exact too.
 _SERIES_BELOW = 1e-3
 

@@ -20,12 +20,11 @@ from rich.table import Table
 from torch import Tensor
 
 from humor import BodyModel, HumorLoss, HumorModel, Precision
-from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
+from humor.data import MotionStore, WindowBatch, WindowSampler, load_bodies_and_store
 from humor.precision.cpu_half_emulation import emulate_half_on_cpu
 from humor.precision.fp8 import MULTIPLE, Float8Layers, emulated_layer, float8_layers
 from humor.precision.half_weights import HalfWeights
 from humor.precision.presets import PRESETS
-from humor.skeleton import GENDERS
 from humor.training.optimizer import Adamax
 from humor.training.settings import TrainSettings
 from humor.training.step import TrainStep
@@ -151,9 +150,7 @@ def supplies(options: argparse.Namespace) -> tuple[HumorModel, dict[str, BodyMod
     """The network, the bodies and the motion."""
     torch.manual_seed(options.seed)
     model = HumorModel.load(options.checkpoint) if options.checkpoint else HumorModel(options.width)
-    bodies = {gender: BodyModel.mannequin(gender) for gender in GENDERS}
-    store = MotionStore.open(options.data) if options.data else MotionStore.in_memory(synthetic_motion(bodies))
-    return model, bodies, store
+    return model, *load_bodies_and_store(store_folder=options.data, synthetic_clips=3)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,8 @@ from torch import Tensor
 
 from ..body import BodyModel
 from ..data.amass import RawClip, write_amass
-from ..data.loading import synthetic_motion
-from ..data.preprocess import load_bodies
+from ..data.loading import load_bodies, load_bodies_and_store
 from ..data.processing import TARGET_FPS
-from ..data.store import MotionStore
 from ..errors import MotionError, SettingError
 from ..model import HumorModel
 from ..motion import generation
@@ -109,7 +107,7 @@ def sample(settings: Given, data: Path | None = None, seconds: float = 10.0, num
         seed: of the frames begun at and of the latents.
     """
     frames, network = _frames(seconds), settings.network()
-    bodies, store = _bodies_and_store(settings, data)
+    bodies, store = load_bodies_and_store(settings.body_model, data)
     starts = draw_starts(store, num, seed)
     generator = torch.Generator(network.device).manual_seed(seed)
     with Output(settings, bodies, "Samples") as output:
@@ -138,7 +136,7 @@ def reconstruct(settings: Given, data: Path | None = None, seconds: float = 10.0
         num: how many clips, the store's first.
     """
     frames, network = _frames(seconds), settings.network()
-    bodies, store = _bodies_and_store(settings, data)
+    bodies, store = load_bodies_and_store(settings.body_model, data)
     rows: list[tuple[str, int, float, float]] = []
     with Output(settings, bodies, "Each clip, and its reconstruction") as output, counted("reconstructing") as advance:
         for number, info in enumerate(store.clips[:num]):
@@ -199,11 +197,6 @@ def _print_fit(observed: Observations, stages: Mapping[str, Tensor]) -> None:
             row += [f"{joint_error(joints, observed.truth):.1f}", hidden]
         table.add_row(stage, *row)
     console.print(table, markup=False)
-
-
-def _bodies_and_store(settings: MotionSettings, data: Path | None) -> tuple[dict[str, BodyModel], MotionStore]:
-    bodies = load_bodies(settings.body_model)
-    return bodies, MotionStore.open(data) if data else MotionStore.in_memory(synthetic_motion(bodies, count=20))
 
 
 def _frames(seconds: float) -> int:

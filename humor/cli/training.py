@@ -11,9 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..body import BodyModel
-from ..data.loading import synthetic_motion
-from ..data.preprocess import load_bodies
-from ..data.store import MotionStore
+from ..data.loading import load_bodies_and_store
 from ..errors import SettingError
 from ..io.files import make_folder
 from ..lifting.cameras import NoiseName
@@ -144,8 +142,7 @@ def profile(
 def _motion_and_bodies(
     data: Path | None, subsets: Sequence[str], body_model: Path | None, told: bool
 ) -> tuple[Split, dict[str, BodyModel]]:
-    bodies = load_bodies(body_model)
-    store = MotionStore.open(data) if data else MotionStore.in_memory(synthetic_motion(bodies, count=20))
+    bodies, store = load_bodies_and_store(body_model, data)
     split = split_clips(store, subsets)
     if told:
         console.print(f"{data or 'synthetic gait'}: {split.rule}", markup=False)

@@ -1,7 +1,7 @@
 """Motion from files or from rules: processed, stored, and cut into windows."""
 
 from .amass import RawClip, read_amass
-from .loading import load_clips, synthetic_motion
+from .loading import load_bodies, load_bodies_and_store, load_clips, synthetic_motion
 from .processing import Clip, process_clip
 from .store import BatchLoader, ClipInfo, MotionStore, WindowSampler
 from .windows import Window, WindowBatch, evaluation_windows
@@ -16,6 +16,8 @@ __all__ = [
     "WindowBatch",
     "WindowSampler",
     "evaluation_windows",
+    "load_bodies",
+    "load_bodies_and_store",
     "load_clips",
     "process_clip",
     "read_amass",

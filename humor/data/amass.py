@@ -13,7 +13,7 @@ from ..body import require_gender
 from ..errors import MotionError, SettingError
 from ..io.files import write_whole
 from ..io.untrusted_arrays import read_npz
-from ..rotations import rotmat_to_rotvec, rotvec_to_rotmat
+from ..rotations import Y_UP_TO_Z_UP, rotmat_to_rotvec, rotvec_to_rotmat
 from ..skeleton import NUM_BETAS
 
 POSE_WIDTH = 156  # root 3, body 63, hands 90
@@ -25,7 +25,6 @@ RAW_ARRAYS = (
 RATE_FIXES = {"BMLhandball": 240.0, "20160930_50032": 59.0, "20161014_50033": 59.0}
 # Where root and body, and then the hands, stand in rows of other widths: SMPL has none, SMPL-X has face joints between.
 _POSE_LAYOUTS = {156: (66, 66), 165: (66, 75), 72: (66, None), 66: (66, None)}
-_Y_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +180,6 @@ def _fps(arrays: Mapping[str, np.ndarray], name: str, given: float | None) -> fl
 
 def _turned_up(poses: np.ndarray, trans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same motion with y turned up to z; the root's constant rest offset from trans turns only with the body."""
-    turn = torch.as_tensor(_Y_TO_Z_UP)
+    turn = torch.tensor(Y_UP_TO_Z_UP, dtype=torch.float64)
     root = rotmat_to_rotvec(turn @ rotvec_to_rotmat(torch.as_tensor(poses[:, :3]))).numpy()
-    return np.concatenate([root, poses[:, 3:]], 1), trans @ _Y_TO_Z_UP.T
+    return np.concatenate([root, poses[:, 3:]], 1), trans @ turn.numpy().T

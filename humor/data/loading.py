@@ -1,13 +1,38 @@
-"""Processed clips from a file, a folder, or nothing at all."""
+"""Load bodies and motion from files, or make stand-ins where no files are given."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..body import BodyModel
+from ..body import BodyModel, find_bodies
 from ..errors import FileError, HumorError, MotionError
+from ..skeleton import GENDERS
 from .amass import RawClip, is_motion_file, read_amass
 from .processing import Clip, Dropped, process_or_drop
+from .store import MotionStore
 from .synthetic.walker import synthetic_clips
+
+
+def load_bodies(folder: Path | None = None) -> dict[str, BodyModel]:
+    """Load the SMPL+H body of each gender from a folder, or make mannequins where none is given.
+
+    Raises FileError for a missing or unreadable file.
+    """
+    if folder is None:
+        return {gender: BodyModel.mannequin(gender) for gender in GENDERS}
+    return {gender: BodyModel.load(file) for gender, file in find_bodies(folder).items()}
+
+
+def load_bodies_and_store(
+    body_folder: Path | None = None, store_folder: Path | None = None, synthetic_clips: int = 20
+) -> tuple[dict[str, BodyModel], MotionStore]:
+    """Load bodies, and open a motion store or fill one with synthetic gaits where no folder is given.
+
+    Raises FileError for a missing or damaged file of either.
+    """
+    bodies = load_bodies(body_folder)
+    if store_folder is not None:
+        return bodies, MotionStore.open(store_folder)
+    return bodies, MotionStore.in_memory(synthetic_motion(bodies, synthetic_clips))
 
 
 def load_clips(

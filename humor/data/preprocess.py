@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..body import BodyModel, find_bodies, require_gender
+from ..body import BodyModel, require_gender
 from ..errors import FileError, HumorError, MotionError, SettingError
 from ..io.files import remove_unfinished, whole_file, write_whole
 from ..io.untrusted_arrays import read_npz
-from ..skeleton import GENDERS
 from .amass import RAW_ARRAYS, RawClip, is_motion_file, with_mended_rate
+from .loading import load_bodies
 from .processed import PROCESSED_ARRAYS, clip_of, is_processed, read_processed, write_processed
 from .processing import Clip, Dropped, process_or_drop
 from .splits import reason_to_leave_out, subset_of, tree_root
@@ -121,13 +121,6 @@ def find_jobs(raw: Path, out: Path, body_folder: Path | None, supplied: Supplied
         raise FileError(f"{raw}: no AMASS .npz files in this folder; name another.")
     body = "mannequin" if body_folder is None else str(body_folder.resolve())
     return [Job(file, name, clips / f"{name}.npz", supplied, body) for file, name in names.items()]
-
-
-def load_bodies(folder: Path | None) -> dict[str, BodyModel]:
-    """A body of each gender: those of a folder, or mannequins."""
-    if folder is None:
-        return {gender: BodyModel.mannequin(gender) for gender in GENDERS}
-    return {gender: BodyModel.load(file) for gender, file in find_bodies(folder).items()}
 
 
 def process_file(job: Job, bodies: Mapping[str, BodyModel]) -> Outcome:

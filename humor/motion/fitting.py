@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..body import BodyModel
 from ..data.processing import TARGET_FPS, angular_velocity, velocity
-from ..rotations import rotvec_to_rotmat
+from ..rotations import Y_UP_TO_Z_UP, rotvec_to_rotmat
 from ..skeleton import NUM_BETAS
 from ..state import CanonicalFrame, MotionState
 from .fit_terms import Guess, Told, energy
@@ -23,7 +23,6 @@ from .lbfgs import minimise
 from .observations import Observations
 
 HEADINGS = 4  # tried in the first stage, evenly around
-_STANDING = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))  # turns a body whose rest pose has y up
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _root_problem(body: BodyModel, observed: Observations, heading: int) -> Prob
     """Where the body is and which way it faces, at rest otherwise; from one of HEADINGS on."""
     shape = observed.trust.shape[:-1]
     betas, rest = torch.zeros(*shape[:-1], NUM_BETAS), torch.eye(3).expand(*shape, 21, 3, 3)
-    facing = rotvec_to_rotmat(torch.tensor([0.0, 0.0, 2 * math.pi * heading / HEADINGS])) @ torch.tensor(_STANDING)
+    facing = rotvec_to_rotmat(torch.tensor([0.0, 0.0, 2 * math.pi * heading / HEADINGS])) @ torch.tensor(Y_UP_TO_Z_UP)
     variables = {"turn": torch.zeros(*shape, 3), "trans": _first_place(body, observed)}
 
     def told() -> tuple[Fitted, Guess]:
@@ -227,7 +226,7 @@ def _in_the_world(body: BodyModel, posed: Fitted, floor: Float[Tensor, "*batch 3
 def _first_place(body: BodyModel, observed: Observations) -> Float[Tensor, "*batch frames 3"]:
     """Where the middle of what was seen is: in a picture, as far away as a body of that size would be."""
     there = observed.trust > 0
-    rest = (body.rest_joints(torch.zeros(NUM_BETAS)) @ torch.tensor(_STANDING).mT).expand(*there.shape, -1)
+    rest = (body.rest_joints(torch.zeros(NUM_BETAS)) @ torch.tensor(Y_UP_TO_Z_UP).mT).expand(*there.shape, -1)
     weights = there.unsqueeze(-1).float()
 
     def middle(points: Tensor) -> Tensor:  # over all frames where a frame shows nothing

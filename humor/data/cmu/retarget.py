@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from ...body import BodyModel
 from ...errors import MotionError
+from ...rotations import Y_UP_TO_Z_UP
 from ...skeleton import BODY, BODY_NAMES, NUM_BETAS
 from .amc import AmcMotion, source_joints, source_rotations
 from .asf import AsfSkeleton
@@ -36,7 +37,6 @@ LIMBS = {"hip": ("knee", ("femur",)), "knee": ("ankle", ("tibia",)), "shoulder":
          "elbow": ("wrist", ("radius", "wrist"))}  # fmt: skip
 # The bone whose x axis is the hinge, and the axis about which the SMPL joint bends the same way (left, right).
 HINGES = {"leg": ("tibia", (1, 0, 0), (1, 0, 0)), "arm": ("radius", (0, -1, 0), (0, 1, 0))}
-Y_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 LENGTH_ERROR = 0.01  # metres: how far a limb's length is trusted against one standard deviation of shape
 MAX_BETA = 3.0
 RESTING = 0.3  # metres a second: a foot that is slower carries weight, or hangs
@@ -70,8 +70,9 @@ def retarget(skeleton: AsfSkeleton, motion: AmcMotion, body: BodyModel, fps: flo
     turned = _joint_rotations(skeleton, world, rest)
     pelvis = _pelvis(skeleton, motion, turned[:, 0], rest)
     level, height = _floor(body, betas, rest, turned, pelvis, fps)
-    turned = Y_TO_Z_UP @ level @ turned
-    pelvis = (pelvis @ level.T - [0, height, 0]) @ Y_TO_Z_UP.T
+    z_up = np.array(Y_UP_TO_Z_UP)
+    turned = z_up @ level @ turned
+    pelvis = (pelvis @ level.T - [0, height, 0]) @ z_up.T
     parents = np.array(BODY.parents[1:])
     local = np.concatenate([turned[:, :1], turned[:, parents].swapaxes(-1, -2) @ turned[:, 1:]], 1)
     rotvecs = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_rotvec().reshape(len(motion), -1)
