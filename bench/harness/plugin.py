@@ -11,6 +11,7 @@ import pytest
 
 from ..cases import Choice, left_out, not_compared, not_lower
 from ..workload import workload_of
+from .environment.fingerprint_probe import describe_machine
 from .output.verdict_table import REFUSED
 from .stats.verdict import Rule
 
@@ -206,21 +207,16 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    import torch
-
-    device = workload_of(config).device
-    machine_info["torch"] = torch.__version__
-    machine_info["threads"] = torch.get_num_threads()
-    machine_info["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    machine = describe_machine(str(workload_of(config).device))
+    del machine["when"]  # pytest-benchmark warns where runs differ
+    machine_info.update(machine)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    import torch
-
     workload = workload_of(config)
-    device = torch.cuda.get_device_name(workload.device) if workload.device.type == "cuda" else "cpu"
+    machine = describe_machine(str(workload.device))
     return [
-        f"humor-bench: {device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}; "
+        f"humor-bench: {machine['device']}, {machine['threads']} threads, PyTorch {machine['torch']}; "
         f"body: {workload.body_name}; motion: {workload.motion_name}",
         *(f"passed over: {problem}" for problem in workload.passed_over),
     ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +11,7 @@ from humor import HumorModel
 
 from ..cases import case_named
 from ..harness.counters.operators import Operator
-from ..harness.environment.fingerprint_probe import take_fingerprint
+from ..harness.environment.fingerprint_probe import describe_machine
 from ..workload import Workload
 from .cost_model import Machine, fitted, in_fp8, ordered_alike, predict, with_tf32
 from .gpus import ACHIEVED, GPUS, Gpu
@@ -184,12 +183,4 @@ def _parameters(width: int) -> int:
 
 
 def _document(kind: str, **content: Any) -> Document:
-    here = take_fingerprint()
-    machine = {
-        "name": here.cpu,
-        "device": "cpu",
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    return {"kind": kind, "machine": machine, **content}
+    return {"kind": kind, "machine": describe_machine(), **content}

@@ -26,7 +26,7 @@ from humor.precision.presets import PRESETS
 
 from ..bench_linear import linear
 from ..cases import DIRECTIONS
-from ..harness.environment.fingerprint_probe import machine_said
+from ..harness.environment.fingerprint_probe import describe_machine
 from ..harness.output.verdict_table import write_json
 from ..harness.stats.precision_verdict import NOT, PAYS, UNCLEAR, WORDS, speedups
 from ..harness.stats.verdict import Rule
@@ -62,7 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
             again = "the same command goes on" if options.out else "--out FILE.json would keep what is measured"
             console.print(f"stopped: {again}.")
     machine = found.content["machine"]
-    console.print(f"{machine['name']}, {machine['threads']} threads, PyTorch {machine['torch']}; {LEGEND}")
+    where = f"{machine['name']}, {machine['device']}, {machine['threads']} threads, PyTorch {machine['torch']}"
+    console.print(f"{where}; {LEGEND}")
     for precision in found.content["precisions"]:
         console.print(found.table(precision))
     if options.picture:
@@ -102,7 +103,7 @@ class Map:
         settings = {name: getattr(options, name) for name in ("sizes", "rows", "direction")}
         empty = [[None] * len(options.rows) for _ in options.sizes]
         tables = {name: {table: [[*row] for row in empty] for table in TABLES} for name in options.precisions}
-        machine = machine_said(str(device), options.threads)
+        machine = describe_machine(str(device), options.threads)
         new = {"kind": "crossover", "machine": machine, **settings, "precisions": tables}
         if options.out is None or not options.out.exists():
             return cls(new)

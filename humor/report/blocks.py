@@ -57,7 +57,7 @@ class Section:
 def source_of(document: Document) -> str:
     """Which file, on which machine, with what, when."""
     machine = table_of(document.content, "machine") or table_of(document.content, "machine_info")
-    parts = [document.name, *(str(machine[name]) for name in ("name", "cpu", "device") if _is_text(machine.get(name)))]
+    parts = [document.name, *(str(machine[name]) for name in ("name", "device") if _is_text(machine.get(name)))]
     if machine.get("torch"):
         parts.append(f"PyTorch {machine['torch']}")
     if machine.get("threads"):

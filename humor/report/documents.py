@@ -54,7 +54,7 @@ SHAPES: Mapping[str, Any] = {
     "verdicts": {
         "verdict": TEXT, "reason": TEXT, "warnings": [TEXT],
         "cases": [{
-            "name": TEXT, "verdict": TEXT, "change": NUMBER, "low": NUMBER, "high": NUMBER,
+            "case": TEXT, "verdict": TEXT, "change": NUMBER, "low": NUMBER, "high": NUMBER,
             "base_ms": NUMBER, "head_ms": NUMBER,
         }],
     },
@@ -116,8 +116,6 @@ def _kind(content: Any) -> str | None:
         return None
     if "kind" in content:
         return next((kind for kind in SHAPES if kind == content["kind"]), None)
-    if content.get("format") == 1 and "verdict" in content:
-        return "verdicts"
     return "saved run" if "benchmarks" in content else None
 
 

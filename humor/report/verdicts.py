@@ -31,19 +31,19 @@ def gate(document: Document, name: str) -> Block:
     cases = sorted(known, key=lambda case: (ORDER.index(case["verdict"]), -(case["change"] or 0)))
     counts = Counter(case["verdict"] for case in cases)
     found = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word]) or "no case was compared"
-    old, new = (table_of(content, "versions", side).get("ref") for side in ("base", "head"))
-    sentence = f"{f'{old} → {new}: ' if old and new else ''}{found}. {content['reason']}".strip()
+    base, head = (table_of(content, "versions", side).get("ref") for side in ("base", "head"))
+    sentence = f"{f'{base} → {head}: ' if base and head else ''}{found}. {content['reason']}".strip()
     rows, cells = [], []
     for case in cases:
         shares = [case[key] for key in ("change", "low", "high")]
         change, low, high = (percent(share, signed=True) for share in shares)
         middle, lowest, highest = (scaled(share, 0.01) for share in shares)
         point = Point(case["verdict"], middle, lowest, highest, f"{change} [{low}, {high}]")
-        rows.append((case["name"].rpartition("::")[2], [point]))
+        rows.append((case["case"].rpartition("::")[2], [point]))
         times = digits(case["base_ms"], 4), digits(case["head_ms"], 4)
-        cells.append([case["name"], case["verdict"], change, low, high, *times])
+        cells.append([case["case"], case["verdict"], change, low, high, *times])
     title = "Change of each case"
-    table = Table(title, ("case", "verdict", "change", "low", "high", "old, ms", "new, ms"), cells)
+    table = Table(title, ("case", "verdict", "change", "low", "high", "base, ms", "head, ms"), cells)
     styles = {word: style for word, style in VERDICT_STYLES.items() if counts[word]}
     chart = points(name, title, "change of the time, %; right is slower", rows, styles, even=0)
     notes = [*_failures(content), *content["warnings"]]
@@ -53,7 +53,7 @@ def gate(document: Document, name: str) -> Block:
 def _failures(content: Any) -> list[str]:
     failed = content.get("failed")
     tables = [table_of(entry) for entry in failed] if isinstance(failed, list) else []
-    return [f"failed: {entry.get('name')}: {entry.get('why')}" for entry in tables]
+    return [f"failed: {entry.get('case')}: {entry.get('why')}" for entry in tables]
 
 
 def pays(document: Document, name: str) -> Block | None:

@@ -140,14 +140,16 @@ def verdicts():
         ("bench_kinematics.py::bench_kinematics[fp32-study-joints-ours]", "faster", -0.061, -0.088, -0.037, 0.4812),
     )
     cases = [
-        {"name": name, "verdict": word, "change": change, "low": low, "high": high, "pairs": 40, "base_ms": old,
-         "head_ms": old * (1 + change), "clusters": [[change]]}
-        for name, word, change, low, high, old in found
+        {"case": name, "verdict": word, "change": change, "low": low, "high": high, "pairs": 40, "base_ms": base,
+         "head_ms": base * (1 + change), "log_ratios": [[change]]}
+        for name, word, change, low, high, base in found
     ]  # fmt: skip
     return {
-        "format": 1, "exit": 1, "verdict": "slower", "reason": "", "cases": cases, "warnings": ["busy machine: wait."],
+        "kind": "verdicts", "machine": MACHINE, "fingerprint": {"cpu": "Xeon"}, "exit": 1, "verdict": "slower",
+        "reason": "",
+        "cases": cases, "warnings": ["busy machine: wait."],
         "versions": {"base": {"ref": "main"}, "head": {"ref": "working tree", "dirty": True}},
-        "settings": {"slower_than": 0.03}, "machine": {"cpu": "Xeon", "torch": "2.13.0"}, "failed": [], "seconds": 24.0,
+        "settings": {"slower_than": 0.03}, "failed": [], "seconds": 24.0,
     }  # fmt: skip
 
 
@@ -206,6 +208,6 @@ def everything(folder: Path) -> list[Path]:
     documents = [verdicts(), precisions(), profile(), crossover(), roofline(), *map(saved_run, range(4)), prediction()]
     files = []
     for number, document in enumerate(documents):
-        files.append(folder / f"{document.get('kind', 'verdicts' if 'verdict' in document else 'run')}{number}.json")
+        files.append(folder / f"{document.get('kind', 'run')}{number}.json")
         files[-1].write_text(json.dumps(document))
     return [*files, study(folder / "study")]

@@ -16,6 +16,7 @@ SECTIONS = {
     "graph breaks": "graph break: {}",
     "python calls": "call of {}",
 }
+KIND = "counts"
 Counts = Mapping[str, Mapping[str, int]]
 
 
@@ -117,14 +118,14 @@ def read_counts(path: Path, torch: str | None = None) -> CountsFile:
 def write_counts(path: Path, counts: CountsFile) -> None:
     """Write a file, a number a line, sorted."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"torch": counts.torch, "cases": counts.cases}, indent=1, sort_keys=True)
+    text = json.dumps({"kind": KIND, "torch": counts.torch, "cases": counts.cases}, indent=1, sort_keys=True)
     path.write_text(text + "\n")
 
 
 def _is_counts_file(content: Any) -> bool:
-    if not isinstance(content, dict) or content.keys() != {"torch", "cases"}:
+    if not isinstance(content, dict) or content.keys() != {"kind", "torch", "cases"}:
         return False
-    if not isinstance(content["torch"], str) or not isinstance(content["cases"], dict):
+    if content["kind"] != KIND or not isinstance(content["torch"], str) or not isinstance(content["cases"], dict):
         return False
     for case in content["cases"].values():
         if not isinstance(case, dict) or not case.keys() <= SECTIONS.keys():

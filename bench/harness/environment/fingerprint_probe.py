@@ -28,14 +28,16 @@ def take_fingerprint(device: str = "cpu", root: Path = Path("/"), gpu: Query | N
     return Fingerprint(**{name: value for part in parts for name, value in part.items()})
 
 
-def machine_said(device: str, threads: int | None) -> dict[str, Any]:
-    """Where and when something was measured."""
-    import torch
-
+def describe_machine(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+    """A document's `machine`: CPU, device, PyTorch and threads (default: those in use) of a measurement, and now."""
     here = take_fingerprint(device)
-    name = here.device if torch.device(device).type == "cuda" else here.cpu
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"name": name, "device": device, "torch": here.torch, "threads": threads or here.threads, "when": when}
+    return {
+        "name": here.cpu,
+        "device": here.device,
+        "torch": here.torch,
+        "threads": threads or here.threads,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _text(file: Path) -> str | None:

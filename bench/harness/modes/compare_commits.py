@@ -18,7 +18,7 @@ import pytest
 
 from ...workload import workload_of
 from ..environment.disturbances import Weather
-from ..environment.fingerprint_probe import take_fingerprint
+from ..environment.fingerprint_probe import describe_machine, take_fingerprint
 from ..environment.nvidia import device_uuid, gpu_query
 from ..output.verdict_table import REFUSED, Findings, Result, lines, write_json
 from ..plugin import COLLECTED, CONCLUDED, rule_of, threads_of
@@ -134,7 +134,7 @@ class Gate:
         try:
             old()
         except Exception as error:
-            self.findings.only_new.append(f"{name} ({_why(error)})")
+            self.findings.only_head.append(f"{name} ({_why(error)})")
             return
         try:
             found = compare(
@@ -153,8 +153,8 @@ class Gate:
 
     def finish(self) -> int:
         """Close the case: the exit code, with the verdicts written."""
-        seen = {result.name for result in self.findings.results} | {*self.findings.failed, *self.findings.skipped}
-        seen |= {name.partition(" ")[0] for name in self.findings.only_new}
+        seen = {result.case for result in self.findings.results} | {*self.findings.failed, *self.findings.skipped}
+        seen |= {name.partition(" ")[0] for name in self.findings.only_head}
         self.findings.failed |= {name: "it did not run" for name in self.selected if name not in seen}
         self.findings.warnings += self.weather.warnings()
         missing, unclear = self.option("--allow-missing"), self.option("--allow-unclear")
@@ -185,7 +185,8 @@ class Gate:
             self.conclusion,
             self.code,
             versions={"base": {"ref": self.option("--against"), "commit": self.commit}, "head": head},
-            machine=dataclasses.asdict(take_fingerprint(str(self.device))),
+            machine=describe_machine(str(self.device), self.threads),
+            fingerprint=dataclasses.asdict(take_fingerprint(str(self.device))),
             settings=settings,
             seconds=time.perf_counter() - self.started,
         )
@@ -225,7 +226,7 @@ class Gate:
             if config.option.keyword:
                 chosen += ["-k", config.option.keyword]
             try:
-                self.findings.only_old += [
+                self.findings.only_base += [
                     name_of(each)
                     for each in git_versions.collected(self.tree, config.args, chosen)
                     if each not in known

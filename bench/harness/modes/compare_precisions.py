@@ -26,7 +26,7 @@ import pytest
 from ...workload import workload_of
 from ..counters.operator_times import spent_in_turns
 from ..counters.operators import count_operators
-from ..environment.fingerprint_probe import machine_said
+from ..environment.fingerprint_probe import describe_machine
 from ..output.verdict_table import REFUSED, write_json
 from ..plugin import rule_of, threads_of
 from ..stats.precision_verdict import (
@@ -158,7 +158,7 @@ class Worth:
             self.refusals.append(f"refused: {why}.")
             return REFUSED
         if file is not None:
-            machine = machine_said(str(self.device), self.threads)
+            machine = describe_machine(str(self.device), self.threads)
             cases = [finding.as_json() for finding in self.findings]
             write_json(file, {"kind": "precisions", "machine": machine, "cases": cases})
         return BAD if any(finding.fails for finding in self.findings) else FINE

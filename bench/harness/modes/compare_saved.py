@@ -138,9 +138,9 @@ def compare_with_saved(config: pytest.Config, benchmarks: Sequence[Any]) -> Find
             old, new = np.asarray(then[bench.fullname]), np.asarray(bench.stats.data)
             findings.results.append(saved_result(name, old, new, drift.get(bench.fullname, []), rule))
         else:
-            findings.only_new.append(name)
+            findings.only_head.append(name)
     known = config.stash[COLLECTED]
-    findings.only_old += [name_of(name) for name in then if name not in known]
+    findings.only_base += [name_of(name) for name in then if name not in known]
     return findings
 
 
@@ -211,7 +211,8 @@ def calibrate(config: pytest.Config, runs: int) -> int:
         for bench in benchmarks:
             kept.setdefault(bench["fullname"], []).append(math.log(bench["stats"]["median"]))
         fingerprint = dataclasses.asdict(take_fingerprint(device))
-        write_json(file, {"device": device, "fingerprint": fingerprint, "cases": kept})  # a run more each time
+        document = {"kind": "drift", "device": device, "fingerprint": fingerprint, "cases": kept}
+        write_json(file, document)  # after every run, so that an interrupted calibration keeps what it has
     print(f"wrote {file}")  # noqa: T201
     return 0
 

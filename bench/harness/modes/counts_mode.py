@@ -28,9 +28,10 @@ from ..counters.counts_file import (
     unmatched,
     write_counts,
 )
+from ..output.verdict_table import REFUSED
 from ..plugin import LEFT_OUT, _is_benchmark, is_emulated
 
-EQUAL, CHANGED, REFUSED = 0, 1, 4
+EQUAL, CHANGED = 0, 1  # exit codes, beside REFUSED
 FOLDER = Path(__file__).parents[2] / "counts"
 OURS = ("ours", "store", "file for each window")
 _NOT_WITH = {"--motion": "motion", "--body-model": "body_model", "--full": "full"}

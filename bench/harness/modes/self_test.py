@@ -165,7 +165,10 @@ class SelfTest:
         device = str(self.device)
         fingerprint = dataclasses.asdict(take_fingerprint(device))
         settings = {"rule": dataclasses.asdict(self.rule), "max_time": self.max_time, "threads": self.threads}
-        write_json(file, {"device": device, "fingerprint": fingerprint, **settings, "cases": cases})
+        write_json(
+            file,
+            {"kind": "self-test", "device": device, "fingerprint": fingerprint, **settings, "cases": cases},
+        )
         if any(each.false_alarms or each.injected in ("same", "faster") for each in self.outcomes):
             return 1
         return 3 if any("unclear" in (*each.verdicts, each.injected) for each in self.outcomes) else 0

@@ -28,7 +28,7 @@ EXITS = {
 LIMIT = 60_000  # characters; GitHub takes 65536 in a comment
 ENTRIES = 20  # of a list that is not the table
 KINDS = {"cases": list, "failed": list, "only_base": list, "only_head": list, "warnings": list} | {
-    "versions": dict, "settings": dict, "machine": dict, "reason": str,
+    "versions": dict, "settings": dict, "fingerprint": dict, "reason": str,
 }  # fmt: skip
 
 
@@ -57,24 +57,24 @@ def read(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file.name}: not JSON; the run ended while it wrote, start it again.") from None
     problem = _problem(report)
     if problem:
-        raise ValueError(f"{file.name}: {problem}; it is no verdict of format 1, measure again.")
+        raise ValueError(f"{file.name}: {problem}; it is no document of verdicts, measure again.")
     return report
 
 
 def _problem(report: Any) -> str | None:
-    if not isinstance(report, dict) or report.get("format") != 1:
-        return f"format {report.get('format') if isinstance(report, dict) else 'missing'}"
+    if not isinstance(report, dict) or report.get("kind") != "verdicts":
+        return f"kind {report.get('kind', 'missing') if isinstance(report, dict) else 'missing'}"
     if (str(report.get("verdict")), str(report.get("exit"))) not in {(word, str(code)) for word, code in EXITS}:
         return f'verdict "{report.get("verdict")}" with exit {report.get("exit")}'
     for name, kind in KINDS.items():
         if not isinstance(report.get(name), kind):
             return f"no {name}"
     for case in report["cases"]:
-        if not isinstance(case, dict) or case.get("verdict") not in WORDS or not isinstance(case.get("name"), str):
+        if not isinstance(case, dict) or case.get("verdict") not in WORDS or not isinstance(case.get("case"), str):
             return "a case without a name or a verdict"
         for number in ("change", "low", "high", "base_ms", "head_ms"):
             if not isinstance(case.get(number), int | float | None):
-                return f"{number} of {case['name']} is no number"
+                return f"{number} of {case['case']} is no number"
     return None
 
 
@@ -94,7 +94,7 @@ def markdown(report: dict[str, Any], limit: int = LIMIT) -> str:
 
 def _badness(case: dict[str, Any]) -> tuple[int, float, str]:
     change = case["change"] if _finite(case.get("change")) else math.inf
-    return WORDS.index(case["verdict"]), -float(change), case["name"]
+    return WORDS.index(case["verdict"]), -float(change), case["case"]
 
 
 def _head(report: dict[str, Any], cases: list[dict[str, Any]]) -> str:
@@ -108,7 +108,7 @@ def _head(report: dict[str, Any], cases: list[dict[str, Any]]) -> str:
         lines += [plain(report["reason"]), ""]
     lines += [versions + (f", measured in {seconds:.0f} s" if _finite(seconds) else "") + ".", ""]
     if cases:
-        lines += ["| verdict | case | new / old | old, ms | new, ms |", "|---|---|---:|---:|---:|"]
+        lines += ["| verdict | case | head / base | base ms | head ms |", "|---|---|---:|---:|---:|"]
     return "\n".join(lines)
 
 
@@ -124,7 +124,7 @@ def _row(case: dict[str, Any]) -> str:
     ratios = [_number(case.get(name), "{:.3f}", 1.0) for name in ("change", "low", "high")]
     cells = [
         f"**{case['verdict']}**" if case["verdict"] != "same" else "same",
-        code(case["name"]),
+        code(case["case"]),
         f"{ratios[0]} [{ratios[1]}, {ratios[2]}]",
         _number(case.get("base_ms"), "{:.4g}"),
         _number(case.get("head_ms"), "{:.4g}"),
@@ -134,17 +134,17 @@ def _row(case: dict[str, Any]) -> str:
 
 def _tail(report: dict[str, Any]) -> str:
     failed = [
-        f"{code(str(case.get('name')))}: {plain(str(case.get('why')))}" if isinstance(case, dict) else plain(str(case))
+        f"{code(str(case.get('case')))}: {plain(str(case.get('why')))}" if isinstance(case, dict) else plain(str(case))
         for case in report["failed"]
     ]
     lists = {
         "Failed": failed,
-        "Only in the old version": [code(str(name)) for name in report["only_base"]],
-        "Only in the new version": [code(str(name)) for name in report["only_head"]],
+        "Only in the base version": [code(str(name)) for name in report["only_base"]],
+        "Only in the head version": [code(str(name)) for name in report["only_head"]],
         "To know": [plain(str(sentence)) for sentence in report["warnings"]],
     }
     blocks = [_list(f"**{title}**", entries) for title, entries in lists.items() if entries]
-    settled = {**report["settings"], **{k: v for k, v in report["machine"].items() if v is not None}}
+    settled = {**report["settings"], **{k: v for k, v in report["fingerprint"].items() if v is not None}}
     about = [f"{plain(str(name))}: {code(str(value))}" for name, value in settled.items()]
     if about:
         details = _list("<details><summary>Settings and machine</summary>", about, most=3 * ENTRIES)

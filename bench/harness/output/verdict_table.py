@@ -9,41 +9,41 @@ from typing import Any
 
 from ..stats.verdict import VERDICTS, Interval, verdict_of_suite
 
-FORMAT = 1
+KIND = "verdicts"  # of the document
 SAME_OR_FASTER, SLOWER, UNCLEAR, REFUSED = 0, 1, 3, 4  # exit codes
 EXIT_CODES = {"same": SAME_OR_FASTER, "faster": SAME_OR_FASTER, "slower": SLOWER, "unclear": UNCLEAR}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was found of one case."""
+    """The verdict on one case and the measurements behind it."""
 
-    name: str
+    case: str
     verdict: str
     interval: Interval  # of log ratios
-    rounds: Sequence[Sequence[float]]  # log ratios of the pairs, by round
-    seconds: tuple[float, float]  # of a call, old and new
+    log_ratios: Sequence[Sequence[float]]  # of the pairs, by round
+    seconds: tuple[float, float]  # of a call, base and head
 
     @property
     def change(self) -> Interval:
-        """Relative, as a share of the old time."""
+        """Relative, as a fraction of the base's time."""
         return Interval(
             *(math.expm1(min(x, 700.0)) for x in (self.interval.middle, self.interval.low, self.interval.high))
         )
 
     def as_json(self) -> dict[str, Any]:
-        """As the verdicts' file holds it."""
-        change, (old, new) = self.change, self.seconds
+        """The case's entry in the verdicts document."""
+        change, (base, head) = self.change, self.seconds
         return {
-            "name": self.name,
+            "case": self.case,
             "verdict": self.verdict,
             "change": change.middle,
             "low": change.low,
             "high": change.high if math.isfinite(self.interval.high) else None,
-            "pairs": sum(map(len, self.rounds)),
-            "base_ms": 1000 * old,
-            "head_ms": 1000 * new,
-            "clusters": [[round(x, 5) for x in pairs] for pairs in self.rounds],
+            "pairs": sum(map(len, self.log_ratios)),
+            "base_ms": 1000 * base,
+            "head_ms": 1000 * head,
+            "log_ratios": [[round(x, 5) for x in pairs] for pairs in self.log_ratios],
         }
 
 
@@ -52,9 +52,9 @@ class Findings:
     """Everything that a run found, and what kept it from finding more."""
 
     results: list[Result] = field(default_factory=list)
-    only_old: list[str] = field(default_factory=list)
-    only_new: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)  # name to why
+    only_base: list[str] = field(default_factory=list)
+    only_head: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)  # case to why
     skipped: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     refused: str | None = None  # what forbids any comparison
@@ -64,9 +64,9 @@ class Findings:
         if self.refused:
             return self.refused
         if self.failed:
-            name, why = next(iter(self.failed.items()))
-            return f"{_cases(len(self.failed))} failed, first {name}: {why}"
-        missing = [*self.skipped, *self.only_old, *self.only_new]
+            case, why = next(iter(self.failed.items()))
+            return f"{_cases(len(self.failed))} failed, first {case}: {why}"
+        missing = [*self.skipped, *self.only_base, *self.only_head]
         if missing and not allow_missing:
             return (
                 f"{_cases(len(missing))} could not be compared ({', '.join(missing[:3])}"
@@ -85,18 +85,18 @@ class Findings:
         return word, EXIT_CODES[word]
 
     def as_json(self, conclusion: str, code: int, **more: Any) -> dict[str, Any]:
-        """The verdicts' file."""
+        """The verdicts document."""
         refused = code == REFUSED
         return {
-            "format": FORMAT,
+            "kind": KIND,
             "exit": code,
             "verdict": "refused" if refused else conclusion,
             "reason": conclusion if refused else "",
             **more,
             "cases": [result.as_json() for result in self.results],
-            "only_base": self.only_old,
-            "only_head": self.only_new,
-            "failed": [{"name": name, "why": why} for name, why in (self.failed | self.skipped).items()],
+            "only_base": self.only_base,
+            "only_head": self.only_head,
+            "failed": [{"case": case, "why": why} for case, why in (self.failed | self.skipped).items()],
             "warnings": self.warnings,
         }
 
@@ -104,24 +104,24 @@ class Findings:
 def lines(findings: Findings, power: Mapping[str, Any] | None = None) -> list[str]:
     """The table of results, the worst first, and what is not in it; `power` is what a self-test found of each case."""
     ordered = sorted(findings.results, key=lambda result: (VERDICTS.index(result.verdict), -result.interval.middle))
-    width = max([len(result.name) for result in ordered], default=0)
+    width = max([len(result.case) for result in ordered], default=0)
     table = (
-        [f"{'verdict':8} {'case':{width}} {'old ms':>10} {'new ms':>10}  {'change':>7}  interval"] if ordered else []
+        [f"{'verdict':8} {'case':{width}} {'base ms':>10} {'head ms':>10}  {'change':>7}  interval"] if ordered else []
     )
     for result in ordered:
-        old, new = (1000 * seconds for seconds in result.seconds)
+        base, head = (1000 * seconds for seconds in result.seconds)
         change = result.change
         high = f"{change.high:+.1%}" if math.isfinite(result.interval.high) else "?"
         table.append(
-            f"{result.verdict:8} {result.name:{width}} {old:10.4g} {new:10.4g}  {change.middle:+7.1%}"
-            f"  [{change.low:+.1%}, {high}]  {len(result.rounds)} rounds{_power((power or {}).get(result.name))}"
+            f"{result.verdict:8} {result.case:{width}} {base:10.4g} {head:10.4g}  {change.middle:+7.1%}"
+            f"  [{change.low:+.1%}, {high}]  {len(result.log_ratios)} rounds{_power((power or {}).get(result.case))}"
         )
     return [
         *table,
-        *(f"only in the old version: {name}" for name in findings.only_old),
-        *(f"only in the new version: {name}" for name in findings.only_new),
-        *(f"skipped: {name}: {why}" for name, why in findings.skipped.items()),
-        *(f"failed: {name}: {why}" for name, why in findings.failed.items()),
+        *(f"only in the base version: {case}" for case in findings.only_base),
+        *(f"only in the head version: {case}" for case in findings.only_head),
+        *(f"skipped: {case}: {why}" for case, why in findings.skipped.items()),
+        *(f"failed: {case}: {why}" for case, why in findings.failed.items()),
         *(f"warning: {sentence}" for sentence in findings.warnings),
     ]
 

@@ -49,7 +49,7 @@ def test_unchanged_code_is_the_same(repository, tmp_path):
     assert repository.git("status", "--porcelain") == ""
 
     content = json.loads((tmp_path / "v.json").read_text())
-    assert (content["format"], content["exit"], content["verdict"], content["reason"]) == (1, 0, "same", "")
+    assert (content["kind"], content["exit"], content["verdict"], content["reason"]) == ("verdicts", 0, "same", "")
     commit = repository.git("rev-parse", "HEAD")
     assert content["versions"] == {
         "base": {"ref": "HEAD", "commit": commit},
@@ -65,8 +65,8 @@ def test_unchanged_code_is_the_same(repository, tmp_path):
 
 def check_case(content, verdict):
     (case,) = content["cases"]
-    assert (case["name"], case["verdict"]) == (NAME, verdict)
-    assert case["pairs"] == sum(map(len, case["clusters"])) >= 3 * len(case["clusters"])
+    assert (case["case"], case["verdict"]) == (NAME, verdict)
+    assert case["pairs"] == sum(map(len, case["log_ratios"])) >= 3 * len(case["log_ratios"])
     assert case["low"] < case["change"] < case["high"]
     assert case["base_ms"] > 0
     assert case["head_ms"] > 0
@@ -144,9 +144,9 @@ def test_cases_of_one_version_are_refused_unless_that_is_allowed(repository, tmp
 
     result = against(repository, "older", *COARSE, "--allow-missing", "--verdicts", str(tmp_path / "v.json"))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "only in the old version: bench_tiny.py::bench_gone\n" in result.stdout
+    assert "only in the base version: bench_tiny.py::bench_gone\n" in result.stdout
     why = "(AttributeError: module 'humor_base.kinematics' has no attribute 'planted')"
-    assert f"only in the new version: bench_tiny.py::bench_extra {why}\n" in result.stdout
+    assert f"only in the head version: bench_tiny.py::bench_extra {why}\n" in result.stdout
     content = json.loads((tmp_path / "v.json").read_text())
     assert content["only_base"] == ["bench_tiny.py::bench_gone"]
     assert content["only_head"] == [f"bench_tiny.py::bench_extra {why}"]

@@ -95,10 +95,16 @@ def test_a_file_gives_back_what_was_written(tmp_path_factory, cases):
         (None, "b.json: no such file in counts/; run pytest bench --accept-counts to make it."),
         ("{", "b.json: cannot be read (Expecting property name enclosed in double quotes: line 1 column 2 (char 1));"),
         ("[]", "b.json: not a table of cases' counts; restore it, or delete it and run pytest bench --accept-counts."),
-        ('{"torch": "2", "cases": {"a": {"operators": {"x": 1.5}}}}', "b.json: not a table of cases' counts;"),
-        ('{"torch": "2", "cases": {"a": {"times": {"x": 1}}}}', "b.json: not a table of cases' counts;"),
         (
-            '{"torch": "2.12.1", "cases": {}}',
+            '{"kind": "counts", "torch": "2", "cases": {"a": {"operators": {"x": 1.5}}}}',
+            "b.json: not a table of cases' counts;",
+        ),
+        (
+            '{"kind": "counts", "torch": "2", "cases": {"a": {"times": {"x": 1}}}}',
+            "b.json: not a table of cases' counts;",
+        ),
+        (
+            '{"kind": "counts", "torch": "2.12.1", "cases": {}}',
             "b.json: made with PyTorch 2.12.1, and here is 2.13.0, which may dispatch otherwise; install torch==2.12.1,"
             " or run pytest bench --accept-counts.",
         ),

@@ -20,12 +20,12 @@ COMMENT = 65_536 - 500  # characters that GitHub takes, and room for the link
 
 def case(name, verdict="same", change=0.0, **more):
     spread = {"low": change - 0.01, "high": change + 0.01, "pairs": 64, "base_ms": 1.0, "head_ms": 1.0 + change}
-    return {"name": name, "verdict": verdict, "change": change, **spread, "clusters": [[0.0]]} | more
+    return {"case": name, "verdict": verdict, "change": change, **spread, "log_ratios": [[0.0]]} | more
 
 
 def report(*cases, verdict="same", **more):
     return {
-        "format": 1,
+        "kind": "verdicts",
         "exit": EXIT_CODES.get(verdict, 4),
         "verdict": verdict,
         "reason": "",
@@ -33,7 +33,7 @@ def report(*cases, verdict="same", **more):
             "base": {"ref": "HEAD~1", "commit": "abcdef0123456789"},
             "head": {"ref": "working tree", "commit": "0123456789abcdef", "dirty": True},
         },
-        "machine": {"cpu": "Model A", "torch": "2.13.0", "mig": None},
+        "fingerprint": {"cpu": "Model A", "torch": "2.13.0", "mig": None},
         "settings": {"slower_than": 0.03, "threads": 1},
         "cases": list(cases),
         "only_base": [],
@@ -52,7 +52,7 @@ def test_a_whole_summary():
             verdict="slower",
             only_base=["old"],
             only_head=["new"],
-            failed=[{"name": "linear[c]", "why": "RuntimeError: no memory"}],
+            failed=[{"case": "linear[c]", "why": "RuntimeError: no memory"}],
             warnings=["busy machine: wait."],
         )
     )
@@ -64,7 +64,7 @@ def test_a_whole_summary():
 
 `HEAD~1` (`abcdef0123`) → `working tree` (`0123456789`, with changes that are not committed), measured in 14 s.
 
-| verdict | case | new / old | old, ms | new, ms |
+| verdict | case | head / base | base ms | head ms |
 |---|---|---:|---:|---:|
 | **slower** | `linear[b]` | 1.200 [1.150, 1.250] | 10 | 12 |
 | same | `linear[a]` | 1.002 [0.996, 1.009] | 1.022 | 1.024 |
@@ -73,11 +73,11 @@ def test_a_whole_summary():
 
 - `linear[c]`: RuntimeError: no memory
 
-**Only in the old version**
+**Only in the base version**
 
 - `old`
 
-**Only in the new version**
+**Only in the head version**
 
 - `new`
 
@@ -144,7 +144,7 @@ LONG = st.lists(st.text(max_size=3000), max_size=60)
 @example(["&" * 3000] * 60, ["&" * 3000] * 60, ["&" * 3000] * 60)
 def test_no_report_is_longer_than_a_comment(names, sentences, failed):
     cases = [case(name) for name in names]
-    broken = [{"name": name, "why": name * 9} for name in failed]
+    broken = [{"case": name, "why": name * 9} for name in failed]
     made = report(*cases, only_base=names, only_head=names, warnings=sentences, failed=broken, reason="x" * 9999)
     assert len(markdown(made)) <= COMMENT
 
@@ -165,9 +165,9 @@ def test_no_name_leaves_its_cell_or_becomes_markup(name):
     ("text", "sentence"),
     [
         (None, "v.json: no such file; the run ended before it had a verdict, see its log."),
-        ('{"format": 1, ', "v.json: not JSON; the run ended while it wrote, start it again."),
-        ("[]", "v.json: format missing; it is no verdict of format 1, measure again."),
-        ('{"format": 2}', "v.json: format 2; it is no verdict of format 1, measure again."),
+        ('{"kind": "verdicts", ', "v.json: not JSON; the run ended while it wrote, start it again."),
+        ("[]", "v.json: kind missing; it is no document of verdicts, measure again."),
+        ('{"kind": "profile"}', "v.json: kind profile; it is no document of verdicts, measure again."),
     ],
 )
 def test_a_file_that_cannot_be_read_is_no_verdict(tmp_path, capsys, text, sentence):
@@ -199,16 +199,16 @@ def damaged(**changes):
         (damaged(verdict=None, exit=None), 'verdict "None" with exit None'),
         (damaged(cases=...), "no cases"),
         (damaged(warnings="x"), "no warnings"),
-        (damaged(cases=[{"name": "a", "verdict": "ok"}]), "a case without a name or a verdict"),
+        (damaged(cases=[{"case": "a", "verdict": "ok"}]), "a case without a name or a verdict"),
         (damaged(cases=[case("a", low="2")]), "low of a is no number"),
     ],
 )
 def test_a_damaged_verdict_is_no_verdict(tmp_path, found, problem):
     file = tmp_path / "v.json"
     file.write_text(json.dumps(found))
-    with pytest.raises(ValueError, match="no verdict of format 1") as error:
+    with pytest.raises(ValueError, match="no document of verdicts") as error:
         module.read(file)
-    assert str(error.value) == f"v.json: {problem}; it is no verdict of format 1, measure again."
+    assert str(error.value) == f"v.json: {problem}; it is no document of verdicts, measure again."
 
 
 def test_it_runs_as_a_program_with_nothing_but_python(tmp_path):
