@@ -56,7 +56,7 @@ def bench_fit(case, precision, execution, device, dtype, workload, measure):
         value = take()
         return {"loss": value, "gradients": torch.cat([leaf.grad.flatten() for leaf in leaves])}
 
-    group = f"fit, {size.motions} motions of {steps} steps"
+    group = f"fit, {size} of {steps} steps"
     info = {"width": size.width, "precision": precision, "execution": execution}
     eager = None if execution == "eager" else slope_of(steps)[0]
-    measure(slope_of(steps, execution)[0], group, eager, answer, rows=size.motions * steps, **info)
+    measure(slope_of(steps, execution)[0], group, eager, answer, transitions=size.motions * steps, **info)

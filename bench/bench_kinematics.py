@@ -34,5 +34,5 @@ def bench_kinematics(case, output, implementation, precision, device, dtype, wor
             with chosen.autocast_scope(device):
                 return pose_with_smplx(slow, rotvecs, betas, trans)
 
-    group = f"kinematics, {output}, {size.rows} bodies"
-    measure(pose, group, answer=lambda: {"bodies": pose()}, rows=size.rows, precision=precision)
+    group = f"kinematics, {output}, {size.transitions} bodies"
+    measure(pose, group, answer=lambda: {"bodies": pose()}, bodies=size.transitions, precision=precision)

@@ -34,7 +34,7 @@ def bench_lifting(case, network, precision, device, dtype, workload, measure):
     def lift():
         return step.lift(batch)
 
-    measure(lift, f"lifting, {size}", None, lambda: {"transformers": lift()}, rows=size.rows, precision=precision)
+    measure(lift, f"lifting, {size}", None, lambda: {"transformers": lift()}, joints=size.joints, precision=precision)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -53,5 +53,5 @@ def bench_lifting_step(case, network, precision, device, dtype, workload, measur
         gradients = torch.cat([weight.grad.flatten() for weight in step.model.parameters()])
         return {"loss": total, "gradients": gradients / step.scaler.get_scale()}
 
-    info = {"rows": size.rows, "precision": precision}
+    info = {"joints": size.joints, "precision": precision}
     measure(lambda: step(batch), f"lifting, train step, {size}", None, loss_and_gradients, **info)

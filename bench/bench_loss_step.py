@@ -43,4 +43,4 @@ def bench_loss_step(case, direction, implementation, precision, device, dtype, w
 
     call = forward if direction == "forward" else forward_and_backward
     group = f"loss step, {size.windows} windows, {direction}"
-    measure(call, group, answer=answer, rows=size.rows, precision=precision)
+    measure(call, group, answer=answer, transitions=size.transitions, precision=precision)

@@ -36,7 +36,7 @@ def bench_rollout(case, precision, execution, device, dtype, make_batch, measure
             out = model.rollout(initial, size.steps, use_mean=True)  # float64 would draw other numbers
         return {"network": out.state.map(lambda x: x[:, 0]), "only finite": out}
 
-    group = f"rollout, {size.motions} motions of {size.steps} frames"
+    group = f"rollout, {size} of {size.steps} frames"
     info = {"width": size.width, "precision": precision, "execution": execution}
     eager = None if execution == "eager" else roll_of("eager")
-    measure(roll_of(execution), group, eager, answer, rows=size.rows, frames=size.motions * size.steps, **info)
+    measure(roll_of(execution), group, eager, answer, rows=size.motions, frames=size.motions * size.steps, **info)

@@ -14,9 +14,9 @@ def bench_peers(case, output, implementation, device, workload, measure):
     _, size = case
     if implementation not in installed():
         pytest.skip(f"{implementation} is not installed")
-    rotmats, betas, trans = (x.to(device) for x in random_pose(size.rows, hands=output.endswith("with hands")))
+    rotmats, betas, trans = (x.to(device) for x in random_pose(size.transitions, hands=output.endswith("with hands")))
     pose = PEERS[implementation](workload.body_arrays["neutral"], rotmats, betas, trans, output)
     if pose is None:
         pytest.skip(f"{implementation} has no such call")
     with torch.no_grad():
-        measure(pose, f"peers, {output}, {size.rows} bodies", rows=size.rows)
+        measure(pose, f"peers, {output}, {size.transitions} bodies", bodies=size.transitions)

@@ -1,186 +1,169 @@
-"""The suite's cases, a line each, and the rule for which of them a device runs.
+"""The suite's cases, one line each, and the rule that decides which of them run on a device.
 
-A window is ten transitions, so 8 windows are 80 rows of the network and 80 posed bodies.
+A window holds ten transitions. The network reads a row for each of them, and the loss poses a body for each.
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+TRANSITIONS = 10  # of a window
+JOINTS = 17  # of a skeleton that is lifted
+
+
+class Cost(IntEnum):
+    """How long a case takes on a CPU, in the steps by which a run there leaves it to `--full`."""
+
+    TINY = 0  # soon, even where PyTorch emulates half precision
+    SMALL = 1  # soon in every precision that the CPU has
+    LARGE = 2  # minutes in float16 and with a published implementation
+    HUGE = 3  # minutes in every precision
+
+
+TINY, SMALL, LARGE, HUGE = Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What every case says of itself."""
+
+    cost: Cost = SMALL
+    has_weights: ClassVar[bool] = True  # of linear layers, which a precision can keep in half or multiply in float8
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Case):
     """One linear layer: the study's Figures 3 and 4."""
 
     size: int
     rows: int
-    full_only: bool = False  # on a CPU, left to --full
-    has_weights = True  # that a precision may keep in half
 
 
 @dataclass(frozen=True)
-class Network:
-    """The network at a width, over a batch."""
+class Network(Case):
+    """The network of a width, over a batch."""
 
     windows: int
     width: int
-    full_only: bool = False
-    has_weights = True
 
     @property
     def rows(self) -> int:
         """Rows of the network's input."""
-        return 10 * self.windows
+        return TRANSITIONS * self.windows
 
 
 @dataclass(frozen=True)
-class Motions:
-    """Motions to generate together, a frame after the other."""
+class Motions(Case):
+    """Motions to generate or to fit together, each of so many steps after its first frame."""
 
     motions: int
     steps: int
     width: int = 1
-    full_only: bool = False
-    has_weights = True
 
-    @property
-    def rows(self) -> int:
-        """Rows of the network's input, at each step."""
-        return self.motions
+    def __str__(self) -> str:
+        return "1 motion" if self.motions == 1 else f"{self.motions} motions"
 
 
 @dataclass(frozen=True)
-class Fits:
-    """Motions to fit together, each of so many steps from its first frame."""
-
-    motions: int
-    steps: int
-    width: int = 1
-    full_only: bool = False
-    has_weights = True
-
-    @property
-    def rows(self) -> int:
-        """Rows of the network's input, over all steps."""
-        return self.motions * self.steps
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """2D joints of so many frames each, to be lifted to 3D."""
+class Sequences(Case):
+    """Sequences of 2D joints to lift to 3D, each of so many frames."""
 
     windows: int
     frames: int
-    full_only: bool = False
-    has_weights = True
 
     def __str__(self) -> str:
         return f"{self.frames} frames, batch {self.windows}"
 
     @property
-    def rows(self) -> int:
-        """Joints that a network sees."""
-        return 17 * self.frames * self.windows
+    def joints(self) -> int:
+        """2D joints that a network reads."""
+        return JOINTS * self.frames * self.windows
 
 
 @dataclass(frozen=True)
-class Bodies:
-    """Bodies to pose, over a batch."""
+class Windows(Case):
+    """Windows of a batch without the network: to prepare, to pose, or to compute the loss of."""
 
     windows: int
-    full_only: bool = False
-    has_weights = False
+    has_weights: ClassVar[bool] = False
 
     @property
-    def rows(self) -> int:
-        """Bodies."""
-        return 10 * self.windows
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Windows of a batch to prepare."""
-
-    windows: int
-    full_only: bool = False
-    has_weights = False
-
-    @property
-    def rows(self) -> int:
-        """Transitions."""
-        return 10 * self.windows
+    def transitions(self) -> int:
+        """Transitions, and bodies to pose."""
+        return TRANSITIONS * self.windows
 
 
 LINEAR = {
     #                    size  rows
-    "1024":       Linear(1024,   80),
+    "1024":       Linear(1024,   80, cost=TINY),
     "4096":       Linear(4096,   80),
-    "1024-wide":  Linear(1024, 2000),
+    "1024-wide":  Linear(1024, 2000, cost=LARGE),
 }  # fmt: skip
 
 SAMPLING = {
-    #                        windows  width
-    "small":         Network(2,       1),
-    "study":         Network(8,       1),
-    "study-4x":      Network(8,       4),
-    "training":      Network(200,     1),
-    "training-4x":   Network(200,     4, full_only=True),
+    #                     windows  width
+    "small":       Network(2,      1,  cost=TINY),
+    "study":       Network(8,      1),
+    "study-4x":    Network(8,      4),
+    "training":    Network(200,    1,  cost=LARGE),
+    "training-4x": Network(200,    4,  cost=HUGE),
 }  # fmt: skip
 
 ROLLOUT = {
-    #                motions  steps
-    "one":   Motions(1,       30),
-    "many":  Motions(64,      30),
+    #              motions  steps
+    "one":  Motions(1,      30,  cost=TINY),
+    "many": Motions(64,     30),
 }  # fmt: skip
 
 FIT = {
-    #                motions  steps
-    "one":   Fits(1,          10),
-    "many":  Fits(64,         10),
-    "long":  Fits(1,          60, full_only=True),
+    #              motions  steps
+    "one":  Motions(1,      10,  cost=TINY),
+    "many": Motions(64,     10,  cost=LARGE),
+    "long": Motions(1,      60,  cost=HUGE),
 }  # fmt: skip
 
 POSING = {
     #                  windows
-    "study":    Bodies(8),
-    "training": Bodies(200, full_only=True),
+    "study":    Windows(8),
+    "training": Windows(200,  cost=HUGE),
 }  # fmt: skip
 
 LOSS = {
-    #                    windows
-    "small":      Bodies(2),
-    "study":      Bodies(8),
-    "training":   Bodies(200),
+    #                  windows
+    "small":    Windows(2),
+    "study":    Windows(8),
+    "training": Windows(200,  cost=LARGE),
 }  # fmt: skip
 
 TRAIN = {
-    #                   windows  width
-    "small":    Network(2,       1),
-    "study":    Network(8,       1),
-    "study-4x": Network(8,       4, full_only=True),
-    "training": Network(200,     1, full_only=True),
+    #                  windows  width
+    "small":    Network(2,      1,  cost=TINY),
+    "study":    Network(8,      1),
+    "study-4x": Network(8,      4,  cost=HUGE),
+    "training": Network(200,    1,  cost=HUGE),
 }  # fmt: skip
 
 LIFTING = {
-    #                windows  frames
+    #               windows  frames
     "27":  Sequences(1,       27),
     "81":  Sequences(1,       81),
     "243": Sequences(1,      243),
 }  # fmt: skip
 
 LIFTING_STEP = {
-    #                windows  frames
+    #               windows  frames
     "27":  Sequences(1,       27),
     "81":  Sequences(1,       81),
-    "243": Sequences(1,      243, full_only=True),
+    "243": Sequences(1,      243,  cost=HUGE),
 }  # fmt: skip
 
 DATA = {
-    #                    windows
-    "study":      Windows(8),
-    "training":   Windows(200),
+    #                  windows
+    "study":    Windows(8),
+    "training": Windows(200),
 }  # fmt: skip
 
 QUICK = ("1024", "study", "one", "27")  # the cases that --quick keeps
-EMULATED = ("1024", "small", "one")  # that a CPU without half precision gets through soon
 OUTPUTS = ("joints", "keypoints", "mesh")
 DIRECTIONS = ("forward", "forward+backward")
 PUBLISHED_IMPLEMENTATIONS = ("published", "smplx")
@@ -191,12 +174,10 @@ OUR_IMPLEMENTATIONS = ("ours", "store")
 class Choice:
     """One benchmark that could run, as the rule below sees it."""
 
-    case: str
-    full_only: bool
+    name: str  # of the case in its table
+    case: Case
     precision: str
     implementation: str
-    rows: int
-    has_weights: bool
 
 
 def left_out(
@@ -204,26 +185,29 @@ def left_out(
     device: str,
     quick: bool,
     full: bool,
-    emulates: bool = False,
-    suits_published_loss: bool = True,  # whether the motion does
+    emulates: bool = False,  # PyTorch emulates the precision's multiplies
+    suits_published_loss: bool = True,  # the motion does
 ) -> str | None:
-    """Why a benchmark is not run here, or None. A CPU is spared what would take it minutes."""
+    """Why a benchmark does not run on a device, or None. A CPU leaves out what would take it minutes."""
+    from humor.precision.presets import PRESETS  # tests must be able to import humor first, with its shapes checked
+
+    case, preset = choice.case, PRESETS[choice.precision]  # type: ignore[index]
     if choice.implementation == "published" and not suits_published_loss:
         return "the published loss has male and female bodies alone, and the motion has another gender"
-    if quick and choice.case not in QUICK:
+    if quick and choice.name not in QUICK:
         return "--quick keeps the smallest case of each table"
-    if choice.precision.endswith("-weights") and not choice.has_weights:
+    if preset.keep_half_weights and not case.has_weights:
         return "no network weights to keep in half"
-    if choice.precision == "fp8" and not choice.has_weights:
+    if preset.float8 and not case.has_weights:
         return "no network layers to multiply in float8"
     if device != "cpu" or full:
         return None
     slow_twin = choice.implementation in PUBLISHED_IMPLEMENTATIONS
-    if choice.full_only or (slow_twin and choice.rows > 80):
+    if case.cost >= (LARGE if slow_twin else HUGE):
         return "minutes on a CPU; --full runs it"
-    if choice.precision.startswith("fp16") and (slow_twin or choice.rows > 80):
+    if preset.is_float16 and (slow_twin or case.cost >= LARGE):
         return "a CPU may have to emulate float16 and take minutes; --full runs it"
-    if emulates and choice.has_weights and choice.case not in EMULATED:
+    if emulates and case.has_weights and case.cost > TINY:
         return "PyTorch emulates half precision on this CPU and takes minutes; --full runs it"
     return None
 

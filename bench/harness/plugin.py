@@ -114,9 +114,9 @@ def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None
         return reason
     if "case" not in params:
         return None
-    name, size = params["case"]
+    name, case = params["case"]
     precision, implementation = params.get("precision", "fp32"), params.get("implementation", "ours")
-    choice = Choice(name, size.full_only, precision, implementation, size.rows, size.has_weights)
+    choice = Choice(name, case, precision, implementation)
     counting = config.getoption("--counts") or config.getoption("--accept-counts")  # of the same cases everywhere
     emulates = device == "cpu" and not counting and is_emulated(precision)
     suits = workload_of(config).suits_published_loss

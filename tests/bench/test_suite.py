@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cases import LIFTING, LIFTING_STEP, LINEAR, LOSS, POSING, ROLLOUT, SAMPLING, TRAIN, Choice, left_out
 from bench.harness.counters.operators import count_work
 from bench.workload import choose_device
 from humor.data.synthetic.walker import synthetic_clip
@@ -151,34 +150,6 @@ def test_real_motion_of_another_format_reaches_the_benchmarks():
     supplied = ["--motion", str(motion), "--fps", "30", "--gender", "neutral", "--up", "y"]
     result = run("bench", "-k", "kinematics and fp32-study-joints-ours", "--benchmark-disable", *supplied)
     assert result.returncode == 0, result.stdout
-
-
-def test_every_case_of_every_table_runs_somewhere():
-    for table in (LINEAR, SAMPLING, ROLLOUT, POSING, LOSS, TRAIN, LIFTING, LIFTING_STEP):
-        for name, case in table.items():
-            for precision in ("fp32", "fp16"):
-                choice = Choice(name, case.full_only, precision, "published", case.rows, case.has_weights)
-                assert left_out(choice, "cuda", quick=False, full=False) is None
-                assert left_out(choice, "cpu", quick=False, full=True) is None
-    assert left_out(Choice("training", False, "fp32", "ours", 2000, True), "cpu", quick=True, full=True)
-    assert left_out(Choice("study", False, "fp16", "published", 80, True), "cpu", quick=False, full=False)
-    wide, narrow = (Choice(name, False, "bf16-weights", "ours", 80, True) for name in ("4096", "1024"))
-    assert left_out(wide, "cpu", quick=False, full=False) is None
-    assert left_out(wide, "cpu", quick=False, full=False, emulates=True)
-    assert left_out(wide, "cpu", quick=False, full=True, emulates=True) is None
-    assert left_out(narrow, "cpu", quick=False, full=False, emulates=True) is None
-
-
-@pytest.mark.parametrize(
-    ("precision", "said"),
-    [("bf16-weights", "no network weights to keep in half"), ("fp8", "no network layers to multiply in float8")],
-)
-def test_what_is_the_weights_is_left_out_where_there_are_none(precision, said):
-    for table in (LINEAR, SAMPLING, ROLLOUT, TRAIN, LIFTING, LIFTING_STEP, POSING, LOSS):
-        for name, case in table.items():
-            choice = Choice(name, case.full_only, precision, "ours", case.rows, case.has_weights)
-            reason = left_out(choice, "cuda", quick=False, full=False)
-            assert reason == (said if table in (POSING, LOSS) else None)
 
 
 def test_counted_work_is_forward_and_backward():

@@ -15,9 +15,9 @@ import torch
 from humor import kinematics
 from humor.skeleton import SMPLH
 
-from .cases import Bodies
+from .cases import Windows
 
-CASES = {"study": Bodies(2)}
+CASES = {"study": Windows(2)}
 
 
 @pytest.mark.parametrize("case", CASES.items(), ids=CASES.keys())

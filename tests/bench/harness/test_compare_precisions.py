@@ -36,9 +36,9 @@ import torch
 
 from humor import Precision, kinematics
 
-from .cases import Linear
+from .cases import Cost, Linear
 
-CASES = {"small": Linear(64, 64)}
+CASES = {"small": Linear(64, 64, cost=Cost.TINY)}
 
 
 @pytest.mark.parametrize("case", CASES.items(), ids=CASES.keys())
