@@ -1,4 +1,4 @@
-"""A walker made by rule, with AMASS's names: what the suite moves when nobody gave it recorded motion."""
+"""A procedural walker, as the arrays of AMASS files: the default motion where no recording is given."""
 
 from .walker import synthetic_clip, synthetic_clips
 

@@ -8,7 +8,8 @@ import torch
 
 import humor
 from humor.data.processing import process_clip
-from humor.data.synthetic.walker import Anatomy, synthetic_clip, synthetic_clips
+from humor.data.synthetic.gait import Anatomy
+from humor.data.synthetic.walker import synthetic_clip, synthetic_clips
 from humor.errors import SettingError
 from humor.kinematics import forward_kinematics
 from humor.rotations import rotvec_to_rotmat
