@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from humor import HumorLoss, LossWeights, MotionState
 from humor.body import PosedBody, first_betas
 from humor.errors import SettingError
-from humor.losses import Genders, PosedRows
+from humor.losses import Genders, PosedBatch
 from humor.rotations import rotmat_to_rotvec
 from humor.skeleton import AMASS_GENDERS, NUM_BETAS, NUM_BODY_JOINTS
 
@@ -74,13 +74,13 @@ class PublishedLoss(HumorLoss):
         """As HumorLoss's."""
         return self.evaluate(*args, **kwargs)
 
-    def pose(self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Genders) -> PosedRows:
+    def pose(self, predicted: MotionState, target: MotionState, betas: Tensor, gender: Genders) -> PosedBatch:
         """Pose each gender's rows in a batch padded to the size of the whole one, then drop the padding."""
         assert not isinstance(gender, Mapping), "the published loss reads values of the device: it cannot be compiled"
         others = sorted(set(gender) - set(AMASS_GENDERS))
         if others:
             raise SettingError(f'the published loss has no body for gender "{others[0]}", only male and female ones.')
-        betas, stated = (_rows(x, predicted.batch_shape) for x in (betas, predicted.joints))
+        betas, network_joints = (_rows(x, predicted.batch_shape) for x in (betas, predicted.joints))
         states = [_rotvecs_and_trans(state) for state in (predicted, target)]
         gender_of_row = np.repeat(np.array(gender), len(betas) // len(gender))
         posed: list[tuple[Tensor, ...]] = []
@@ -92,9 +92,9 @@ class PublishedLoss(HumorLoss):
             assert one.vertices is not None
             assert other.vertices is not None
             error = (one.vertices - other.vertices).square().sum()
-            posed.append((one.joints, other.joints, stated[chosen], error))
-        ours, theirs, stated_rows, errors = zip(*posed, strict=True)
-        return PosedRows(torch.cat(ours), torch.cat(theirs), torch.cat(stated_rows), torch.stack(errors).sum())
+            posed.append((one.joints, other.joints, network_joints[chosen], error))
+        ours, theirs, joints, errors = zip(*posed, strict=True)
+        return PosedBatch(torch.cat(ours), torch.cat(theirs), torch.cat(joints), torch.stack(errors).sum())
 
     def _posed_rows(self, gender: str, rotvecs: Tensor, betas: Tensor, trans: Tensor, chosen: Tensor) -> PosedBody:
         count = int(chosen.sum())

@@ -21,11 +21,11 @@ _REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "k
 FILE_ARRAYS = (*_REQUIRED, *(f"hands_{what}{side}" for what in ("components", "mean") for side in "lr"))
 _BODY_FEATURES = 1 + NUM_BETAS + 9 * (NUM_BODY_JOINTS - 1)
 _WRISTS = slice(20, 22)
-_GAP = 32  # vertices: a block costs about as much as multiplying so many more
+_GAP = 32  # vertices; one more patch costs about as much as multiplying so many more
 
 
-class Run(NamedTuple):
-    """Vertices in a row that one hand's fingers move."""
+class FingerRun(NamedTuple):
+    """Consecutive vertices that one hand's fingers move."""
 
     side: int  # 0 left, 1 right
     first: int
@@ -41,41 +41,41 @@ class PosedBody:
 
 
 class BodyModel(nn.Module):
-    """SMPL+H (or SMPL) with matrices for rotations. Source: Loper et al. 2015; Romero et al. 2017.
+    """SMPL+H (or SMPL) that takes rotation matrices. Source: Loper et al. 2015; Romero et al. 2017.
 
-    Joints come straight from the betas, without touching a vertex. With 22 rotations the hands are at rest, and their
-    weight and joints are folded into the wrists, which is exact then.
+    Joints are linear in the betas, so that no vertex is needed for them. With 22 rotations the hands are at rest, and
+    their joints and skinning weights are folded into the wrists, which is exact.
     """
 
-    directions: Tensor  # (3, V, 1 + 16 + 9 (joints - 1)): template, shape directions, pose directions
-    weights: Tensor
-    body_directions: Tensor  # without the hands' columns: a multiply by a buffer's beginning costs a fifth more
-    body_weights: Tensor  # the hands' moved into the wrists
-    rest_directions: Tensor  # (3, joints, 1 + 16): where the template and the betas put each joint
-    offset_directions: Tensor  # (3, joints, 1 + 16 + 3): as seen from its parent; the root's also by trans
-    faces: Tensor
-    keypoints: Tensor
-    finger_directions: Tensor  # (3, v, 9 fingers of a hand): of the vertices that fingers reach, run after run
-    finger_weights: Tensor  # (v, fingers of a hand)
+    blend_shapes: Tensor  # (3, V, 1 + 16 + 9 (J - 1)): template, shape and pose blend shapes
+    weights: Tensor  # (V, J)
+    body_blend_shapes: Tensor  # without the hands, contiguous: multiplying by a slice costs a fifth more
+    body_weights: Tensor  # (V, 22): the hands' folded into the wrists
+    joint_blend_shapes: Tensor  # (3, J, 1 + 16): each joint in the rest pose, by the template and the betas
+    offset_blend_shapes: Tensor  # (3, J, 1 + 16 + 3): relative to its parent; the root's also by trans
+    faces: Tensor  # (F, 3)
+    keypoints: Tensor  # (43,)
+    finger_blend_shapes: Tensor  # (3, v, 9 f): of the vertices that a hand's f finger joints move
+    finger_weights: Tensor  # (v, f)
 
     def __init__(self, arrays: Mapping[str, np.ndarray], name: str = "body model") -> None:
         super().__init__()
-        arrays = _checked(arrays, name)
+        arrays = _check(arrays, name)
         template, weights, posedirs = (arrays[key].astype(np.float64) for key in ("v_template", "weights", "posedirs"))
         shapedirs, regressor = first_betas(arrays["shapedirs"]), arrays["J_regressor"].astype(np.float64)
         self.skeleton: Skeleton = SMPLH if len(regressor) == len(SMPLH) else SMPL
-        directions = np.concatenate([template[:, :, None], shapedirs, posedirs], 2)
-        joints = np.einsum("jv,vcp->jcp", regressor, directions[:, :, : 1 + NUM_BETAS])
-        self.finger_runs, finger_directions, finger_weights = _fingers(directions, weights)
+        blend_shapes = np.concatenate([template[:, :, None], shapedirs, posedirs], 2)
+        joints = np.einsum("jv,vcp->jcp", regressor, blend_shapes[:, :, : 1 + NUM_BETAS])
+        self.finger_runs, finger_blend_shapes, finger_weights = _fingers(blend_shapes, weights)
         constants = {
-            "directions": directions.transpose(1, 0, 2),
+            "blend_shapes": blend_shapes.transpose(1, 0, 2),
             "weights": weights,
-            "body_directions": directions[..., :_BODY_FEATURES].transpose(1, 0, 2),
-            "body_weights": _folded(weights, self.skeleton),
-            "finger_directions": finger_directions.transpose(1, 0, 2),
+            "body_blend_shapes": blend_shapes[..., :_BODY_FEATURES].transpose(1, 0, 2),
+            "body_weights": _fold_hands(weights, self.skeleton),
+            "finger_blend_shapes": finger_blend_shapes.transpose(1, 0, 2),
             "finger_weights": finger_weights,
-            "rest_directions": joints.transpose(1, 0, 2),
-            "offset_directions": _from_parents(joints, self.skeleton).transpose(1, 0, 2),
+            "joint_blend_shapes": joints.transpose(1, 0, 2),
+            "offset_blend_shapes": _parent_offsets(joints, self.skeleton).transpose(1, 0, 2),
         }
         for key, value in constants.items():
             self.register_buffer(
@@ -86,7 +86,7 @@ class BodyModel(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> "BodyModel":
-        """Read an SMPL+H `.npz` (the 16-beta file) or a classic SMPL or SMPL+H `.pkl`; nothing in it is run.
+        """Read an SMPL+H `.npz` (the 16-beta file) or a classic SMPL or SMPL+H `.pkl`; no code in the file is run.
 
         Raises FileError for an unreadable file and BodyError for one that holds no SMPL-family body.
         """
@@ -94,7 +94,7 @@ class BodyModel(nn.Module):
 
     @classmethod
     def mannequin(cls, gender: str = "neutral") -> "BodyModel":
-        """The procedural body, in the same format, that stands in where SMPL+H is not at hand."""
+        """The procedural body, which needs no SMPL+H file. Raises SettingError for a gender that there is not."""
         return cls(mannequin_arrays(require_gender(gender)), f"mannequin ({gender})")
 
     def rest_joints(self, betas: Float[Tensor, "*batch 16"]) -> Float[Tensor, "*batch 22 3"]:
@@ -104,70 +104,72 @@ class BodyModel(nn.Module):
 
     def forward(
         self,
-        rotmats: Float[Tensor, "*batch J 3 3"],  # 22, or all of the file's joints; root first, child in parent's frame
+        rotmats: Float[Tensor, "*batch J 3 3"],  # 22 or all joints; root first, child axes in the parent's frame
         betas: Float[Tensor, "*batch 16"],
         trans: Float[Tensor, "*batch 3"],  # metres, added to everything
         vertices: str | Sequence[int] | Int[Tensor, " chosen"] = "none",  # "none", "keypoints", "all" or indices
     ) -> PosedBody:
-        """Pose the body. Runs in the body's own precision (float32), whatever autocast is on around it."""
+        """Pose the body, in its buffers' dtype (float32), whatever autocast is on around it.
+
+        Raises BodyError for another number of rotations and SettingError for a choice of vertices that there is not.
+        """
         if rotmats.shape[-3] not in (NUM_BODY_JOINTS, len(self.skeleton)):
             wanted = f"{NUM_BODY_JOINTS} (hands at rest) or {len(self.skeleton)}"
             raise BodyError(f"the body was given {rotmats.shape[-3]} rotations; it takes {wanted}.")
         with torch.autocast(rotmats.device.type, enabled=False):
-            dtype, batch = self.directions.dtype, betas.shape[:-1]
-            bare = isinstance(vertices, str) and vertices == "none"
-            joints = NUM_BODY_JOINTS if bare else rotmats.shape[-3]
+            dtype, batch = self.blend_shapes.dtype, betas.shape[:-1]
+            joints_only = isinstance(vertices, str) and vertices == "none"
+            joints = NUM_BODY_JOINTS if joints_only else rotmats.shape[-3]
             rotmats = rotmats[..., :joints, :, :].reshape(batch.numel(), joints, 3, 3).to(dtype)
             betas, trans = (x.reshape(batch.numel(), x.shape[-1]).to(dtype) for x in (betas, trans))
             skeleton = BODY if joints == NUM_BODY_JOINTS else self.skeleton
             world = place_joints(rotmats, self.offsets(betas, trans, joints), skeleton)
             placed = world[:, 3, :NUM_BODY_JOINTS].permute(2, 1, 0).reshape(*batch, NUM_BODY_JOINTS, 3)
-            if bare:
+            if joints_only:
                 return PosedBody(placed, None)
-            pose = Pose.of(rotmats, betas, world, self.rest(betas, joints))
+            pose = Pose.from_joints(rotmats, betas, world, self.rest(betas, joints))
             posed = self._skin(vertices, pose)
             return PosedBody(placed, posed.reshape(*batch, *posed.shape[1:]))
 
     def offsets(
         self, betas: Float[Tensor, "N 16"], trans: Float[Tensor, "N 3"], joints: int = NUM_BODY_JOINTS
     ) -> Float[Tensor, "3 J N"]:
-        """The way to each joint from its parent in the rest pose, and to the root from the world's origin; metres."""
-        directions = self.offset_directions[:, :joints].flatten(0, 1)
-        offsets = torch.addmm(directions[:, :1], directions[:, 1:], torch.cat([betas, trans], 1).T)
+        """Each joint relative to its parent in the rest pose, and the root relative to the world's origin; metres."""
+        blend_shapes = self.offset_blend_shapes[:, :joints].flatten(0, 1)
+        offsets = torch.addmm(blend_shapes[:, :1], blend_shapes[:, 1:], torch.cat([betas, trans], 1).T)
         return offsets.unflatten(0, (3, joints))
 
     def rest(self, betas: Float[Tensor, "N 16"], joints: int = NUM_BODY_JOINTS) -> Float[Tensor, "3 J N"]:
-        """Where each joint is in the rest pose, metres."""
-        directions = self.rest_directions[:, :joints].flatten(0, 1)
-        return torch.addmm(directions[:, :1], directions[:, 1:], betas.T).unflatten(0, (3, joints))
+        """Each joint in the rest pose, metres."""
+        blend_shapes = self.joint_blend_shapes[:, :joints].flatten(0, 1)
+        return torch.addmm(blend_shapes[:, :1], blend_shapes[:, 1:], betas.T).unflatten(0, (3, joints))
 
     def surface(self, vertices: str | Sequence[int] | Int[Tensor, " chosen"], hands: bool = False) -> Surface:
-        """The constants of a choice of vertices; with `hands` the fingers have weights and directions of their own."""
-        chosen = (self.directions, self.weights) if hands else (self.body_directions, self.body_weights)
+        """The constants of the chosen vertices; without `hands` the fingers' weights are folded into the wrists."""
+        chosen = (self.blend_shapes, self.weights) if hands else (self.body_blend_shapes, self.body_weights)
         whole = Surface(*chosen)
         if not isinstance(vertices, str):
-            return whole.at(torch.as_tensor(vertices, device=self.directions.device))
+            return whole.select(torch.as_tensor(vertices, device=self.blend_shapes.device))
         if vertices not in ("keypoints", "all"):
             raise SettingError(f'vertices: "{vertices}" is not one of none, keypoints, all, or a list of indices.')
-        return whole if vertices == "all" else whole.at(self.keypoints)
+        return whole if vertices == "all" else whole.select(self.keypoints)
 
     def _skin(self, vertices: str | Sequence[int] | Tensor, pose: Pose) -> Float[Tensor, "N V 3"]:
-        """Vertices. A whole mesh with hands is the mesh without them, and what its fingers add where they reach."""
+        """The vertices. A mesh with hands is the mesh without them, plus what the fingers add where they reach."""
         hands = pose.transforms.shape[2] > NUM_BODY_JOINTS
         if not (hands and isinstance(vertices, str) and vertices == "all"):
             return skin(self.surface(vertices, hands), pose)
         body, fingers = pose.transforms.split([NUM_BODY_JOINTS, len(self.skeleton) - NUM_BODY_JOINTS], 2)
-        # The body's weights carry a finger's part along with the wrist; what is left is how it moves against it.
+        # The body's weights move a finger with its wrist; what remains is its motion relative to the wrist.
         wrists = body[..., _WRISTS].repeat_interleave(fingers.shape[2] // 2, 2)
-        surface = Surface(self.body_directions, self.body_weights, self._finger_patches())
+        surface = Surface(self.body_blend_shapes, self.body_weights, self._finger_patches())
         return skin(surface, Pose(pose.features, torch.cat([body, fingers - wrists], 2)))
 
     def _finger_patches(self) -> tuple[Patch, ...]:
-        """What the fingers add to the mesh without hands."""
+        """The patches that fingers add to the mesh without hands."""
         lengths = [run.stop - run.first for run in self.finger_runs]
-        parts = zip(
-            self.finger_runs, self.finger_directions.split(lengths, 1), self.finger_weights.split(lengths), strict=True
-        )
+        blend_shapes, weights = self.finger_blend_shapes.split(lengths, 1), self.finger_weights.split(lengths)
+        parts = zip(self.finger_runs, blend_shapes, weights, strict=True)
         per_hand = self.finger_weights.shape[1]
         return tuple(
             Patch(run.first, _BODY_FEATURES + 9 * per_hand * run.side, NUM_BODY_JOINTS + per_hand * run.side, *part)
@@ -176,7 +178,7 @@ class BodyModel(nn.Module):
 
 
 def read_body(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of an SMPL-family file, as they are. Raises FileError for an unreadable one."""
+    """The arrays of an SMPL-family file, unchecked. Raises FileError for an unreadable one."""
     path = Path(path)
     if path.suffix.lower() not in (".npz", ".pkl"):
         raise FileError(f"{path}: a body model is an .npz or .pkl file; name one, e.g. smplh/male/model.npz.")
@@ -205,7 +207,7 @@ def require_gender(gender: str) -> str:
     return gender
 
 
-def _checked(arrays: Mapping[str, np.ndarray], name: str) -> Mapping[str, np.ndarray]:
+def _check(arrays: Mapping[str, np.ndarray], name: str) -> Mapping[str, np.ndarray]:
     """The same arrays, if they make an SMPL-family body. Raises BodyError."""
     missing = [key for key in _REQUIRED if key not in arrays]
     if missing:
@@ -235,9 +237,9 @@ def _checked(arrays: Mapping[str, np.ndarray], name: str) -> Mapping[str, np.nda
 
 
 def _check_shape_and_tree(arrays: Mapping[str, np.ndarray], skeleton: Skeleton, name: str) -> None:
-    directions, faces = arrays["shapedirs"], arrays["f"]
-    if directions.ndim != 3 or directions.shape[:2] != (NUM_VERTICES, 3) or not np.isfinite(directions).all():
-        raise BodyError(f'{name}: "shapedirs" is {directions.shape}; expected finite ({NUM_VERTICES}, 3, betas).')
+    shapedirs, faces = arrays["shapedirs"], arrays["f"]
+    if shapedirs.ndim != 3 or shapedirs.shape[:2] != (NUM_VERTICES, 3) or not np.isfinite(shapedirs).all():
+        raise BodyError(f'{name}: "shapedirs" is {shapedirs.shape}; expected finite ({NUM_VERTICES}, 3, betas).')
     parents = arrays["kintree_table"][0].astype(np.int64)
     if tuple(parents[1:]) != skeleton.parents[1:]:
         raise BodyError(f'{name}: "kintree_table" is another tree than SMPL\'s; use an SMPL+H file.')
@@ -246,13 +248,13 @@ def _check_shape_and_tree(arrays: Mapping[str, np.ndarray], skeleton: Skeleton, 
 
 
 def first_betas(shapedirs: np.ndarray) -> np.ndarray:
-    """16 shape directions: the first ones of more, zeros after fewer."""
-    kept = shapedirs[..., :NUM_BETAS].astype(np.float64)
-    return np.pad(kept, ((0, 0), (0, 0), (0, NUM_BETAS - kept.shape[-1])))
+    """16 shape blend shapes (V, 3, 16): the first of more, zeros after fewer."""
+    first = shapedirs[..., :NUM_BETAS].astype(np.float64)
+    return np.pad(first, ((0, 0), (0, 0), (0, NUM_BETAS - first.shape[-1])))
 
 
-def _folded(weights: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Weights of the 22 body joints, each hand's moved into its wrist."""
+def _fold_hands(weights: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Weights (V, 22) of the body joints, each hand's folded into its wrist."""
     folded = weights[:, :NUM_BODY_JOINTS].copy()
     for joint in range(NUM_BODY_JOINTS, len(skeleton)):
         ancestor = joint
@@ -262,28 +264,28 @@ def _folded(weights: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     return folded
 
 
-def _fingers(directions: np.ndarray, weights: np.ndarray) -> tuple[list[Run], np.ndarray, np.ndarray]:
-    """The runs of vertices that each hand reaches, their directions for its fingers, and their weights.
+def _fingers(blend_shapes: np.ndarray, weights: np.ndarray) -> tuple[list[FingerRun], np.ndarray, np.ndarray]:
+    """The runs of vertices that each hand's fingers move, with their blend shapes and weights for these fingers.
 
-    A run goes on over a few vertices that no finger moves: they add nothing.
+    A run may span a few vertices that no finger moves: their numbers are zeros.
     """
     per_hand = (weights.shape[1] - NUM_BODY_JOINTS) // 2
-    runs: list[Run] = []
-    own_directions, own_weights = [np.zeros((0, 3, 9 * per_hand))], [np.zeros((0, per_hand))]
+    runs: list[FingerRun] = []
+    finger_blend_shapes, finger_weights = [np.zeros((0, 3, 9 * per_hand))], [np.zeros((0, per_hand))]
     for side in range(2):
         joints = slice(NUM_BODY_JOINTS + side * per_hand, NUM_BODY_JOINTS + (side + 1) * per_hand)
         features = slice(_BODY_FEATURES + 9 * side * per_hand, _BODY_FEATURES + 9 * (side + 1) * per_hand)
-        moved = np.flatnonzero((weights[:, joints] != 0).any(1) | (directions[:, :, features] != 0).any((1, 2)))
+        moved = np.flatnonzero((weights[:, joints] != 0).any(1) | (blend_shapes[:, :, features] != 0).any((1, 2)))
         for run in np.split(moved, np.flatnonzero(np.diff(moved) > _GAP) + 1):
             if len(run):
-                runs.append(Run(side, int(run[0]), int(run[-1]) + 1))
-                own_directions.append(directions[run[0] : run[-1] + 1, :, features])
-                own_weights.append(weights[run[0] : run[-1] + 1, joints])
-    return runs, np.concatenate(own_directions), np.concatenate(own_weights)
+                runs.append(FingerRun(side, int(run[0]), int(run[-1]) + 1))
+                finger_blend_shapes.append(blend_shapes[run[0] : run[-1] + 1, :, features])
+                finger_weights.append(weights[run[0] : run[-1] + 1, joints])
+    return runs, np.concatenate(finger_blend_shapes), np.concatenate(finger_weights)
 
 
-def _from_parents(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """How each joint stands to its parent, (joints, 3, 1 + 16 + 3); the root follows trans, the last three columns."""
+def _parent_offsets(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Each joint relative to its parent, (J, 3, 1 + 16 + 3); the root follows trans, the last three columns."""
     offsets = np.concatenate([joints[:1], joints[1:] - joints[list(skeleton.parents[1:])]])
     offsets = np.pad(offsets, ((0, 0), (0, 0), (0, 3)))
     offsets[0, :, -3:] = np.eye(3)

@@ -1,4 +1,4 @@
-"""Forward kinematics by tree depth: one long product for each depth of the tree, none for a single joint."""
+"""Forward kinematics: one batched product for each group of joints at one depth of the tree."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from .skeleton import Skeleton
 
 @dataclass(frozen=True, eq=False)
 class RigidTransforms:
-    """Rotation and translation of every joint, both from the joint's own frame to the world."""
+    """Rotation and translation of every joint, from the joint's frame to the world."""
 
     rotmats: Float[Tensor, "*batch joints 3 3"]
     translations: Float[Tensor, "*batch joints 3"]  # metres
@@ -35,25 +35,25 @@ def forward_kinematics(
 
 
 def place_joints(
-    rotmats: Float[Tensor, "rows joints 3 3"],
-    offsets: Float[Tensor, "3 joints rows"],  # metres from the parent, rest pose; the root's from the origin
+    rotmats: Float[Tensor, "N joints 3 3"],
+    offsets: Float[Tensor, "3 joints N"],  # metres from the parent, rest pose; the root's from the origin
     skeleton: Skeleton,
-) -> Float[Tensor, "3 4 joints rows"]:
-    """[rotation | position] of every joint in the world, rows of the batch last.
+) -> Float[Tensor, "3 4 joints N"]:
+    """[rotation | position in metres] of every joint in the world, with the batch as the last axis.
 
-    A 3x4 product is too small for a matrix multiply to pay. With the rows last, one element of all the matrices of a
-    block is one run of memory, and a block is one multiply and one sum over such runs. Parents are picked by slices
-    that the skeleton fixes, so that no index ever travels to the device.
+    3x4 matrices are too small for a matrix multiply to be fast. With the batch last, one element of all matrices of a
+    group is contiguous in memory, and a group is one multiply and one sum over such runs. Parents are selected by
+    slices that the skeleton fixes, so that no index is copied to the device.
     """
-    below = torch.eye(4, dtype=rotmats.dtype, device=rotmats.device)[3:, :, None, None]  # the fourth row of each
+    bottom = torch.eye(4, dtype=rotmats.dtype, device=rotmats.device)[3:, :, None, None]  # the fourth row
     local = torch.cat([rotmats.permute(2, 3, 1, 0), offsets.unsqueeze(1)], 1)
-    local = torch.cat([local, below.expand(-1, -1, *offsets.shape[1:])])
-    root, *others = _pick(local, skeleton.by_block).split(skeleton.block_sizes, 2)
+    local = torch.cat([local, bottom.expand(-1, -1, *offsets.shape[1:])])
+    root, *others = _pick(local, skeleton.by_group).split(skeleton.group_sizes, 2)
     placed = [root[:3]]
-    for block, children in zip(skeleton.blocks, others, strict=True):
-        parents = placed[block.parent]
-        if block.count < parents.shape[2]:
-            parents = parents.narrow(2, block.first, block.count)
+    for group, children in zip(skeleton.groups, others, strict=True):
+        parents = placed[group.parent]
+        if group.count < parents.shape[2]:
+            parents = parents.narrow(2, group.first, group.count)
         placed.append((parents.unsqueeze(2) * children).sum(1))
     return _pick(torch.cat(placed, 2), skeleton.by_joint)
 

@@ -1,7 +1,7 @@
-"""The mesh term of the loss as one operator with its own gradient: nothing of a mesh's size outlives a block.
+"""The mesh term of the loss as one operator with its own gradient, so that no tensor of a mesh's size is kept.
 
-The term is a sum of squares, so its gradient is known as soon as the difference is. The forward pass takes it along
-while a block of vertices is in the cache, down to the few numbers that a row has; the backward pass scales those.
+The term is a sum of squares, so its gradient follows from the difference at once. The forward pass computes it while a
+block of vertices is in the cache, reduced to the few numbers that each body has; the backward pass only scales those.
 """
 
 from collections.abc import Callable
@@ -12,40 +12,40 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .skinning import NAMESPACE, Pose, PoseGradient, Surface, pull_back, skinned_blocks
+from .skinning import NAMESPACE, Pose, PoseGradient, Surface, block_backward, skinned_blocks
 
 
-def plain_mesh_error(surface: Surface, predicted: Pose, target: Pose) -> Float[Tensor, ""]:
-    """Sum over rows and vertices of the squared distance between two poses of a surface, as it is written."""
+def plain_mesh_loss(surface: Surface, predicted: Pose, target: Pose) -> Float[Tensor, ""]:
+    """Squared distance in square metres between two poses of a surface, summed over bodies and vertices."""
 
     def vertices(pose: Pose) -> Tensor:
-        bent = (pose.features @ surface.directions.mT).unsqueeze(0)  # (1, 3, N, V)
-        blended = (pose.transforms @ surface.weights.T).unflatten(0, (3, 4))
-        return (blended[:, :3] * bent).sum(1) + blended[:, 3]
+        v_posed = (pose.features @ surface.blend_shapes.mT).unsqueeze(0)  # (1, 3, N, V)
+        skin_transforms = (pose.transforms @ surface.weights.T).unflatten(0, (3, 4))
+        return (skin_transforms[:, :3] * v_posed).sum(1) + skin_transforms[:, 3]
 
     return (vertices(predicted) - vertices(target)).square().sum()
 
 
-def fused_mesh_error(surface: Surface, predicted: Pose, target: Pose, compiled: bool = False) -> Float[Tensor, ""]:
-    """The same in blocks. Only the prediction gets a gradient, and only a first one.
+def fused_mesh_loss(surface: Surface, predicted: Pose, target: Pose, compiled: bool = False) -> Float[Tensor, ""]:
+    """The same, block by block. Only the prediction gets a gradient, and only a first one.
 
-    `compiled` has torch.compile fuse what is done to a block between the multiplies.
+    With `compiled`, torch.compile fuses what happens to a block between the multiplies.
     """
-    rows = (predicted.features, predicted.transforms)
-    wanted = torch.is_grad_enabled() and any(row.requires_grad for row in rows)
-    against = (target.features.detach(), target.transforms.detach())
-    return _MeshError.apply(surface.directions, surface.weights, *rows, *against, wanted, compiled)
+    inputs = (predicted.features, predicted.transforms)
+    needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    targets = (target.features.detach(), target.transforms.detach())
+    return _MeshLoss.apply(surface.blend_shapes, surface.weights, *inputs, *targets, needs_gradient, compiled)
 
 
-MESH_ERRORS: dict[str, Callable[[Surface, Pose, Pose], Tensor]] = {
-    "plain": plain_mesh_error,
-    "fused": fused_mesh_error,
-    "compiled": partial(fused_mesh_error, compiled=True),
+MESH_LOSSES: dict[str, Callable[[Surface, Pose, Pose], Tensor]] = {
+    "plain": plain_mesh_loss,
+    "fused": fused_mesh_loss,
+    "compiled": partial(fused_mesh_loss, compiled=True),
 }
 
 
-def mesh_error_and_gradients(
-    directions: Tensor,
+def mesh_loss_and_gradients(
+    blend_shapes: Tensor,
     weights: Tensor,
     features: Float[Tensor, "N P"],
     transforms: Float[Tensor, "12 N J"],
@@ -54,72 +54,72 @@ def mesh_error_and_gradients(
     gradient: bool,
     compiled: bool,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N P"], Float[Tensor, "12 N J"]]:
-    """The error, and the gradients of the prediction's features and transforms: zeros where they are not wanted."""
-    error = features.new_zeros(())
+    """The loss and its gradients of the predicted features and transforms, which are zeros without `gradient`."""
+    loss = features.new_zeros(())
     totals = PoseGradient(features, transforms)
-    compare = _compiled_compare() if compiled else compare_in_place
+    block_loss = _compiled_block_loss() if compiled else block_loss_in_place
     both = torch.stack([features, target_features]), torch.stack([transforms, target_transforms])
-    for block in skinned_blocks(Surface(directions, weights), *both):
-        block_error, bent, blended = compare(block.bent, block.blended, gradient)
-        error += block_error
+    for block in skinned_blocks(Surface(blend_shapes, weights), *both):
+        part, v_posed, skin_transforms = block_loss(block.v_posed, block.skin_transforms, gradient)
+        loss += part
         if gradient:
-            totals.add(block, bent, blended)
-    return error, 2 * totals.features.sum(0), 2 * totals.transforms
+            totals.add(block, v_posed, skin_transforms)
+    return loss, 2 * totals.features.sum(0), 2 * totals.transforms
 
 
-def compare_in_place(
-    bent: Float[Tensor, "3 2 n v"], blended: Float[Tensor, "2 3 4 n v"], gradient: bool
+def block_loss_in_place(
+    v_posed: Float[Tensor, "3 2 n v"], skin_transforms: Float[Tensor, "2 3 4 n v"], gradient: bool
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "3 n v"], Float[Tensor, "3 4 n v"]]:
-    """Squared difference of a block's two poses, summed, and half the gradients of the first pose.
+    """Squared distance of a block's two poses, summed, and half the gradients of the first pose.
 
-    They take the second pose's place, which is not needed any more.
+    The gradients overwrite the second pose, which is not needed any more.
     """
-    ours, theirs = blended.unbind()
-    *turns, difference = theirs.unbind(1)
-    *our_turns, our_shift = ours.unbind(1)
-    torch.sub(our_shift, difference, out=difference)
-    for axis, (our_bent, their_bent) in enumerate(map(torch.unbind, bent)):
-        difference.addcmul_(our_turns[axis], our_bent).addcmul_(turns[axis], their_bent, value=-1)
-    error = torch.linalg.vecdot(difference.flatten(1), difference.flatten(1)).sum()
+    predicted, target = skin_transforms.unbind()
+    *target_columns, difference = target.unbind(1)
+    *columns, translation = predicted.unbind(1)
+    torch.sub(translation, difference, out=difference)
+    for axis, (ours, theirs) in enumerate(map(torch.unbind, v_posed)):
+        difference.addcmul_(columns[axis], ours).addcmul_(target_columns[axis], theirs, value=-1)
+    loss = torch.linalg.vecdot(difference.flatten(1), difference.flatten(1)).sum()
     if gradient:
-        pull_back(difference, bent[:, 0], ours[:, :3], bent[:, 1], theirs[:, :3])
-    return error, bent[:, 1], theirs
+        block_backward(difference, v_posed[:, 0], predicted[:, :3], v_posed[:, 1], target[:, :3])
+    return loss, v_posed[:, 1], target
 
 
-def compare(
-    bent: Float[Tensor, "3 2 n v"], blended: Float[Tensor, "2 3 4 n v"], gradient: bool
+def block_loss(
+    v_posed: Float[Tensor, "3 2 n v"], skin_transforms: Float[Tensor, "2 3 4 n v"], gradient: bool
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "3 n v"], Float[Tensor, "3 4 n v"]]:
-    """The same without writing over anything and number by number, which a compiler fuses into one pass."""
-    ours, theirs = ([row.unbind() for row in pose.unbind()] for pose in blended.unbind())
-    our_bent, their_bent = (pose.unbind() for pose in bent.unbind(1))
+    """The same out of place and number by number, which a compiler fuses into one pass."""
+    predicted, target = ([row.unbind() for row in pose.unbind()] for pose in skin_transforms.unbind())
+    ours, theirs = (pose.unbind() for pose in v_posed.unbind(1))
     x, y, z = (  # the difference, axis by axis
         (a * p + b * q + c * r + d) - (e * u + f * v + g * w + h)
         for (p, q, r), (a, b, c, d), (u, v, w), (e, f, g, h) in zip(
-            [our_bent] * 3, ours, [their_bent] * 3, theirs, strict=True
+            [ours] * 3, predicted, [theirs] * 3, target, strict=True
         )
     )
-    error = (x.square() + y.square() + z.square()).sum()
+    loss = (x.square() + y.square() + z.square()).sum()
     if not gradient:
-        return error, bent[:, 0], blended[0]
-    turned = [a * x + b * y + c * z for a, b, c in list(zip(*ours, strict=True))[:3]]
-    carried = [number for axis in (x, y, z) for number in (*(axis * p for p in our_bent), axis)]
-    return error, torch.stack(turned), torch.stack(carried).unflatten(0, (3, 4))
+        return loss, v_posed[:, 0], skin_transforms[0]
+    v_posed_gradient = [a * x + b * y + c * z for a, b, c in list(zip(*predicted, strict=True))[:3]]
+    gradients = [number for axis in (x, y, z) for number in (*(axis * p for p in ours), axis)]
+    return loss, torch.stack(v_posed_gradient), torch.stack(gradients).unflatten(0, (3, 4))
 
 
 @cache
-def _compiled_compare() -> Any:
-    return torch.compile(compare, fullgraph=True, dynamic=True)
+def _compiled_block_loss() -> Any:
+    return torch.compile(block_loss, fullgraph=True, dynamic=True)
 
 
-class _MeshError(torch.autograd.Function):
-    """The error alone, its gradients kept."""
+class _MeshLoss(torch.autograd.Function):
+    """The loss, with its gradients computed in the forward pass and saved."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        work = mesh_error_operator if torch.compiler.is_compiling() else mesh_error_and_gradients
-        error, features, transforms = work(*inputs)
+        work = mesh_loss_operator if torch.compiler.is_compiling() else mesh_loss_and_gradients
+        loss, features, transforms = work(*inputs)
         ctx.save_for_backward(features, transforms)
-        return error
+        return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -128,16 +128,16 @@ class _MeshError(torch.autograd.Function):
         return None, None, scale * features, scale * transforms, None, None, None, None
 
 
-# An operator of its own, so that compiling a step takes it as it is instead of a graph of every block.
-mesh_error_operator = torch.library.custom_op(
-    f"{NAMESPACE}::mesh_error",
-    mesh_error_and_gradients,
+# A custom operator, so that torch.compile takes it as it is instead of tracing every block.
+mesh_loss_operator = torch.library.custom_op(
+    f"{NAMESPACE}::mesh_loss",
+    mesh_loss_and_gradients,
     mutates_args=(),
-    schema="(Tensor directions, Tensor weights, Tensor features, Tensor transforms, Tensor target_features,"
+    schema="(Tensor blend_shapes, Tensor weights, Tensor features, Tensor transforms, Tensor target_features,"
     " Tensor target_transforms, bool gradient, bool compiled) -> (Tensor, Tensor, Tensor)",
 )
 
 
-@mesh_error_operator.register_fake
-def _fake(directions: Tensor, weights: Tensor, *poses: Any) -> tuple[Tensor, Tensor, Tensor]:
+@mesh_loss_operator.register_fake
+def _fake(blend_shapes: Tensor, weights: Tensor, *poses: Any) -> tuple[Tensor, Tensor, Tensor]:
     return poses[0].new_empty(()), torch.empty_like(poses[0]), torch.empty_like(poses[1])

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-import humor.skinning
 import humor.training.micro_batches
 from humor import HumorLoss, HumorModel, Precision
 from humor.data import WindowBatch
 from humor.model import Transition
+from humor.skinning import LARGE_BLOCK, use_block_size
 from humor.training.optimizer import Adamax
 from humor.training.step import TrainStep
 
@@ -67,7 +67,7 @@ PUBLISHED = [
 def as_on_a_gpu() -> Iterator[None]:
     """Inside, the library takes portions, blocks and an optimizer's update as on a GPU, wherever the tensors are."""
     with (
-        patch.dict(humor.skinning._BLOCK, clear=True),
+        use_block_size(LARGE_BLOCK),
         patch.dict(humor.training.micro_batches._MOST_WINDOWS, clear=True),
         patch.object(Adamax, "update", Adamax.update_on_device),
     ):

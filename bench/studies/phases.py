@@ -17,7 +17,7 @@ from rich.table import Table
 from humor import BodyModel, HumorLoss, HumorModel, Precision
 from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
 from humor.mannequin.build import mannequin_arrays
-from humor.mesh_loss import MESH_ERRORS
+from humor.mesh_loss import MESH_LOSSES
 from humor.skeleton import AMASS_GENDERS
 from humor.training.optimizer import Adamax
 from humor.training.phase_timer import STEP_PHASES
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--ours", nargs="+", choices=MESH_ERRORS, default=["fused"], help="HumorLoss's mesh=")
+    parser.add_argument("--ours", nargs="+", choices=MESH_LOSSES, default=["fused"], help="HumorLoss's mesh=")
     parser.add_argument("--one-gender", action="store_true", help="only windows of men")
     parser.add_argument("--without-published", action="store_true", help="ours alone, for looking into it")
     options = parser.parse_args()

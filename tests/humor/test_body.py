@@ -48,7 +48,7 @@ def test_joints_and_vertices_are_those_of_smplx(name, joints):
     torch.testing.assert_close(posed.vertices, expected.vertices, atol=1e-5, rtol=0)
 
 
-def test_kinematics_by_level_is_kinematics_by_joint():
+def test_kinematics_by_group_is_kinematics_by_joint():
     rotmats, rest = random_pose((3,), 52)[0], torch.randn(3, 52, 3)
     placed = [(rotmats[:, 0], rest[:, 0])]
     for joint, parent in enumerate(SMPLH.parents[1:], 1):
@@ -108,7 +108,7 @@ def one_handed():
     "arrays", [*bodies_under_test().values(), one_handed], ids=[*bodies_under_test(), "one-handed"]
 )
 def test_fingers_posed_where_they_reach_are_posed_as_everywhere(arrays):
-    """The slow twin takes all vertices by index, each with every joint and direction."""
+    """The slow twin takes all vertices by index, each with every joint and blend shape."""
     body = BodyModel(arrays()).double()
     rotmats, betas, trans = (x.double() for x in random_pose((3,), 52))
     towards, found = torch.randn(3, 6890, 3, dtype=torch.float64), []
@@ -154,13 +154,13 @@ def test_autocast_does_not_reach_the_body(dtype):
 
 
 @pytest.mark.parametrize("count", [10, 16, 300])
-def test_bodies_of_any_number_of_shape_directions_have_16(count):
+def test_bodies_of_any_number_of_shape_blend_shapes_have_16(count):
     arrays = dict(golden.body_arrays("male"))
     stored = arrays["shapedirs"]
     arrays["shapedirs"] = np.concatenate([stored, np.ones((6890, 3, 284))], -1)[..., :count]
     body = BodyModel(arrays)
-    kept = np.pad(stored[..., :count], ((0, 0), (0, 0), (0, 16 - min(count, 16))))
-    np.testing.assert_allclose(body.directions[..., 1:17].transpose(0, 1), kept, atol=1e-6)
+    padded = np.pad(stored[..., :count], ((0, 0), (0, 0), (0, 16 - min(count, 16))))
+    np.testing.assert_allclose(body.blend_shapes[..., 1:17].transpose(0, 1), padded, atol=1e-6)
 
 
 def test_gradients_are_finite_in_the_rest_pose():

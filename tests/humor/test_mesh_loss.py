@@ -1,4 +1,4 @@
-"""The mesh error in blocks is the plain formula, in value and gradient, and keeps nothing of a mesh's size."""
+"""The mesh loss in blocks is the plain formula, in value and gradient, and saves nothing of a mesh's size."""
 
 import weakref
 
@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.harness.counters.operators import count_work
 from humor import HumorLoss, skinning
 from humor.errors import SettingError
-from humor.mesh_loss import MESH_ERRORS, compare, compare_in_place, mesh_error_and_gradients, mesh_error_operator
-from humor.skinning import Patch, Pose, Surface, skin
+from humor.mesh_loss import MESH_LOSSES, block_loss, block_loss_in_place, mesh_loss_and_gradients, mesh_loss_operator
+from humor.skinning import BlockSize, Patch, Pose, Surface, skin, use_block_size
 from tests.support import golden_values as golden
 from tests.support.random_states import random_state
 
@@ -36,52 +36,53 @@ def random_surface(vertices=37, joints=4, features=11, dtype=torch.float64):
 def patched_surface():
     """A surface that further features and joints move in two runs that overlap, and the same without patches."""
     dense = random_surface()
-    directions, weights = dense.directions, dense.weights
-    further = []
+    blend_shapes, weights = dense.blend_shapes, dense.weights
+    extra = []
     for first, stop, features, joints in ((3, 20, slice(5, 8), slice(2, 3)), (17, 36, slice(8, 11), slice(3, 4))):
-        own = directions[:, first:stop, features].clone(), weights[first:stop, joints].clone()
-        further.append(Patch(first, features.start, joints.start, *own))
-        for constants in (directions[..., features].transpose(0, 1), weights[:, joints]):
+        parts = blend_shapes[:, first:stop, features].clone(), weights[first:stop, joints].clone()
+        extra.append(Patch(first, features.start, joints.start, *parts))
+        for constants in (blend_shapes[..., features].transpose(0, 1), weights[:, joints]):
             constants[:first], constants[stop:] = 0, 0
-    return Surface(directions[..., :5].contiguous(), weights[:, :2].contiguous(), tuple(further)), dense
+    return Surface(blend_shapes[..., :5].contiguous(), weights[:, :2].contiguous(), tuple(extra)), dense
 
 
 def plain_vertices(surface, pose):
-    """Vertices one row and one vertex at a time: the slow twin."""
+    """Vertices by the formula, all at once: the slow twin."""
     turns = pose.transforms.unflatten(0, (3, 4))
-    bent = torch.einsum("cvp,np->nvc", surface.directions, pose.features)
-    blended = torch.einsum("iknj,vj->nvik", turns, surface.weights)
-    return torch.einsum("nvik,nvk->nvi", blended[..., :3], bent) + blended[..., 3]
+    v_posed = torch.einsum("cvp,np->nvc", surface.blend_shapes, pose.features)
+    skin_transforms = torch.einsum("iknj,vj->nvik", turns, surface.weights)
+    return torch.einsum("nvik,nvk->nvi", skin_transforms[..., :3], v_posed) + skin_transforms[..., 3]
 
 
-def plain_error(surface, predicted, target):
+def plain_loss(surface, predicted, target):
     return (plain_vertices(surface, predicted) - plain_vertices(surface, target)).square().sum()
 
 
-def value_and_gradients(error, surface, predicted, target):
+def value_and_gradients(loss, surface, predicted, target):
     leaves = [predicted.features.clone().requires_grad_(), predicted.transforms.clone().requires_grad_()]
-    value = error(surface, Pose(*leaves), target)
+    value = loss(surface, Pose(*leaves), target)
     return value, *torch.autograd.grad(value, leaves)
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
-    """Blocks of 2 rows and 16 vertices, so that a small case has several of both and ragged ends."""
-    monkeypatch.setitem(skinning._BLOCK, "cpu", (2, 32))
+def small_blocks():
+    """Blocks of 2 bodies and 16 vertices, so that a small case has several of both and ragged ends."""
+    with use_block_size(BlockSize(2, 32)):
+        yield
 
 
 @pytest.mark.parametrize("mesh", ["plain", "fused"])
 @pytest.mark.parametrize("rows", [0, 1, 2, 5])
-def test_error_and_gradients_are_those_of_the_slow_twin(mesh, rows, small_blocks):
+def test_loss_and_gradients_are_those_of_the_slow_twin(mesh, rows, small_blocks):
     surface, predicted, target = random_surface(), random_pose(rows, 0), random_pose(rows, 1)
-    ours = value_and_gradients(MESH_ERRORS[mesh], surface, predicted, target)
-    torch.testing.assert_close(ours, value_and_gradients(plain_error, surface, predicted, target))
+    ours = value_and_gradients(MESH_LOSSES[mesh], surface, predicted, target)
+    torch.testing.assert_close(ours, value_and_gradients(plain_loss, surface, predicted, target))
 
 
 def test_gradients_are_those_of_finite_differences(small_blocks):
     surface, predicted, target = random_surface(), random_pose(3, 0), random_pose(3, 1)
     leaves = (predicted.features.requires_grad_(), predicted.transforms.requires_grad_())
-    assert torch.autograd.gradcheck(lambda f, t: MESH_ERRORS["fused"](surface, Pose(f, t), target), leaves)
+    assert torch.autograd.gradcheck(lambda f, t: MESH_LOSSES["fused"](surface, Pose(f, t), target), leaves)
     assert torch.autograd.gradcheck(lambda f, t: skin(surface, Pose(f, t)), leaves)
 
 
@@ -99,39 +100,42 @@ def test_skinned_vertices_and_gradients_are_those_of_the_slow_twin(surfaces, row
 
 
 @given(st.integers(0, 1000))
-def test_what_is_compiled_compares_as_what_is_not(seed):
+def test_the_compiled_block_loss_is_the_one_in_place(seed):
     random = torch.Generator().manual_seed(seed)
-    bent, blended = (torch.randn(*shape, 2, 5, generator=random) for shape in ((3, 2), (2, 3, 4)))
+    v_posed, skin_transforms = (torch.randn(*shape, 2, 5, generator=random) for shape in ((3, 2), (2, 3, 4)))
     for gradient in (True, False):
-        ours = compare(bent.clone(), blended.clone(), gradient)
-        theirs = compare_in_place(bent.clone(), blended.clone(), gradient)
+        ours = block_loss(v_posed.clone(), skin_transforms.clone(), gradient)
+        theirs = block_loss_in_place(v_posed.clone(), skin_transforms.clone(), gradient)
         torch.testing.assert_close(ours[: 3 if gradient else 1], theirs[: 3 if gradient else 1])
 
 
-def test_the_operators_keep_pytorchs_rules():
+def test_the_operators_pass_pytorchs_checks():
     surface, pose, target = random_surface(), random_pose(2, 0), random_pose(2, 1)
-    rows = (surface.directions, surface.weights, pose.features, pose.transforms)
+    inputs = (surface.blend_shapes, surface.weights, pose.features, pose.transforms)
     checks = ("test_schema", "test_faketensor")  # their gradients belong to the functions around them
     torch.library.opcheck(
-        mesh_error_operator, (*rows, target.features, target.transforms, True, False), test_utils=checks
+        mesh_loss_operator, (*inputs, target.features, target.transforms, True, False), test_utils=checks
     )
-    inputs, gradient = (*vars(pose).values(), *patched_surface()[0].parts()), torch.ones(2, 37, 3, dtype=torch.float64)
+    inputs, gradient = (
+        (*vars(pose).values(), *patched_surface()[0].to_operator_inputs()),
+        torch.ones(2, 37, 3, dtype=torch.float64),
+    )
     torch.library.opcheck(skinning.skin_operator, inputs, test_utils=checks)
     torch.library.opcheck(skinning.skin_backward_operator, (gradient, *inputs), test_utils=checks)
 
 
-def test_the_work_is_counted_that_the_plain_formula_has():
-    """The benchmarks' counters look inside: the fused error multiplies what the plain one and its backward pass do."""
+def test_the_fused_loss_has_the_flops_of_the_plain_one():
+    """Counters see inside the operator: the fused loss multiplies what the plain one and its backward pass do."""
     surface, target = random_surface(), random_pose(3, 1)
 
     def count(mesh):
-        return count_work(lambda: value_and_gradients(MESH_ERRORS[mesh], surface, random_pose(3, 0), target))
+        return count_work(lambda: value_and_gradients(MESH_LOSSES[mesh], surface, random_pose(3, 0), target))
 
     assert count("fused").flops == count("plain").flops
     assert count("fused").bytes > 0
 
 
-def test_an_unknown_way_is_refused():
+def test_an_unknown_mesh_term_is_refused():
     with pytest.raises(SettingError, match=r'^mesh "quick" is not one of plain, fused, compiled\.$'):
         HumorLoss({}, mesh="quick")
 
@@ -167,13 +171,13 @@ def peak_bytes(rows):
     surface = random_surface(6890, 22, 206, torch.float32)
     poses = [random_pose(rows, seed, 22, 206, torch.float32) for seed in (0, 1)]
     with PeakBytes() as counted:
-        mesh_error_and_gradients(
-            surface.directions, surface.weights, *vars(poses[0]).values(), *vars(poses[1]).values(), True, False
+        mesh_loss_and_gradients(
+            surface.blend_shapes, surface.weights, *vars(poses[0]).values(), *vars(poses[1]).values(), True, False
         )
     return counted.peak
 
 
-def test_memory_grows_by_a_rows_own_numbers_not_by_its_mesh():
+def test_memory_grows_by_less_than_a_mesh_for_each_body():
     one_mesh = 6890 * 3 * 4
     small, large = peak_bytes(100), peak_bytes(400)
     assert small < 8e7
@@ -181,29 +185,29 @@ def test_memory_grows_by_a_rows_own_numbers_not_by_its_mesh():
 
 
 @pytest.mark.parametrize("windows", [1, 3])
-def test_the_loss_keeps_little_for_the_backward_pass(windows):
+def test_the_loss_saves_little_for_the_backward_pass(windows):
     loss, state = HumorLoss(golden.bodies()), random_state((windows, 10), dtype=torch.float32)
     leaves = state.map(lambda x: x.requires_grad_())
-    kept = []
+    saved = []
 
     def pack(tensor):
-        kept.append(tensor.untyped_storage().nbytes())
+        saved.append(tensor.untyped_storage().nbytes())
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss.pose(leaves, leaves, torch.zeros(windows, 10, 16), ["male"] * windows)
-    assert sum(kept) < windows * 10 * 200_000
+    assert sum(saved) < windows * 10 * 200_000
 
 
-def test_betas_are_data_and_a_gender_may_have_no_rows():
+def test_betas_get_no_gradient_and_a_batch_may_be_empty():
     loss, state = HumorLoss(golden.bodies()), random_state((2, 0), dtype=torch.float32)
     betas = torch.zeros(2, 0, 16, requires_grad=True)
-    rows = loss.pose(state, state, betas, ["male", "female"])
-    assert rows.squared_mesh_error == 0
-    assert rows.predicted.shape == (0, 22, 3)
+    posed = loss.pose(state, state, betas, ["male", "female"])
+    assert posed.mesh_loss == 0
+    assert posed.predicted.shape == (0, 22, 3)
     state = random_state((1,), dtype=torch.float32).map(lambda x: x.requires_grad_())
     betas = torch.zeros(1, 16, requires_grad=True)
-    rows = loss.pose(state, state.map(torch.zeros_like), betas, ["male"])
-    (rows.squared_mesh_error + rows.predicted.sum()).backward()
+    posed = loss.pose(state, state.map(torch.zeros_like), betas, ["male"])
+    (posed.mesh_loss + posed.predicted.sum()).backward()
     assert betas.grad is None
     assert state.pose_body.grad.abs().sum() > 0
