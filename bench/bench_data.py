@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from humor.data import BatchLoader, MotionStore, WindowSampler
+from humor.data.clip_files import read_processed
 from humor.data.preprocess import CLIPS_FOLDER
-from humor.data.processed import read_processed
-from humor.data.windows import cut
+from humor.data.windows import cut_windows
 
 from .cases import DATA
 
@@ -25,7 +25,7 @@ def bench_windows(case, implementation, workload, measure):
     clips, starts = WindowSampler(store, size.windows, seed=0).draw(0, 0)
 
     def window_of_file(name, start):
-        return next(cut(read_processed(folder / CLIPS_FOLDER / f"{name}.npz"), torch.tensor([start])))
+        return next(cut_windows(read_processed(folder / CLIPS_FOLDER / f"{name}.npz"), torch.tensor([start])))
 
     def prepare():
         if implementation == "store":
@@ -42,7 +42,7 @@ def bench_step_that_waits_for_data(case, prefetch, workload, device, measure):
     """Ten steps of a consumer that sleeps while a batch is prepared behind it."""
     _, size = case
     store = MotionStore.open(workload.stored_motion)
-    loader = BatchLoader(store, WindowSampler(store, size.windows, seed=0), 10, device, prefetch)
+    loader = BatchLoader(WindowSampler(store, size.windows, seed=0).batch, 10, device, prefetch)
 
     def epoch():
         for _ in loader.epoch(0):

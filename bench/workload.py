@@ -85,7 +85,7 @@ class Workload:
         """A batch of windows drawn from the motion."""
         from humor.data import WindowSampler
 
-        return self._store.batch(*WindowSampler(self._store, windows, seed).draw(0, 0))
+        return WindowSampler(self._store, windows, seed).batch(0, 0)
 
     @cached_property
     def _store(self) -> "MotionStore":
@@ -96,8 +96,8 @@ class Workload:
     @cached_property
     def stored_motion(self) -> Path:
         """A folder with the motion as a store, and a processed file for each clip beside it."""
+        from humor.data.clip_files import write_processed
         from humor.data.preprocess import CLIPS_FOLDER, build_store
-        from humor.data.processed import write_processed
 
         self._folder = tempfile.TemporaryDirectory(prefix="humor-bench-")  # as long as this object
         folder = Path(self._folder.name)

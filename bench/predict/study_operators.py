@@ -155,4 +155,4 @@ def fake_step(width: int, precision: str) -> TrainStep:
 
 def faked(batch: WindowBatch, fake: FakeTensorMode) -> WindowBatch:
     """A batch's shapes."""
-    return batch.holding([fake.from_tensor(x) for x in batch.tensors()])
+    return batch.with_tensors([fake.from_tensor(x) for x in batch.tensors()])

@@ -56,7 +56,7 @@ def peak(loss: str, windows: int, threads: int) -> float:
     torch.set_num_threads(threads)
     bodies = {gender: BodyModel.mannequin(gender) for gender in AMASS_GENDERS}
     store = MotionStore.in_memory(list(synthetic_motion(bodies)))
-    batch = store.batch(*WindowSampler(store, windows, seed=0).draw(0, 0))
+    batch = WindowSampler(store, windows, seed=0).batch(0, 0)
     arrays = {gender: mannequin_arrays(gender) for gender in AMASS_GENDERS} if loss == "published" else {}
     step = train_step(PublishedLoss(arrays), torch.optim.Adamax) if arrays else train_step(HumorLoss(bodies), Adamax)
     for _ in range(STEPS):

@@ -54,7 +54,7 @@ def measure(windows: int, options: argparse.Namespace) -> dict[str, np.ndarray]:
     bodies = {gender: BodyModel(arrays[gender]) for gender in AMASS_GENDERS}
     clips = [clip for clip in synthetic_motion(bodies) if clip.gender == "male" or not options.one_gender]
     store = MotionStore.in_memory(clips)
-    batch = store.batch(*WindowSampler(store, windows, seed=0).draw(0, 0))
+    batch = WindowSampler(store, windows, seed=0).batch(0, 0)
     losses = {} if options.without_published else {"published": PublishedLoss(arrays)}
     losses |= {name: HumorLoss(bodies, mesh=name) for name in options.ours}
     steps = {name: train_step(loss.to(device), OPTIMIZERS.get(name, Adamax)) for name, loss in losses.items()}

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--steps is a whole number from 0, --batch from 1.")
     model, bodies, store = supplies(options)
     loss, sampler = HumorLoss(bodies), WindowSampler(store, options.batch, options.seed)
-    batches = [store.batch(*sampler.draw(0, number)) for number in range(options.steps + 1)]
+    batches = [sampler.batch(0, number) for number in range(options.steps + 1)]
     noise = torch.randn(len(batches), options.batch, 10, 48, generator=torch.Generator().manual_seed(options.seed))
 
     take = partial(taken, model=model, loss=loss, batches=batches, noise=noise, smallest=options.smallest)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ..body import BodyModel, find_bodies
 from ..data.cmu.importing import FPS, import_cmu
-from ..data.preprocess import Outcome, Supplied, build_store, process_tree
+from ..data.preprocess import ClipDefaults, FileOutcome, build_store, process_tree
 from ..data.store import MotionStore
 from ..errors import HumorError, MotionError, SettingError
 from ..mannequin.build import write_mannequins
@@ -98,7 +98,7 @@ def process(
     """
     with counted("processing") as advance:
         outcomes = process_tree(
-            raw, out, body_model, Supplied(fps, gender, up), workers, lambda _, total: advance(total)
+            raw, out, body_model, ClipDefaults(fps, gender, up), workers, lambda _, total: advance(total)
         )
     for problem in (outcome.reason for outcome in outcomes if outcome.kind == "not readable"):
         console.print(f"not readable: {problem}", markup=False)
@@ -135,7 +135,7 @@ app.command(reconstruct)
 app.command(fit)
 
 
-def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+def _print_outcomes(outcomes: Sequence[FileOutcome]) -> None:
     """A row for what was kept, and one for each reason why a file was not."""
     minutes = sum(outcome.seconds for outcome in outcomes) / 60
     counts = Counter((outcome.kind, outcome.cause) for outcome in outcomes)

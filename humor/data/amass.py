@@ -1,4 +1,4 @@
-"""AMASS clips as they are stored: old `poses` files and newer SMPL-X "stageii" files, brought to one form."""
+"""Read AMASS clips, old `poses` files and newer SMPL-X "stageii" files alike, and write them."""
 
 import io
 from collections.abc import Mapping
@@ -23,7 +23,8 @@ RAW_ARRAYS = (
 )  # fmt: skip
 # Files whose stored rate is wrong, by a part of their path.
 RATE_FIXES = {"BMLhandball": 240.0, "20160930_50032": 59.0, "20161014_50033": 59.0}
-# Where root and body, and then the hands, stand in rows of other widths: SMPL has none, SMPL-X has face joints between.
+# Where root and body end and where the hands begin in poses of each width: SMPL has no hands, SMPL-X has face joints
+# between.
 _POSE_LAYOUTS = {156: (66, 66), 165: (66, 75), 72: (66, None), 66: (66, None)}
 
 
@@ -39,7 +40,7 @@ class RawClip:
     fps: float
 
     @classmethod
-    def of(
+    def from_arrays(
         cls,
         arrays: Mapping[str, np.ndarray],
         name: str = "clip",
@@ -47,9 +48,10 @@ class RawClip:
         gender: str | None = None,
         up: str = "z",
     ) -> "RawClip":
-        """A clip from AMASS's arrays by name; `fps` and `gender` supply what the arrays lack, `up` which axis is up.
+        """Make a clip of AMASS's arrays by name.
 
-        Raises MotionError for arrays that make no motion and SettingError for a wrong setting.
+        `fps` and `gender` are for arrays that name none; `up` is the axis, "y" or "z", that points up in the arrays.
+        Raises MotionError for arrays that hold no motion, SettingError for a wrong setting.
         """
         poses, trans = _poses(arrays, name), _numbers(arrays, "trans", name)
         if trans.shape != (len(poses), 3):
@@ -66,18 +68,19 @@ class RawClip:
         if up not in ("y", "z"):
             raise SettingError(f'up "{up}" is neither y nor z.')
         if up == "y":
-            poses, trans = _turned_up(poses, trans)
+            poses, trans = _y_up_to_z_up(poses, trans)
         return cls(name, poses, trans, _betas(arrays, name), gender_of(arrays, name, gender), _fps(arrays, name, fps))
 
 
 def read_amass(
     path: str | Path, fps: float | None = None, gender: str | None = None, up: str = "z", name: str | None = None
 ) -> RawClip:
-    """Read one clip's `.npz`; a rate known to be wrong in the file is mended by its path.
+    """Read one clip's `.npz`; a frame rate known to be wrong in AMASS is corrected by the file's path.
 
     Raises FileError for an unreadable file, MotionError for one that holds no motion.
     """
-    return RawClip.of(with_mended_rate(read_npz(path, RAW_ARRAYS), path), name or str(path), fps, gender, up)
+    arrays = with_corrected_rate(read_npz(path, RAW_ARRAYS), path)
+    return RawClip.from_arrays(arrays, name or str(path), fps, gender, up)
 
 
 def write_amass(path: Path, clip: RawClip) -> None:
@@ -94,20 +97,20 @@ def write_amass(path: Path, clip: RawClip) -> None:
     write_whole(path, content.getvalue())
 
 
-def with_mended_rate(arrays: Mapping[str, np.ndarray], path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a file, its frame rate replaced where its path says that it is wrong."""
+def with_corrected_rate(arrays: Mapping[str, np.ndarray], path: str | Path) -> dict[str, np.ndarray]:
+    """Replace the frame rate in a file's arrays where AMASS is known to have it wrong, by the file's path."""
     rates = [rate for part, rate in RATE_FIXES.items() if part in str(path)]
     return {**arrays, "mocap_framerate": np.array(rates[0])} if rates else dict(arrays)
 
 
 def is_motion_file(path: Path) -> bool:
-    """Whether a name in an AMASS tree is a motion's: bodies' shapes lie beside them."""
+    """Whether a file in an AMASS tree is a motion by its name; files of body shapes lie beside them."""
     of_a_body = path.name == "shape.npz" or path.name.endswith(("_shape.npz", "_stagei.npz"))
     return path.suffix == ".npz" and not of_a_body and not path.name.startswith(".")
 
 
 def gender_of(arrays: Mapping[str, np.ndarray], name: str, given: str | None = None) -> str:
-    """The gender that arrays name, as text or bytes, or else the given one. Raises MotionError for any other."""
+    """The gender that arrays name, as text or bytes, or else the given one. Raises MotionError for an unknown one."""
     if "gender" not in arrays:
         if given is None:
             raise MotionError(f"{name}: no gender; pass --gender, e.g. --gender neutral.")
@@ -131,7 +134,7 @@ def _numbers(arrays: Mapping[str, np.ndarray], key: str, name: str) -> np.ndarra
 
 
 def _poses(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """Rows of 156: root, body, hands at rest where the file has none."""
+    """Poses of 156 numbers a frame: root, body, and hands, at rest where the file has none."""
     if "pose_body" in arrays and "root_orient" in arrays:
         parts = [_numbers(arrays, key, name) for key in ("root_orient", "pose_body")]
         hands = (
@@ -159,7 +162,7 @@ def _poses(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def _betas(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """16 betas: the first ones of more, zeros after fewer or for none."""
+    """16 betas: cut from more, or padded with zeros."""
     stored = _numbers(arrays, "betas", name).reshape(-1)[:NUM_BETAS] if "betas" in arrays else np.zeros(0)
     if not np.isfinite(stored).all():
         raise MotionError(f'{name}: "betas" are not finite; set them to zero.')
@@ -178,8 +181,8 @@ def _fps(arrays: Mapping[str, np.ndarray], name: str, given: float | None) -> fl
     return float(rate.reshape(()))
 
 
-def _turned_up(poses: np.ndarray, trans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same motion with y turned up to z; the root's constant rest offset from trans turns only with the body."""
+def _y_up_to_z_up(poses: np.ndarray, trans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotate a motion so that z is up. The root joint's offset from `trans` at rest rotates with the body alone."""
     turn = torch.tensor(Y_UP_TO_Z_UP, dtype=torch.float64)
     root = rotmat_to_rotvec(turn @ rotvec_to_rotmat(torch.as_tensor(poses[:, :3]))).numpy()
     return np.concatenate([root, poses[:, 3:]], 1), trans @ turn.numpy().T

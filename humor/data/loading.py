@@ -69,7 +69,7 @@ def load_clips(
 def synthetic_motion(bodies: Mapping[str, BodyModel], count: int = 3, seed: int = 0) -> list[Clip]:
     """The embedded motion, processed: people who walk, turn and stop."""
     clips = [
-        process_or_drop(RawClip.of(raw, f"synthetic {number}"), bodies)
+        process_or_drop(RawClip.from_arrays(raw, f"synthetic {number}"), bodies)
         for number, raw in enumerate(synthetic_clips(count, seed))
     ]
     return [clip for clip in clips if isinstance(clip, Clip)]

@@ -1,6 +1,6 @@
-"""From a tree of motion files to a store: a processed file for each clip, by several processes, and then one index.
+"""Process a tree of motion files into a store: a processed file for each clip, written by several processes.
 
-Each processed file is written whole and names what it was made from, so a killed run goes on where it was.
+Each processed file is written whole and records its source and settings, so that a killed run can be resumed.
 """
 
 import json
@@ -21,35 +21,33 @@ from ..body import BodyModel, require_gender
 from ..errors import FileError, HumorError, MotionError, SettingError
 from ..io.files import remove_unfinished, whole_file, write_whole
 from ..io.untrusted_arrays import read_npz
-from .amass import RAW_ARRAYS, RawClip, is_motion_file, with_mended_rate
+from .amass import RAW_ARRAYS, RawClip, is_motion_file, with_corrected_rate
+from .clip_files import PROCESSED_ARRAYS, clip_from_arrays, is_processed, read_processed, write_processed
 from .loading import load_bodies
-from .processed import PROCESSED_ARRAYS, clip_of, is_processed, read_processed, write_processed
 from .processing import Clip, Dropped, process_or_drop
-from .splits import reason_to_leave_out, subset_of, tree_root
-from .store import FIELDS, FORMAT, FRAMES_FILE, INDEX_FILE, VERSION, ClipInfo, MotionStore, rows_of
+from .splits import exclusion_reason, subset_of, tree_root
+from .store import FIELDS, FORMAT, FRAMES_FILE, INDEX_FILE, VERSION, ClipInfo, MotionStore, frame_data_of
 
-CLIPS_FOLDER = "clips"  # in the store's folder: processed files, named as their sources
-_RULES = 1  # of processing; another number processes everything again
-_MADE_FROM = "made_from"  # the array of a processed file that says so
+CLIPS_FOLDER = "clips"  # in the store's folder: processed files with the names of their sources
+_RULES = 1  # version of the processing rules; after a change of it every file is processed again
+_MADE_FROM = "made_from"  # the array of a processed file that records its source and settings
 
 
 @dataclass(frozen=True)
-class Supplied:
-    """What the user says about files that do not say it themselves."""
+class ClipDefaults:
+    """Frame rate, gender and up axis of files that do not contain them. Raises SettingError for impossible values."""
 
     fps: float | int | None = None
     gender: str | None = None
     up: str = "z"
 
-    def checked(self) -> "Supplied":
-        """The same, if it can be. Raises SettingError."""
+    def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps <= 10_000:
             raise SettingError(f"--fps {self.fps:g}; expected frames a second, above 0 and up to 10000.")
         if self.gender is not None:
             require_gender(self.gender)
         if self.up not in ("y", "z"):
             raise SettingError(f'up "{self.up}" is neither y nor z.')
-        return self
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,15 @@ class Job:
     """A file to process."""
 
     source: Path
-    name: str  # of the clip: its path in the tree, without the ending
+    name: str  # of the clip: its path in the tree, without the suffix
     target: Path
-    supplied: Supplied
-    body: str  # what the bodies were read from
+    defaults: ClipDefaults
+    bodies: str  # the folder that the bodies are from, or "mannequin"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a file."""
+class FileOutcome:
+    """How the processing of a file ended."""
 
     name: str
     kind: str  # "kept", "dropped", "left out" or "not readable"
@@ -74,7 +72,7 @@ class Outcome:
 
     @property
     def cause(self) -> str:
-        """The reason without the clip's own name or numbers: the same for all clips with the same fate."""
+        """The reason without the clip's name and numbers, by which outcomes are counted."""
         if self.kind == "not readable":
             return "named above"
         return self.reason.rpartition(", ")[2]
@@ -84,20 +82,20 @@ def process_tree(
     raw: Path,
     out: Path,
     body_folder: Path | None = None,
-    supplied: Supplied | None = None,
+    defaults: ClipDefaults | None = None,
     workers: int = 1,
-    on_file: Callable[[Outcome, int], None] | None = None,
-) -> list[Outcome]:
-    """Process an AMASS tree, or one file, into OUT/clips; `on_file(outcome, total)` after each, in no certain order.
+    on_file: Callable[[FileOutcome, int], None] | None = None,
+) -> list[FileOutcome]:
+    """Process an AMASS tree, or one file, into OUT/clips; call `on_file(outcome, total)` after each, in any order.
 
-    A file that cannot be used is noted and the rest go on; one that was processed before, from the same source in the
-    same way, is kept as it is. Raises FileError where there is no motion or nothing can be written, SettingError for a
-    wrong setting.
+    A file that cannot be used becomes an outcome, and the rest go on; one that was processed before, from the same
+    source with the same settings, is kept. Raises FileError where there is no motion or nothing can be written,
+    SettingError for a wrong setting.
     """
     if workers < 1:
         raise SettingError(f"--workers {workers}; give 1 or more.")
-    jobs = find_jobs(raw, out, body_folder, (supplied or Supplied()).checked())
-    bodies = load_bodies(body_folder)  # here too for several workers, so that a mistake is told once
+    jobs = find_jobs(raw, out, body_folder, defaults or ClipDefaults())
+    bodies = load_bodies(body_folder)  # here too for several workers, so that a mistake is reported once
     remove_unfinished(out)
     outcomes = []
     for outcome in _outcomes(jobs, bodies, body_folder, workers):
@@ -107,8 +105,8 @@ def process_tree(
     return sorted(outcomes, key=lambda outcome: outcome.name)
 
 
-def find_jobs(raw: Path, out: Path, body_folder: Path | None, supplied: Supplied) -> list[Job]:
-    """Every motion file of a tree, or the one file, with its clip's name and place. Raises FileError for none."""
+def find_jobs(raw: Path, out: Path, body_folder: Path | None, defaults: ClipDefaults) -> list[Job]:
+    """Every motion file of a tree, or the one file, with its clip's name and target. Raises FileError for none."""
     if not raw.exists():
         raise FileError(f"{raw}: no such file or folder; check the path.")
     raw, clips = raw.resolve(), (out / CLIPS_FOLDER).resolve()
@@ -119,12 +117,12 @@ def find_jobs(raw: Path, out: Path, body_folder: Path | None, supplied: Supplied
     }
     if not names:
         raise FileError(f"{raw}: no AMASS .npz files in this folder; name another.")
-    body = "mannequin" if body_folder is None else str(body_folder.resolve())
-    return [Job(file, name, clips / f"{name}.npz", supplied, body) for file, name in names.items()]
+    bodies = "mannequin" if body_folder is None else str(body_folder.resolve())
+    return [Job(file, name, clips / f"{name}.npz", defaults, bodies) for file, name in names.items()]
 
 
-def process_file(job: Job, bodies: Mapping[str, BodyModel]) -> Outcome:
-    """Make one clip's processed file, unless it is there; whatever is wrong with the source becomes the outcome.
+def process_file(job: Job, bodies: Mapping[str, BodyModel]) -> FileOutcome:
+    """Write one clip's processed file, unless it is there; a source that cannot be used becomes the outcome.
 
     Raises FileError where the file cannot be written.
     """
@@ -132,19 +130,19 @@ def process_file(job: Job, bodies: Mapping[str, BodyModel]) -> Outcome:
     clip = _processed_before(job.target, made_from)
     if clip is None:
         result = _process(job, bodies)
-        if isinstance(result, Outcome):
+        if isinstance(result, FileOutcome):
             job.target.unlink(missing_ok=True)  # of a run with other settings
             return result
         clip = result
         write_processed(job.target, clip, **{_MADE_FROM: np.array(made_from)})
-    return Outcome(job.name, "kept", "", len(clip) / clip.fps)
+    return FileOutcome(job.name, "kept", "", len(clip) / clip.fps)
 
 
 def build_store(folder: Path, on_clip: Callable[[int, int], None] | None = None) -> tuple[MotionStore, list[str]]:
-    """The store of every processed file in FOLDER/clips, and what was wrong with those that could not be read.
+    """Build the store of every processed file in FOLDER/clips; also returns a sentence for each unreadable one.
 
-    The index is written last, and the one before is removed first: frames without their own index are no store.
-    `on_clip(done, total)` after each file. Raises MotionError where there is none, FileError where writing fails.
+    The old index is removed first and the new one written last: frames without their index are no store. Calls
+    `on_clip(done, total)` after each file. Raises MotionError where there is no clip, FileError where writing fails.
     """
     root = folder / CLIPS_FOLDER
     paths = sorted(path for path in root.rglob("*.npz") if is_motion_file(path))
@@ -158,7 +156,7 @@ def build_store(folder: Path, on_clip: Callable[[int, int], None] | None = None)
             except HumorError as problem:
                 problems.append(str(problem))
             else:
-                file.write(rows_of(clip).tobytes())
+                file.write(frame_data_of(clip).tobytes())
                 info = ClipInfo(name, clip.gender, clip.fps, first, len(clip), subset_of(name))
                 clips.append(asdict(info) | {"betas": clip.betas.tolist()})
                 first += len(clip)
@@ -171,42 +169,42 @@ def build_store(folder: Path, on_clip: Callable[[int, int], None] | None = None)
     return MotionStore.open(folder), problems
 
 
-def _process(job: Job, bodies: Mapping[str, BodyModel]) -> Clip | Outcome:
-    reason = reason_to_leave_out(job.name)
+def _process(job: Job, bodies: Mapping[str, BodyModel]) -> Clip | FileOutcome:
+    reason = exclusion_reason(job.name)
     if reason is not None:
-        return Outcome(job.name, "left out", reason)
+        return FileOutcome(job.name, "left out", reason)
     try:
         arrays = read_npz(job.source, {*RAW_ARRAYS, *PROCESSED_ARRAYS})
         if is_processed(arrays):
-            return clip_of(arrays, job.name)
+            return clip_from_arrays(arrays, job.name)
         if job.name.endswith("_stageii") and "pose_body" not in arrays:
-            return Outcome(job.name, "left out", "holds a shape, no motion")
-        raw = RawClip.of(with_mended_rate(arrays, job.source), job.name, **asdict(job.supplied))
+            return FileOutcome(job.name, "left out", "holds a shape, no motion")
+        raw = RawClip.from_arrays(with_corrected_rate(arrays, job.source), job.name, **asdict(job.defaults))
         result = process_or_drop(raw, bodies)
     except HumorError as error:
-        return Outcome(job.name, "not readable", str(error))
+        return FileOutcome(job.name, "not readable", str(error))
     except MemoryError:
-        return Outcome(job.name, "not readable", f"{job.name}: too long for this machine's memory; cut it in two.")
-    return Outcome(job.name, "dropped", result.reason) if isinstance(result, Dropped) else result
+        return FileOutcome(job.name, "not readable", f"{job.name}: too long for this machine's memory; cut it in two.")
+    return FileOutcome(job.name, "dropped", result.reason) if isinstance(result, Dropped) else result
 
 
 def _made_from(job: Job) -> str:
-    """What a processed file depends on; a change of it means processing again."""
+    """A text of everything that a processed file depends on; where it changes, the source is processed again."""
     try:
         status = job.source.stat()
         source = [str(job.source), status.st_size, status.st_mtime_ns]
     except OSError:
-        source = []  # gone since it was listed, which reading it tells
-    return json.dumps({"rules": _RULES, "source": source, "body": job.body, **asdict(job.supplied)})
+        source = []  # gone since it was listed: reading it will fail
+    return json.dumps({"rules": _RULES, "source": source, "body": job.bodies, **asdict(job.defaults)})
 
 
 def _processed_before(path: Path, made_from: str) -> Clip | None:
-    """The clip of a processed file, if it is whole and made from the same."""
+    """The clip of a processed file, if it is whole and made from the same source and settings."""
     if not path.is_file():
         return None
     try:
         arrays = read_npz(path, (*PROCESSED_ARRAYS, _MADE_FROM))
-        return clip_of(arrays, "") if arrays.get(_MADE_FROM, np.array("")).item() == made_from else None
+        return clip_from_arrays(arrays, "") if arrays.get(_MADE_FROM, np.array("")).item() == made_from else None
     except (HumorError, ValueError):
         return None
 
@@ -216,8 +214,8 @@ _bodies: dict[str, BodyModel] = {}  # of a worker process
 
 def _outcomes(
     jobs: list[Job], bodies: Mapping[str, BodyModel], body_folder: Path | None, workers: int
-) -> Iterator[Outcome]:
-    """The outcome of each job as it is done: here for one worker, else in processes of their own."""
+) -> Iterator[FileOutcome]:
+    """Yield the outcome of each job as it is done: in this process for one worker, else in worker processes."""
     if workers == 1:
         yield from (process_file(job, bodies) for job in jobs)
         return
@@ -234,19 +232,19 @@ def _outcomes(
 
 
 def _start_worker(body_folder: Path | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends the work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and shuts the pool down
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _bodies.update(load_bodies(body_folder))
 
 
 def _end_with_parent() -> None:
-    """Workers of a killed parent would wait for work forever."""
+    """Exit when the parent process is gone: its workers would wait for work forever."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
         os._exit(1)
 
 
-def _process_in_worker(job: Job) -> Outcome:
+def _process_in_worker(job: Job) -> FileOutcome:
     return process_file(job, _bodies)

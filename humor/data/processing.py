@@ -1,4 +1,4 @@
-"""From a raw clip to what the model learns from: joints, velocities, floor and contacts. Source: HuMoR, appendix."""
+"""Process raw clips into training data: joints, velocities, floor and contacts. Source: HuMoR, appendix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from .clustering import dbscan
 
 TARGET_FPS = 30
 MIN_SECONDS = 1.0
-RESTING = 0.005  # metres a frame: a joint that moves less may be in contact
+MAX_RESTING_STEP = 0.005  # metres a frame: a joint that moves less may be in contact
 FLOOR_OFFSET = 0.01  # metres: the toe base joint's height above the sole, roughly
 FLOOR_RADIUS, FLOOR_SAMPLES = 0.005, 3  # metres, count: toe heights this close together are one level
 TERRAIN_STEP = 0.04  # metres: a level this much higher, of toes and root, is something stepped onto
 TERRAIN_SECONDS = 0.25
 TOE_HEIGHT, JOINT_HEIGHT = 0.04, 0.08  # metres above the floor within which a resting joint is in contact
-FARTHEST = 100_000.0  # metres: damaged files hold numbers that no capture does
+MAX_DISTANCE = 100_000.0  # metres from the origin: only damaged files hold more
 _LEFT_TOE, _RIGHT_TOE = 10, 11
 
 
@@ -39,7 +39,7 @@ class Clip:
     betas: Float[Tensor, "16"]
     gender: str
     fps: float
-    floor_height: float  # metres that were taken off z
+    floor_height: float  # metres that were subtracted from z
 
     def __len__(self) -> int:
         return len(self.contacts)
@@ -47,7 +47,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A clip that is left out, and why."""
+    """A clip that the processing rules drop, and why."""
 
     name: str
     reason: str
@@ -65,15 +65,18 @@ class Floor:
 def process_clip(raw: RawClip | Mapping[str, np.ndarray], bodies: Mapping[str, BodyModel]) -> Clip | None:
     """Process a raw clip (AMASS's arrays by name, or read already); None where the rules drop it.
 
-    Raises MotionError for arrays that make no motion.
+    Raises MotionError for arrays that hold no motion.
     """
-    outcome = process_or_drop(raw if isinstance(raw, RawClip) else RawClip.of(raw), bodies)
+    outcome = process_or_drop(raw if isinstance(raw, RawClip) else RawClip.from_arrays(raw), bodies)
     return None if isinstance(outcome, Dropped) else outcome
 
 
 @torch.no_grad()
 def process_or_drop(raw: RawClip, bodies: Mapping[str, BodyModel]) -> Clip | Dropped:
-    """Process a raw clip, or say why the rules drop it."""
+    """Process a raw clip, or say why the rules drop it.
+
+    Raises MotionError for joints that are not finite or far away, SettingError for a gender without a body.
+    """
     first, last = int(0.1 * len(raw.poses)), int(0.9 * len(raw.poses))
     if last - first < MIN_SECONDS * raw.fps or last - first < 3:
         return Dropped(raw.name, f"{(last - first) / raw.fps:.2f} s after trimming, under {MIN_SECONDS:g} s")
@@ -83,10 +86,10 @@ def process_or_drop(raw: RawClip, bodies: Mapping[str, BodyModel]) -> Clip | Dro
     trans = torch.as_tensor(raw.trans[first:last], dtype=torch.float32)
     betas = torch.as_tensor(raw.betas, dtype=torch.float32)
     posed = _posed(bodies[raw.gender], rotmats, betas, trans)
-    if not (posed.joints.abs() <= FARTHEST).all():
-        raise MotionError(f"{raw.name}: a joint is not within {FARTHEST:g} m of the origin; cut those frames out.")
+    if not (posed.joints.abs() <= MAX_DISTANCE).all():
+        raise MotionError(f"{raw.name}: a joint is not within {MAX_DISTANCE:g} m of the origin; cut those frames out.")
 
-    resting = movement(posed.joints) < RESTING
+    resting = movement(posed.joints) < MAX_RESTING_STEP
     floor = find_floor(posed.joints, resting, raw.fps)
     if floor.is_terrain:
         return Dropped(raw.name, "steps onto something higher than the floor")
@@ -103,7 +106,7 @@ def process_or_drop(raw: RawClip, bodies: Mapping[str, BodyModel]) -> Clip | Dro
         velocity(posed.joints, raw.fps),
     )
     assert posed.vertices is not None
-    kept, fps = downsampling(len(contacts) - 2, raw.fps)
+    kept, fps = downsample(len(contacts) - 2, raw.fps)
     return Clip(
         raw.name,
         state.map(lambda x: x[kept]),
@@ -117,7 +120,7 @@ def process_or_drop(raw: RawClip, bodies: Mapping[str, BodyModel]) -> Clip | Dro
 
 
 def movement(joints: Float[Tensor, "frames J 3"]) -> Float[Tensor, "frames J"]:
-    """How far each joint is from its place in the next frame, metres; the last frame repeats the one before."""
+    """Distance of each joint to its position in the next frame, metres; the last frame repeats the one before."""
     steps = torch.linalg.vector_norm(joints[1:] - joints[:-1], dim=-1)
     return torch.cat([steps, steps[-1:]])
 
@@ -167,8 +170,8 @@ def find_contacts(
     return torch.stack(columns, -1).to(joints.dtype)
 
 
-def downsampling(frames: int, fps: float) -> tuple[Tensor, float]:
-    """Which of so many frames to keep for 30 a second, and the rate that they then have."""
+def downsample(frames: int, fps: float) -> tuple[Tensor, float]:
+    """Choose which frames to keep for 30 a second. Returns their indices and the frame rate that they have."""
     if fps <= TARGET_FPS:
         return torch.arange(frames), fps
     kept = np.linspace(0, frames - 1, int(TARGET_FPS / fps * frames)).astype(np.int64)
@@ -176,7 +179,7 @@ def downsampling(frames: int, fps: float) -> tuple[Tensor, float]:
 
 
 def _posed(body: BodyModel, rotmats: Tensor, betas: Tensor, trans: Tensor) -> PosedBody:
-    """Joints and keypoints on the CPU; hands that rest throughout are left to the wrists: the same numbers."""
+    """Joints and keypoint vertices, on the CPU. Hands at rest throughout are left out, which changes no number."""
     at_rest = torch.eye(3).expand_as(rotmats[:, 22:])
     if bool((rotmats[:, 22:] == at_rest).all()):
         rotmats = rotmats[:, :22]

@@ -1,4 +1,4 @@
-"""AMASS's subsets: which train and which test, and which clips are left out. Source: HuMoR, appendix."""
+"""AMASS's subsets: the published split into training and test, and the clips left out. Source: HuMoR, appendix."""
 
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +10,7 @@ SPLITS = {
     "validation": ("MPI_HDM05", "SFU", "MPI_mosh"),
     "test": ("Transitions_mocap", "HumanEva"),
 }  # fmt: skip
-# The names that later releases of AMASS gave to some of them.
+# What later releases of AMASS call some of them.
 RENAMED = {
     "PosePrior": "MPI_Limits",
     "EyesJapanDataset": "Eyes_Japan_Dataset",
@@ -23,23 +23,23 @@ _SPLIT_OF = {subset: split for split, subsets in SPLITS.items() for subset in su
 
 
 def split_of(subset: str) -> str | None:
-    """The split of a subset by its old or new name: "train", "validation" or "test"; None for one that is in none."""
+    """The split of a subset, by its old or new name: "train", "validation" or "test"; None for an unknown subset."""
     return _SPLIT_OF.get(RENAMED.get(subset, subset))
 
 
 def subset_of(name: str) -> str:
-    """The subset of a clip: the first folder of its name; none, "", for a clip in no folder."""
+    """The subset of a clip: the first folder of its name, or "" for a clip in no folder."""
     folder, slash, _ = name.partition("/")
     return folder if slash else ""
 
 
 def tree_root(path: Path) -> Path:
-    """Where clips' names begin: at the given folder, or above it where it is itself one subset."""
+    """The folder that clips are named relative to: the given one, or its parent where it is a single subset."""
     return path.parent if split_of(path.name) else path
 
 
-def reason_to_leave_out(name: str) -> str | None:
-    """Why a clip is not used although it could be read, or None."""
+def exclusion_reason(name: str) -> str | None:
+    """Why a readable clip is left out of training, or None for one that is used."""
     path = PurePosixPath(name)
     subset = RENAMED.get(subset_of(name), subset_of(name))
     if subset == "BioMotionLab_NTroje" and {"treadmill", "normal"} & set(path.stem.split("_")[:2]):

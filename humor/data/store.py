@@ -1,13 +1,9 @@
-"""A store of processed clips: one flat file of frames, mapped into memory, and the batches of windows cut from it."""
+"""A store of processed clips: one flat file of frames, mapped into memory, from which batches of windows are cut."""
 
 import json
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -25,16 +21,16 @@ from .windows import FRAMES, PAIRS, WindowBatch
 
 FORMAT, VERSION = "humor motion store", 1
 INDEX_FILE, FRAMES_FILE = "index.json", "frames.f32"
-# What a row of the frames file holds, in order. First what a change of frame turns, as 50 vectors: together they make a
-# matrix product of a size that the BLAS is fast at.
+# What the frames file holds of each frame, in order. First what a change of coordinates rotates, as 50 vectors:
+# together they make a matrix product of a size that the BLAS is fast at.
 FIELDS = {
     "trans": 3, "trans_vel": 3, "root_orient_vel": 3, "joints": 66, "joints_vel": 66, "root_orient_columns": 9,
     "pose_body": 189, "contacts": len(CONTACT_JOINTS),
 }  # fmt: skip
-ROW_WIDTH = sum(FIELDS.values())
-_VECTORS, _JOINTS, _POSE_END = 50, slice(3, 25), 339
-ROW_TYPE = np.dtype("<f4")
-_TOO_SHORT = f"no clip has the {FRAMES} frames of a window; use longer clips."
+FRAME_WIDTH = sum(FIELDS.values())
+_VECTORS, _JOINTS, _POSE_END = 50, slice(3, 25), 339  # which of the vectors are joints; where the pose ends
+FRAME_DTYPE = np.dtype("<f4")
+NO_WINDOWS = f"no clip has the {FRAMES} frames of a window; use longer clips."
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class ClipInfo:
     name: str
     gender: str
     fps: float | int
-    first: int  # row of its first frame
+    first: int  # index of its first frame in the frames file
     frames: int
     subset: str  # the first folder of its path in the tree that it came from, e.g. CMU
 
@@ -58,12 +54,13 @@ class MotionStore:
 
     def __init__(
         self,
-        rows: Float[np.ndarray, "rows 348"],
+        frame_data: Float[np.ndarray, "frames 348"],
         clips: Sequence[ClipInfo],
         betas: Float[np.ndarray, "clips 16"],
         folder: Path | None = None,
     ) -> None:
-        self.rows, self.clips, self.betas, self.folder = rows, tuple(clips), betas.astype(np.float32), folder
+        self.frame_data, self.clips, self.folder = frame_data, tuple(clips), folder
+        self.betas = betas.astype(np.float32)
         self.frames = np.array([clip.frames for clip in self.clips], dtype=np.int64)
         self._first = np.array([clip.first for clip in self.clips], dtype=np.int64)
         self._gender = np.array([GENDERS.index(clip.gender) for clip in self.clips], dtype=np.int64)
@@ -74,30 +71,30 @@ class MotionStore:
         folder = Path(folder)
         clips, betas, count = _read_index(folder)
         path = folder / FRAMES_FILE
-        size, wanted = require_file(path).stat().st_size, count * ROW_WIDTH * ROW_TYPE.itemsize
+        size, wanted = require_file(path).stat().st_size, count * FRAME_WIDTH * FRAME_DTYPE.itemsize
         if size != wanted:
             raise FileError(f"{path}: {size} bytes; the index wants {wanted}; run humor process again.")
         try:
-            rows = np.memmap(path, ROW_TYPE, "r", shape=(count, ROW_WIDTH))
+            frame_data = np.memmap(path, FRAME_DTYPE, "r", shape=(count, FRAME_WIDTH))
         except OSError as error:
             raise FileError(f"{path}: cannot be mapped ({error.strerror}); check its permissions.") from None
-        return cls(rows.view(np.ndarray), clips, betas, folder)
+        return cls(frame_data.view(np.ndarray), clips, betas, folder)
 
     @classmethod
     def in_memory(cls, clips: Sequence[Clip]) -> "MotionStore":
-        """The same without files."""
+        """Put processed clips into a store without files."""
         first = np.cumsum([0, *map(len, clips)]).tolist()
         infos = [
             ClipInfo(clip.name, clip.gender, clip.fps, at, len(clip), subset_of(clip.name))
             for clip, at in zip(clips, first, strict=False)
         ]
-        rows = np.concatenate([np.zeros((0, ROW_WIDTH), np.float32), *map(rows_of, clips)])
-        return cls(rows, infos, np.array([clip.betas.numpy() for clip in clips]).reshape(-1, NUM_BETAS))
+        frame_data = np.concatenate([np.zeros((0, FRAME_WIDTH), np.float32), *map(frame_data_of, clips)])
+        return cls(frame_data, infos, np.array([clip.betas.numpy() for clip in clips]).reshape(-1, NUM_BETAS))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.folder is None:
-            return MotionStore, (self.rows, self.clips, self.betas, None)
-        return _reopened, (self.folder, [clip.name for clip in self.clips])
+            return MotionStore, (self.frame_data, self.clips, self.betas, None)
+        return _reopen, (self.folder, [clip.name for clip in self.clips])
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -112,13 +109,19 @@ class MotionStore:
             if unknown:
                 raise SettingError(f"no clip {unknown[0]} among the store's {len(self)}; check the name.")
             chosen = [number for number, clip in enumerate(self.clips) if clip.name in names]
-        return MotionStore(self.rows, [self.clips[number] for number in chosen], self.betas[chosen], self.folder)
+        return MotionStore(self.frame_data, [self.clips[number] for number in chosen], self.betas[chosen], self.folder)
 
     def states(self, clip: int) -> MotionState:
         """All frames of a clip, in the world."""
-        rows = torch.from_numpy(self.rows[self._first[clip] :][: self.frames[clip]].copy())
-        vectors, pose = rows[:, : 3 * _VECTORS], rows[:, 3 * _VECTORS : _POSE_END]
+        data = torch.from_numpy(self.frame_data[self._first[clip] :][: self.frames[clip]].copy())
+        vectors, pose = data[:, : 3 * _VECTORS], data[:, 3 * _VECTORS : _POSE_END]
         return _state(vectors.unflatten(-1, (-1, 3)), pose.unflatten(-1, (21, 3, 3)))
+
+    def joints(self, clips: Int[np.ndarray, " B"], frames: Int[np.ndarray, "B T"]) -> Float[Tensor, "B T 22 3"]:
+        """Body joints in the world, metres, at the given frames of each clip."""
+        columns = slice(3 * _JOINTS.start, 3 * _JOINTS.stop)
+        joints = self.frame_data[self._first[clips, None] + frames, columns]
+        return torch.from_numpy(joints).unflatten(-1, (-1, 3))
 
     def batch(
         self, clips: Int[np.ndarray, " B"], starts: Int[np.ndarray, " B"], with_world: bool = False
@@ -129,7 +132,7 @@ class MotionStore:
         and for one that is not in its clip.
         """
         if not len(clips):
-            raise MotionError(_TOO_SHORT)
+            raise MotionError(NO_WINDOWS)
         wrong = (clips < 0) | (clips >= len(self))
         wrong |= (starts < 0) | (starts > self.frames[np.where(wrong, 0, clips)] - FRAMES)
         if wrong.any():
@@ -138,16 +141,16 @@ class MotionStore:
         order = np.argsort(self._gender[clips], kind="stable")
         clips, starts = clips[order], starts[order]
         frames = (self._first[clips] + starts)[:, None] + np.arange(FRAMES)
-        rows = torch.from_numpy(np.take(self.rows, frames, axis=0))
-        vectors, pose = rows[..., : 3 * _VECTORS].unflatten(-1, (-1, 3)), rows[..., 3 * _VECTORS : _POSE_END]
+        data = torch.from_numpy(np.take(self.frame_data, frames, axis=0))
+        vectors, pose = data[..., : 3 * _VECTORS].unflatten(-1, (-1, 3)), data[..., 3 * _VECTORS : _POSE_END]
         pose = pose.unflatten(-1, (21, 3, 3))
         frame = CanonicalFrame.of(_state(vectors[:, :-1], pose[:, :-1]))
-        world = _seen(vectors[:, 1:], frame.map(lambda x: x[:, :1])) if with_world else None
+        world = _to_canonical(vectors[:, 1:], frame.map(lambda x: x[:, :1])) if with_world else None
         return WindowBatch(
-            past=_state(_seen(vectors[:, :-1], frame), pose[:, :-1]),
-            current=_state(_seen(vectors[:, 1:], frame), pose[:, 1:]),
+            past=_state(_to_canonical(vectors[:, :-1], frame), pose[:, :-1]),
+            current=_state(_to_canonical(vectors[:, 1:], frame), pose[:, 1:]),
             world=None if world is None else _state(world, pose[:, 1:]),
-            contacts=rows[:, 1:, _POSE_END:],
+            contacts=data[:, 1:, _POSE_END:],
             betas=torch.from_numpy(self.betas[clips])[:, None].expand(-1, PAIRS, -1),
             gender=[GENDERS[number] for number in self._gender[clips]],
         )
@@ -167,91 +170,14 @@ class MotionStore:
             yield clips[chosen], starts[chosen]
 
 
-class WindowSampler:
-    """Which windows a training batch has: a function of (seed, epoch, index) alone, so that resuming needs no state.
-
-    By "clip", a clip is drawn uniformly and then a start uniformly; by "frames", every window is as likely as another.
-    """
-
-    def __init__(self, store: MotionStore, batch_size: int, seed: int, by: str = "clip") -> None:
-        if by not in ("clip", "frames"):
-            raise SettingError(f'by "{by}" is neither "clip" nor "frames".')
-        if batch_size < 1:
-            raise SettingError(f"a batch of {batch_size} windows; give 1 or more.")
-        if seed < 0:
-            raise SettingError(f"seed {seed}; give 0 or more.")
-        self.batch_size, self.seed, self.by = batch_size, seed, by
-        self._usable = np.flatnonzero(store.frames >= FRAMES)
-        if not len(self._usable):
-            raise MotionError(_TOO_SHORT)
-        self._starts = store.frames[self._usable] - FRAMES + 1  # how many windows each usable clip has
-        self._ends = np.cumsum(self._starts)
-
-    def draw(self, epoch: int, index: int) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]:
-        """Clips and first frames of a batch's windows."""
-        random = np.random.default_rng([self.seed, epoch, index])
-        if self.by == "clip":
-            chosen = random.integers(len(self._usable), size=self.batch_size)
-            return self._usable[chosen], random.integers(self._starts[chosen])
-        window = random.integers(self._ends[-1], size=self.batch_size)
-        chosen = np.searchsorted(self._ends, window, side="right")
-        return self._usable[chosen], window - (self._ends - self._starts)[chosen]
-
-
-class BatchLoader:
-    """Batches of an epoch, prepared ahead of their use by a thread: what prepares them leaves Python to the consumer.
-
-    `waited` is the seconds that consumers have waited for a batch.
-    """
-
-    def __init__(
-        self,
-        store: MotionStore,
-        sampler: WindowSampler,
-        steps_per_epoch: int,
-        device: torch.device | str = "cpu",
-        prefetch: int = 2,
-    ) -> None:
-        self.store, self.sampler, self.steps_per_epoch = store, sampler, steps_per_epoch
-        self.device, self.prefetch, self.waited = torch.device(device), prefetch, 0.0
-
-    def epoch(self, epoch: int, first: int = 0) -> Generator[WindowBatch, None, None]:
-        """The batches of an epoch from the `first` on, the same whatever the prefetch; closing it ends its thread."""
-        indices, ahead = iter(range(first, self.steps_per_epoch)), deque[Future[WindowBatch]]()
-        with ThreadPoolExecutor(1, "batches") as thread:
-            try:
-                while True:
-                    wanted = islice(indices, 1 + self.prefetch - len(ahead))
-                    ahead.extend(thread.submit(self._prepared, epoch, index) for index in wanted)
-                    if not ahead:
-                        return
-                    asked = perf_counter()
-                    batch = ahead.popleft().result()
-                    self.waited += perf_counter() - asked
-                    yield batch
-            finally:
-                for waiting in ahead:
-                    waiting.cancel()
-
-    def _drawn(self, epoch: int, index: int) -> Any:  # a WindowBatch; other loaders draw other batches
-        return self.store.batch(*self.sampler.draw(epoch, index))
-
-    def _prepared(self, epoch: int, index: int) -> Any:
-        batch = self._drawn(epoch, index)
-        if self.device.type == "cpu":
-            return batch
-        with torch.cuda.device(self.device):
-            return batch.pinned().to(self.device)
-
-
-def rows_of(clip: Clip) -> Float[np.ndarray, "frames 348"]:
-    """A clip as rows of the frames file."""
+def frame_data_of(clip: Clip) -> Float[np.ndarray, "frames 348"]:
+    """A clip as the frames file holds it."""
     state = clip.state
     parts = (
         *(state.trans, state.trans_vel, state.root_orient_vel, state.joints, state.joints_vel, state.root_orient.mT),
         *(state.pose_body, clip.contacts),
     )
-    return torch.cat([part.flatten(1) for part in parts], -1).numpy().astype(ROW_TYPE)
+    return torch.cat([part.flatten(1) for part in parts], -1).numpy().astype(FRAME_DTYPE)
 
 
 def _state(vectors: Float[Tensor, "*batch 50 3"], pose_body: Float[Tensor, "*batch 21 3 3"]) -> MotionState:
@@ -261,8 +187,8 @@ def _state(vectors: Float[Tensor, "*batch 50 3"], pose_body: Float[Tensor, "*bat
     return MotionState(trans, trans_vel, root_columns.mT, root_vel, pose_body, joints, joints_vel)
 
 
-def _seen(vectors: Float[Tensor, "B 10 50 3"], frame: CanonicalFrame) -> Float[Tensor, "B 10 50 3"]:
-    """The vectors of a state seen from a frame: `frame.enter`, all of it in one product."""
+def _to_canonical(vectors: Float[Tensor, "B 10 50 3"], frame: CanonicalFrame) -> Float[Tensor, "B 10 50 3"]:
+    """Express the vectors of a state in a frame: what `CanonicalFrame` does to a state, in one matrix product."""
     moved, pivot = vectors.clone(), frame.pivot
     shift = frame.origin + pivot
     moved[..., 0, :] -= frame.origin
@@ -274,12 +200,12 @@ def _seen(vectors: Float[Tensor, "B 10 50 3"], frame: CanonicalFrame) -> Float[T
     return turned
 
 
-def _reopened(folder: Path, names: list[str]) -> MotionStore:
+def _reopen(folder: Path, names: list[str]) -> MotionStore:
     return MotionStore.open(folder).select(names)
 
 
 def _read_index(folder: Path) -> tuple[list[ClipInfo], np.ndarray, int]:
-    """Clips, betas and how many rows there are."""
+    """Clips, betas and how many frames there are."""
     path = folder / INDEX_FILE
     if not path.is_file():
         raise FileError(f"{folder}: no finished motion store (no {INDEX_FILE}); build one with humor process.")

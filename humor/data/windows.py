@@ -1,4 +1,4 @@
-"""Windows of ten transitions, cut from processed clips and told in canonical frames."""
+"""Windows of ten transitions, cut from processed clips, in canonical frames."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ class WindowBatch:
     contacts: Float[Tensor, "B 10 9"]
     betas: Float[Tensor, "B 10 16"]
     gender: list[str]
-    world: MotionState | None = None  # where it was asked for: training does not read it
+    world: MotionState | None = None  # current in the frame of the window's first past; on request, as in Window
 
     def __len__(self) -> int:
         return len(self.gender)
@@ -48,23 +48,23 @@ class WindowBatch:
 
         return self._map(lambda x: x.to(device, dtype, non_blocking=True))
 
-    def pinned(self) -> "WindowBatch":
+    def pin_memory(self) -> "WindowBatch":
         """The batch in page-locked memory, from which `to` copies to a CUDA device while both go on."""
         return self._map(lambda x: x.contiguous().pin_memory())
 
     def tensors(self) -> list[Tensor]:
-        """All its tensors, in an order that is always the same."""
-        found: list[Tensor] = []
-        self._map(lambda x: found.append(x) or x)  # type: ignore[func-returns-value]
-        return found
+        """All tensors of the batch, in a fixed order."""
+        tensors: list[Tensor] = []
+        self._map(lambda x: tensors.append(x) or x)  # type: ignore[func-returns-value]
+        return tensors
 
-    def holding(self, tensors: Iterable[Tensor]) -> "WindowBatch":
+    def with_tensors(self, tensors: Iterable[Tensor]) -> "WindowBatch":
         """The same batch with other tensors, in the order of `tensors`."""
-        given = iter(tensors)
-        return self._map(lambda _: next(given))
+        values = iter(tensors)
+        return self._map(lambda _: next(values))
 
-    def some(self, windows: slice) -> "WindowBatch":
-        """A part of the batch."""
+    def select(self, windows: slice) -> "WindowBatch":
+        """A slice of the windows."""
         part = self._map(lambda x: x[windows])
         return replace(part, gender=self.gender[windows])
 
@@ -76,17 +76,22 @@ class WindowBatch:
 
 def evaluation_windows(clips: Sequence[Clip]) -> list[Window]:
     """Every window of every clip in order, none overlapping another."""
-    return [window for clip in clips for window in cut(clip, torch.arange(0, max(len(clip) - FRAMES + 1, 0), FRAMES))]
+    return [
+        window
+        for clip in clips
+        for window in cut_windows(clip, torch.arange(0, max(len(clip) - FRAMES + 1, 0), FRAMES))
+    ]
 
 
-def cut(clip: Clip, starts: Int[Tensor, " windows"]) -> Iterator[Window]:
-    """The windows that begin at these frames, all told in canonical frames at once."""
+def cut_windows(clip: Clip, starts: Int[Tensor, " windows"]) -> Iterator[Window]:
+    """Cut the windows that begin at the given frames, each pair in its past's canonical frame."""
     frames = starts[:, None] + torch.arange(FRAMES)
     states = clip.state.map(lambda x: x[frames])
     past, current = states.map(lambda x: x[:, :-1]), states.map(lambda x: x[:, 1:])
     frame = CanonicalFrame.of(past)
-    told = (frame.enter(past), frame.enter(current), frame.map(lambda x: x[:, :1]).enter(current))
+    world = frame.map(lambda x: x[:, :1]).enter(current)
+    past, current = frame.enter(past), frame.enter(current)
     contacts = clip.contacts[frames[:, 1:]]
     for w, start in enumerate(starts.tolist()):
-        own_past, own_current, world = (state.map(itemgetter(w)) for state in told)
-        yield Window(own_past, own_current, world, contacts[w], clip.betas, clip.gender, clip.name, start)
+        own_past, own_current, own_world = (state.map(itemgetter(w)) for state in (past, current, world))
+        yield Window(own_past, own_current, own_world, contacts[w], clip.betas, clip.gender, clip.name, start)

@@ -1,8 +1,8 @@
 """From 2D joints of a video to 3D joints: the two networks that the study weighed before it chose HuMoR."""
 
 from .cameras import NOISES, Camera, Noise
-from .motion import LiftingBatch, LiftingMotion
 from .networks import NETWORKS, PoseFormer, PoseFormerV2
+from .windows import LiftingBatch, LiftingMotion
 
 __all__ = [
     "NETWORKS",

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
 
-from ..data.store import BatchLoader
+from ..data.batches import BatchLoader
 from ..errors import SettingError
 from ..training.distributed import Team
 from ..training.log import COLUMNS, rounded
@@ -20,8 +20,8 @@ from ..training.settings import TrainSettings
 from ..training.split import Split
 from ..training.step import Step
 from .cameras import NOISES, NoiseName
-from .motion import LiftingBatch, LiftingMotion
 from .networks import NETWORKS
+from .windows import LiftingBatch, LiftingMotion
 
 LiftingName = Literal["poseformer", "poseformer-v2"]
 MILLIMETRES = 1000.0
@@ -77,19 +77,6 @@ class LiftingStep(Step):
             return self.model(batch.to(self.device).points)
 
 
-class LiftingLoader(BatchLoader):
-    """A loader of windows as a detector sees them."""
-
-    def __init__(self, trainer: "LiftingTrainer") -> None:
-        super().__init__(trainer.split.train, trainer.sampler, trainer.steps, trainer.team.device)
-        self.motion, self.settings = LiftingMotion(self.store, trainer.lifting.frames), trainer.lifting
-        self.rank = trainer.team.rank
-
-    def _drawn(self, epoch: int, index: int) -> LiftingBatch:
-        key = (self.settings.seed, epoch, index, self.rank)
-        return self.motion.batch(*self.sampler.draw(epoch, index), NOISES[self.settings.noise], key)
-
-
 class LiftingTrainer(Trainer):
     """Trains a lifting network. Losses are millimetres; each epoch tells the held-out error for each kind of noise."""
 
@@ -112,8 +99,14 @@ class LiftingTrainer(Trainer):
         network, average = shared(model, precision, self.team)
         return optimizer, LiftingStep(model, optimizer, precision, network, self.clock, average, settings.execution)
 
-    def _loader(self) -> BatchLoader:
-        return LiftingLoader(self)
+    def _loader(self) -> BatchLoader[Any]:
+        settings, motion = self.lifting, LiftingMotion(self.split.train, self.lifting.frames)
+
+        def draw(epoch: int, index: int) -> LiftingBatch:
+            key = (settings.seed, epoch, index, self.team.rank)
+            return motion.batch(*self.sampler.draw(epoch, index), NOISES[settings.noise], key)
+
+        return BatchLoader(draw, self.steps, self.team.device)
 
     def _take(self, batch: LiftingBatch) -> tuple[Tensor, Terms]:
         return self.step(batch), {}

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Int
 from torch.profiler import record_function
 
-from ..data.store import MotionStore, WindowSampler
+from ..data.batches import WindowSampler
+from ..data.store import MotionStore
 from ..data.windows import WindowBatch
 from ..errors import SettingError
 from ..losses import HumorLoss

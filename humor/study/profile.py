@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from ..body import BodyModel
-from ..data.store import BatchLoader, MotionStore
+from ..data.batches import BatchLoader
+from ..data.store import MotionStore
 from ..losses import HumorLoss
 from ..precision.presets import Precision
 from ..training.execution import require_execution
@@ -63,7 +64,7 @@ def measure_profile(
     for width in settings.widths:
         label = f"width {width}"
         told(label, 0.0)
-        with closing(BatchLoader(store, sampler, _ENDLESS, device).epoch(0)) as batches:
+        with closing(BatchLoader(sampler.batch, _ENDLESS, device).epoch(0)) as batches:
             turns = Turns(settings, width, loss, batches, device)
             runs = turns.first()
             profile.runs += runs

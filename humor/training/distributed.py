@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..data.store import MotionStore, WindowSampler
+from ..data.batches import WindowSampler
+from ..data.store import MotionStore
 from ..errors import SettingError
 from ..skeleton import GENDERS
 
@@ -60,8 +61,8 @@ class TeamSampler(WindowSampler):
     that noise drawn for the whole of it is dealt alike and every process has about as many of each gender.
     """
 
-    def __init__(self, store: MotionStore, batch_size: int, seed: int, by: str, team: Team) -> None:
-        super().__init__(store, batch_size * team.size, seed, by)
+    def __init__(self, store: MotionStore, batch_size: int, seed: int, sampling: str, team: Team) -> None:
+        super().__init__(store, batch_size * team.size, seed, sampling)
         self.team = team
         self._gender = np.array([GENDERS.index(clip.gender) for clip in store.clips])
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ..body import BodyModel
-from ..data.store import BatchLoader
+from ..data.batches import BatchLoader
 from ..data.windows import FRAMES
 from ..losses import HumorLoss
 from ..model import HumorModel
@@ -192,8 +192,8 @@ class Trainer:
     def _built(self) -> tuple[Adamax, Any]:  # any step: only _take and _validate call it
         return _built(self.settings, self.bodies, self.team, self.clock)
 
-    def _loader(self) -> BatchLoader:
-        return BatchLoader(self.split.train, self.sampler, self.steps, self.team.device)
+    def _loader(self) -> BatchLoader[Any]:
+        return BatchLoader(self.sampler.batch, self.steps, self.team.device)
 
     def _take(self, batch: Any) -> tuple[Tensor, Terms]:
         """Take the step of a batch that the loader gave: the loss before it and its terms."""

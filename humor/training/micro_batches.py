@@ -30,7 +30,7 @@ def portions(
     count = -(-len(batch) // most)
     for portion in range(count):
         windows = slice(portion * len(batch) // count, (portion + 1) * len(batch) // count)
-        yield batch.some(windows), None if noise is None else noise[windows]
+        yield batch.select(windows), None if noise is None else noise[windows]
 
 
 def joined(

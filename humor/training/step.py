@@ -166,7 +166,7 @@ class TrainStep(Step):
 
         def call(own: Sequence[Tensor]) -> Tensor:
             own_noise = None if noise is None else own[-1]
-            total, terms = self._taken(batch.holding(own), epoch, own_noise, fed_truth)
+            total, terms = self._taken(batch.with_tensors(own), epoch, own_noise, fed_truth)
             self._term_names = list(terms)
             return torch.stack([total, *(term.detach() for term in terms.values()), cast(Tensor, optimizer.taken)])
 

@@ -22,7 +22,7 @@ def tiny_split(bodies):
     """Four short walks of people of every gender, one held out."""
     genders = ("male", "female", "neutral", "male")
     walks = [synthetic_clip(seed, 3.0, gender=gender) for seed, gender in enumerate(genders)]
-    clips = [process_clip(RawClip.of(walk, f"walk {number}"), bodies) for number, walk in enumerate(walks)]
+    clips = [process_clip(RawClip.from_arrays(walk, f"walk {number}"), bodies) for number, walk in enumerate(walks)]
     return split_clips(MotionStore.in_memory(clips))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from humor.data import RawClip, evaluation_windows, process_clip, read_amass
-from humor.data.processing import Dropped, angular_velocity, downsampling, process_or_drop
+from humor.data.processing import Dropped, angular_velocity, downsample, process_or_drop
 from humor.data.synthetic.walker import synthetic_clip
 from humor.rotations import rotvec_to_rotmat
 from humor.state import CanonicalFrame
@@ -39,7 +39,7 @@ def test_a_constant_turn_has_its_angular_velocity():
     ("frames", "fps", "kept", "rate"), [(382, 120.0, 95, 30), (300, 30.0, 300, 30), (90, 25.0, 90, 25)]
 )
 def test_clips_are_brought_to_thirty_frames_a_second_and_slower_ones_left(frames, fps, kept, rate):
-    chosen, found = downsampling(frames, fps)
+    chosen, found = downsample(frames, fps)
     assert (len(chosen), found) == (kept, rate)
     assert (chosen[0], chosen[-1]) == (0, frames - 1)
 
@@ -56,7 +56,7 @@ def test_old_and_new_keys_hold_the_same_clip():
         "mocap_frame_rate": np.array(120),
         "surface_model_type": np.array("smplx"),
     }
-    one, other = RawClip.of(old), RawClip.of(new)
+    one, other = RawClip.from_arrays(old), RawClip.from_arrays(new)
     np.testing.assert_array_equal(one.poses, other.poses)
     np.testing.assert_array_equal(one.betas, other.betas)
     assert (one.gender, one.fps) == (other.gender, other.fps)
@@ -64,13 +64,13 @@ def test_old_and_new_keys_hold_the_same_clip():
 
 def test_hands_of_smplx_rows_are_found_behind_the_face():
     poses = np.arange(2 * 165, dtype=float).reshape(2, 165)
-    clip = RawClip.of({"poses": poses, "trans": np.zeros((2, 3))}, fps=30.0, gender="male")
+    clip = RawClip.from_arrays({"poses": poses, "trans": np.zeros((2, 3))}, fps=30.0, gender="male")
     np.testing.assert_array_equal(clip.poses[:, 66:], poses[:, 75:])
 
 
 def test_what_a_file_holds_is_not_replaced_by_what_was_supplied():
     raw = synthetic_clip(seconds=2.0)
-    clip = RawClip.of(raw, fps=60.0, gender="male")
+    clip = RawClip.from_arrays(raw, fps=60.0, gender="male")
     assert (clip.fps, clip.gender) == (120, "neutral")
 
 
@@ -82,7 +82,7 @@ def test_turning_y_up_undoes_a_motion_told_with_y_up(bodies):
     from humor.rotations import rotmat_to_rotvec
 
     told["poses"] = np.concatenate([rotmat_to_rotvec(roots).numpy(), raw["poses"][:, 3:]], 1)
-    one, other = RawClip.of(raw), RawClip.of(told, up="y")
+    one, other = RawClip.from_arrays(raw), RawClip.from_arrays(told, up="y")
     np.testing.assert_allclose(other.trans, one.trans, atol=1e-9)
     turns = [rotvec_to_rotmat(torch.as_tensor(c.poses[:, :3])) for c in (one, other)]
     torch.testing.assert_close(*turns, atol=1e-9, rtol=0)
@@ -99,7 +99,7 @@ def test_rates_known_to_be_wrong_are_mended(tmp_path, path, rate):
 
 
 def test_a_clip_of_under_a_second_is_dropped_and_says_so(bodies):
-    outcome = process_or_drop(RawClip.of(synthetic_clip(seconds=1.2), "short"), bodies)
+    outcome = process_or_drop(RawClip.from_arrays(synthetic_clip(seconds=1.2), "short"), bodies)
     assert outcome == Dropped("short", "0.96 s after trimming, under 1 s")
 
 

@@ -15,9 +15,9 @@ import torch
 
 from humor.cli.app import main
 from humor.data import MotionStore, process_clip
-from humor.data.preprocess import Supplied, build_store, find_jobs, process_tree
-from humor.data.processed import arrays_of, clip_of, read_processed
-from humor.data.splits import SPLITS, reason_to_leave_out, split_of, subset_of
+from humor.data.clip_files import arrays_from_clip, clip_from_arrays, read_processed
+from humor.data.preprocess import ClipDefaults, build_store, find_jobs, process_tree
+from humor.data.splits import SPLITS, exclusion_reason, split_of, subset_of
 from humor.data.synthetic.walker import synthetic_clip
 from humor.errors import FileError, HumorError, MotionError
 from humor.rotations import rotvec_to_rotmat
@@ -157,7 +157,7 @@ def test_other_settings_and_other_sources_are_processed_again(tmp_path, walk):
     save(source, {key: value for key, value in walk.items() if key != "gender"})
 
     def written(**supplied):
-        process_tree(raw, out, supplied=Supplied(**supplied))
+        process_tree(raw, out, defaults=ClipDefaults(**supplied))
         return target.stat().st_mtime_ns
 
     first = written(gender="male")
@@ -214,10 +214,10 @@ def test_settings_and_folders_that_cannot_be(tmp_path):
         f"{tmp_path}/raw: no AMASS .npz files in this folder; name another."
     )
     assert told(lambda: process_tree(tmp_path / "raw", out, workers=0)) == "--workers 0; give 1 or more."
-    assert told(lambda: process_tree(tmp_path / "raw", out, supplied=Supplied(fps=0))) == (
+    assert told(lambda: process_tree(tmp_path / "raw", out, defaults=ClipDefaults(fps=0))) == (
         "--fps 0; expected frames a second, above 0 and up to 10000."
     )
-    assert told(lambda: process_tree(tmp_path / "raw", out, supplied=Supplied(up="x"))) == 'up "x" is neither y nor z.'
+    assert told(lambda: ClipDefaults(up="x")) == 'up "x" is neither y nor z.'
 
 
 def test_a_mistake_in_the_bodies_is_told_once_and_before_the_work(tree, tmp_path):
@@ -291,7 +291,7 @@ def test_a_store_of_nothing_is_refused(tmp_path):
 def test_a_published_processed_file_is_the_clip_that_we_process(case):
     values = golden.arrays(f"process_{case}")
     ours = process_clip({k.removeprefix("raw_"): v for k, v in values.items() if k.startswith("raw_")}, golden.bodies())
-    theirs = clip_of(published(case), case)
+    theirs = clip_from_arrays(published(case), case)
     assert (theirs.gender, theirs.fps, len(theirs)) == (ours.gender, ours.fps, len(ours))
     assert theirs.floor_height == pytest.approx(ours.floor_height, abs=1e-5)
     assert torch.equal(theirs.contacts, ours.contacts)
@@ -301,7 +301,7 @@ def test_a_published_processed_file_is_the_clip_that_we_process(case):
 
 def test_our_processed_files_have_the_published_names_and_shapes():
     theirs = published("a120")
-    ours = arrays_of(clip_of(theirs, "a120"))
+    ours = arrays_from_clip(clip_from_arrays(theirs, "a120"))
     for key, values in ours.items():
         assert values.shape == theirs[key].shape
         if key in ("root_orient", "pose_body"):
@@ -335,7 +335,7 @@ def test_our_processed_files_have_the_published_names_and_shapes():
 )
 def test_arrays_that_make_no_processed_clip(change, text):
     arrays = {key: value for key, value in {**published("a120"), **change}.items() if value is not None}
-    assert told(lambda: clip_of(arrays, "clip"), MotionError) == f"clip: {text}"
+    assert told(lambda: clip_from_arrays(arrays, "clip"), MotionError) == f"clip: {text}"
 
 
 # --- subsets ---------------------------------------------------------------------------------------------------------
@@ -365,7 +365,7 @@ def test_every_subset_is_in_one_split_by_its_old_and_new_name():
     ],
 )
 def test_clips_that_are_left_out(name, reason):
-    assert reason_to_leave_out(name) == reason
+    assert exclusion_reason(name) == reason
 
 
 # --- any damage ------------------------------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ def fuzz(folder, bodies, rounds, seed):
         save(source, rewritten(draw, arrays) if number % 2 else arrays)
         if not number % 2:
             source.write_bytes(damaged(draw, source.read_bytes()))
-        (job,) = find_jobs(raw, folder / "out", None, Supplied())
+        (job,) = find_jobs(raw, folder / "out", None, ClipDefaults())
         from humor.data.preprocess import process_file
 
         outcome = process_file(job, bodies)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from humor.data import BatchLoader, MotionStore, WindowSampler, evaluation_windows, process_clip, synthetic_motion
+from humor.data.clip_files import arrays_from_clip, clip_from_arrays, write_processed
 from humor.data.preprocess import CLIPS_FOLDER, build_store
-from humor.data.processed import arrays_of, clip_of, write_processed
-from humor.data.windows import cut
+from humor.data.windows import cut_windows
 from humor.errors import FileError, HumorError, MotionError, SettingError
 from humor.skeleton import GENDERS
 from tests.support import golden_values as golden
@@ -71,7 +71,7 @@ def test_a_batch_has_the_windows_that_cut_gives_one_by_one(store, clips, draws):
     chosen = np.array([clip for clip, _ in draws])
     starts = np.array([int(part * (LENGTHS[clip] - 11)) for clip, part in draws])
     batch = store.batch(chosen, starts, with_world=True)
-    windows = [next(cut(clips[c], torch.tensor([s]))) for c, s in zip(chosen, starts, strict=True)]
+    windows = [next(cut_windows(clips[c], torch.tensor([s]))) for c, s in zip(chosen, starts, strict=True)]
     windows.sort(key=lambda window: GENDERS.index(window.gender))
     assert batch.gender == [window.gender for window in windows]
     for row, window in enumerate(windows):
@@ -87,7 +87,7 @@ def test_windows_far_from_the_origin_are_as_exact(clips):
     state = replace(clips[0].state, trans=clips[0].state.trans + far, joints=clips[0].state.joints + far)
     clip = replace(clips[0], state=state)
     batch = MotionStore.in_memory([clip]).batch(np.array([0]), np.array([40]))
-    window = next(cut(clip, torch.tensor([40])))
+    window = next(cut_windows(clip, torch.tensor([40])))
     torch.testing.assert_close(batch.past.to_vector()[0], window.past.to_vector(), atol=5e-5, rtol=0)
 
 
@@ -123,7 +123,9 @@ def test_golden_windows_come_out_of_a_store():
 
 def test_a_store_on_disk_gives_what_the_clips_in_memory_give(folder, clips):
     opened = MotionStore.open(folder)
-    ordered = sorted((clip_of(arrays_of(clip), clip.name) for clip in clips), key=lambda clip: clip.name)
+    ordered = sorted(
+        (clip_from_arrays(arrays_from_clip(clip), clip.name) for clip in clips), key=lambda clip: clip.name
+    )
     in_memory = MotionStore.in_memory(ordered)
     assert opened.clips == in_memory.clips
     assert {clip.subset for clip in opened.clips} == {"CMU", "KIT"}
@@ -133,8 +135,8 @@ def test_a_store_on_disk_gives_what_the_clips_in_memory_give(folder, clips):
 
 def test_a_store_is_mapped_and_not_read(folder):
     opened = MotionStore.open(folder)
-    assert isinstance(opened.rows.base, np.memmap)
-    assert not opened.rows.flags.writeable
+    assert isinstance(opened.frame_data.base, np.memmap)
+    assert not opened.frame_data.flags.writeable
 
 
 def test_a_pickled_store_is_its_folder_and_its_choice(folder):
@@ -203,20 +205,21 @@ def test_by_clip_every_clip_is_as_likely_and_then_every_start(store):
 
 
 def test_by_frames_every_window_is_as_likely(store):
-    clips, starts = drawn(WindowSampler(store, 500, seed=3, by="frames"), 40)
+    clips, starts = drawn(WindowSampler(store, 500, seed=3, sampling="frames"), 40)
     windows = np.bincount(clips * 1000 + starts, minlength=6000)
     possible = np.concatenate([1000 * clip + np.arange(max(0, frames - 10)) for clip, frames in enumerate(LENGTHS)])
     assert windows.sum() == windows[possible].sum()
     assert chisquare(windows[possible]).pvalue > 0.01
 
 
-@pytest.mark.parametrize("by", ["clip", "frames"])
-def test_a_draw_depends_on_seed_epoch_and_index_alone(store, by):
-    one, other = WindowSampler(store, 20, 5, by), WindowSampler(store, 20, 5, by)
+@pytest.mark.parametrize("sampling", ["clip", "frames"])
+def test_a_draw_depends_on_seed_epoch_and_index_alone(store, sampling):
+    one, other = WindowSampler(store, 20, 5, sampling), WindowSampler(store, 20, 5, sampling)
     other.draw(0, 0)
     np.testing.assert_array_equal(one.draw(3, 4), other.draw(3, 4))
     draws = [
-        WindowSampler(store, 20, *key[:1], by).draw(*key[1:]) for key in ((5, 3, 4), (6, 3, 4), (5, 4, 4), (5, 3, 5))
+        WindowSampler(store, 20, *key[:1], sampling).draw(*key[1:])
+        for key in ((5, 3, 4), (6, 3, 4), (5, 4, 4), (5, 3, 5))
     ]
     assert len({np.array(draw).tobytes() for draw in draws}) == 4
 
@@ -224,7 +227,7 @@ def test_a_draw_depends_on_seed_epoch_and_index_alone(store, by):
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"by": "hour"}, 'by "hour" is neither "clip" nor "frames".'),
+        ({"sampling": "hour"}, 'sampling "hour" is neither "clip" nor "frames".'),
         ({"batch_size": 0}, "a batch of 0 windows; give 1 or more."),
         ({"seed": -1}, "seed -1; give 0 or more."),
     ],
@@ -239,7 +242,7 @@ def test_settings_that_make_no_sampler(store, settings, text):
 
 
 def loaded(store, prefetch, first=0, steps=6):
-    return list(BatchLoader(store, WindowSampler(store, 9, 1), steps, "cpu", prefetch).epoch(2, first))
+    return list(BatchLoader(WindowSampler(store, 9, 1).batch, steps, "cpu", prefetch).epoch(2, first))
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 2, 20])
@@ -262,7 +265,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_where_batches_are_taken(store):
         def draw(self, epoch, index):
             return super().draw(epoch, index) if index < 2 else (np.array([99]), np.array([0]))
 
-    batches = BatchLoader(store, Broken(store, 4, 0), 5).epoch(0)
+    batches = BatchLoader(Broken(store, 4, 0).batch, 5).epoch(0)
     assert len([next(batches), next(batches)]) == 2
     with pytest.raises(MotionError) as error:
         next(batches)
@@ -283,7 +286,7 @@ def test_so_many_batches_and_no_more_are_prepared_ahead(store, prefetch):
             drawn_so_far.append(index)
             return super().draw(epoch, index)
 
-    batches = BatchLoader(store, Noting(store, 4, 0), 100, prefetch=prefetch).epoch(0)
+    batches = BatchLoader(Noting(store, 4, 0).batch, 100, prefetch=prefetch).epoch(0)
     for taken in range(1, 5):
         next(batches)
         wait_until(lambda taken=taken: len(drawn_so_far) == taken + prefetch)
@@ -298,7 +301,7 @@ def wait_until(holds):
 
 
 def test_closing_an_epoch_ends_its_thread(store):
-    loader = BatchLoader(store, WindowSampler(store, 4, 0), 1000, prefetch=4)
+    loader = BatchLoader(WindowSampler(store, 4, 0).batch, 1000, prefetch=4)
     batches = loader.epoch(0)
     next(batches)
     assert len(threads()) == 1
@@ -310,7 +313,7 @@ def test_closing_an_epoch_ends_its_thread(store):
 @pytest.mark.cuda
 def test_batches_arrive_on_the_device_unchanged(store, device):
     sampler = WindowSampler(store, 9, 1)
-    for index, batch in enumerate(BatchLoader(store, sampler, 8, device, 3).epoch(0)):
+    for index, batch in enumerate(BatchLoader(sampler.batch, 8, device, 3).epoch(0)):
         assert batch.past.trans.device.type == device.type
         assert_same(batch.to("cpu"), store.batch(*sampler.draw(0, index)))
 

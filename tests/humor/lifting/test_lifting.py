@@ -51,7 +51,7 @@ def split():
 def walk(split):
     """Joints of windows of 27 frames: the store's, the cameras' choice from them is the test's."""
     store = split.train
-    rows = torch.from_numpy(store.rows[:54]).reshape(2, 27, -1)[..., 9:75]
+    rows = torch.from_numpy(store.frame_data[:54]).reshape(2, 27, -1)[..., 9:75]
     return lifted_joints(rows.unflatten(-1, (22, 3)))
 
 
@@ -261,7 +261,7 @@ def test_the_middle_frame_is_lifted_from_the_frames_around_it(split):
     store, frames = split.train, 27
     batch = LiftingMotion(store, frames).batch(np.array([1]), np.array([2]), NOISES["clean"], (0,))
     assert (batch.joints[:, 0] == 0).all()
-    rows = store.rows[store.clips[1].first + 2 + 5, 9:75].reshape(1, 22, 3)
+    rows = store.frame_data[store.clips[1].first + 2 + 5, 9:75].reshape(1, 22, 3)
     world = lifted_joints(torch.from_numpy(rows.copy()))
     for a, b in pairwise(range(17)):  # a camera changes no distance
         own, there = ((x[0, a] - x[0, b]).norm().item() for x in (batch.joints, world))

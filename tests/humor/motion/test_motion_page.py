@@ -55,7 +55,7 @@ def bodies():
 def clips():
     made = []
     for seed, gender in enumerate(("male", "female")):
-        clip = RawClip.of(synthetic_clip(seed, 1.0, gender=gender), f"{gender} walk")
+        clip = RawClip.from_arrays(synthetic_clip(seed, 1.0, gender=gender), f"{gender} walk")
         made.append(
             replace(clip, poses=np.pad(clip.poses[:40:4, :66], ((0, 0), (0, 90))), trans=clip.trans[:40:4], fps=30.0)
         )

@@ -17,7 +17,7 @@ import humor.cli
 import humor.cli.training
 import humor.study.profile
 from humor import HumorLoss
-from humor.data.store import BatchLoader
+from humor.data import BatchLoader
 from humor.errors import FileError, SettingError
 from humor.study.interleaved_profile import (
     PHASES,
@@ -48,7 +48,7 @@ def split():
 def turns(split):
     """Two precisions with their turns on one network, and the batches that they are given."""
     sampler = RepeatedSampler(split.train, TINY.batch, len(TINY.precisions))
-    with closing(BatchLoader(split.train, sampler, 100).epoch(0)) as batches:
+    with closing(BatchLoader(sampler.batch, 100).epoch(0)) as batches:
         yield Turns(TINY, 1, HumorLoss(golden.bodies()), batches, CPU)
 
 
@@ -132,7 +132,7 @@ def test_all_precisions_see_the_same_windows_and_start_alike(turns, monkeypatch)
 
 def test_float16_takes_its_updates_from_the_first_step_on(split):
     sampler = RepeatedSampler(split.train, 2, 1)
-    with closing(BatchLoader(split.train, sampler, 1).epoch(0)) as batches:
+    with closing(BatchLoader(sampler.batch, 1).epoch(0)) as batches:
         settings = ProfileSettings(precisions=("fp16",))
         turns = Turns(settings, 1, HumorLoss(golden.bodies()), batches, CPU)
         turns.first()

@@ -218,7 +218,7 @@ def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_it_stays(bodies, 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_batch_that_is_not_finite_is_left_out_said_and_counted(precision, bodies, split, tmp_path, monkeypatch):
-    prepare, console = BatchLoader._prepared, captured()
+    prepare, console = BatchLoader._prepare, captured()
 
     def spoil(self, epoch, index):
         batch = prepare(self, epoch, index)
@@ -226,7 +226,7 @@ def test_a_batch_that_is_not_finite_is_left_out_said_and_counted(precision, bodi
             batch.contacts[0, 0, 0] = float("nan")
         return batch
 
-    monkeypatch.setattr(BatchLoader, "_prepared", spoil)
+    monkeypatch.setattr(BatchLoader, "_prepare", spoil)
     trainer = tiny_trainer(
         tmp_path / "run", bodies, split, console=console, precision=precision, epochs=1, steps_per_epoch=3, log_every=9,
         batch_size=1,

@@ -1,4 +1,4 @@
-"""The published processed format: a clip is one `.npz`, by which names HuMoR's own processing writes it."""
+"""Read and write processed clips: one `.npz` each, with the array names of the published HuMoR code."""
 
 import io
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ from ..state import MotionState
 from .amass import gender_of
 from .processing import Clip
 
-# Every array that has a row for each frame: its name, and a row's shape.
-_FRAMES = {
+# The arrays with a first axis of frames: their names, and their shapes a frame.
+_FRAME_ARRAYS = {
     "trans": (3,),
     "trans_vel": (3,),
     "root_orient": (3,),  # axis-angle
@@ -30,53 +30,53 @@ _FRAMES = {
     "mojo_verts": (43, 3),
     "contacts": (22,),  # a column for each body joint
 }
-_SINGLE = ("fps", "floor_height")
-PROCESSED_ARRAYS = (*_FRAMES, *_SINGLE, "gender", "betas")
+_SCALARS = ("fps", "floor_height")
+PROCESSED_ARRAYS = (*_FRAME_ARRAYS, *_SCALARS, "gender", "betas")
 
 
 def is_processed(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether arrays are those of a processed clip: raw ones hold no velocities."""
+    """Whether arrays are those of a processed clip; raw clips hold no velocities."""
     return {"contacts", "joints", "joints_vel"} <= set(arrays)
 
 
 def read_processed(path: str | Path, name: str | None = None) -> Clip:
-    """Read a processed clip. Raises FileError for an unreadable file, MotionError for one that holds no such clip."""
-    return clip_of(read_npz(path, PROCESSED_ARRAYS), name or str(path))
+    """Read a processed clip. Raises FileError for an unreadable file, MotionError for one without a valid clip."""
+    return clip_from_arrays(read_npz(path, PROCESSED_ARRAYS), name or str(path))
 
 
 def write_processed(path: Path, clip: Clip, **more: np.ndarray) -> None:
-    """Write a processed clip, wholly or not at all, and more arrays beside it. Raises FileError."""
-    content, arrays = io.BytesIO(), cast(dict[str, Any], {**arrays_of(clip), **more})
+    """Write a processed clip and further arrays, whole or not at all. Raises FileError."""
+    content, arrays = io.BytesIO(), cast(dict[str, Any], {**arrays_from_clip(clip), **more})
     np.savez(content, **arrays)
     write_whole(path, content.getvalue())
 
 
-def clip_of(arrays: Mapping[str, np.ndarray], name: str) -> Clip:
-    """The clip of a processed file's arrays. Raises MotionError for arrays that make none."""
+def clip_from_arrays(arrays: Mapping[str, np.ndarray], name: str) -> Clip:
+    """Make a clip of a processed file's arrays. Raises MotionError for missing or wrong arrays."""
     missing = [key for key in PROCESSED_ARRAYS if key not in arrays]
     if missing:
         raise MotionError(f"{name}: a processed clip without {', '.join(missing)}; process the raw clip again.")
     frames = len(arrays["contacts"]) if arrays["contacts"].ndim else 0
-    found = {key: _numbers(arrays, key, (frames, *shape), name) for key, shape in _FRAMES.items()}
-    fps, floor_height = (float(_numbers(arrays, key, (), name)) for key in _SINGLE)
+    values = {key: _numbers(arrays, key, (frames, *shape), name) for key, shape in _FRAME_ARRAYS.items()}
+    fps, floor_height = (float(_numbers(arrays, key, (), name)) for key in _SCALARS)
     stored = arrays["betas"].reshape(-1)[:NUM_BETAS]
     betas = _numbers({"betas": np.pad(stored, (0, NUM_BETAS - len(stored)))}, "betas", (NUM_BETAS,), name)
     if not frames or not 0 < fps <= 10_000:
         raise MotionError(f"{name}: {frames} frames at {fps:g} a second; process the raw clip again.")
-    contacts = found["contacts"][:, list(CONTACT_JOINTS)]
+    contacts = values["contacts"][:, list(CONTACT_JOINTS)]
     if not ((contacts == 0) | (contacts == 1)).all():
         raise MotionError(f'{name}: "contacts" holds other numbers than 0 and 1; process the raw clip again.')
     gender = gender_of(arrays, name)
-    root, body = (rotvec_to_rotmat(found[key].unflatten(-1, (-1, 3))) for key in ("root_orient", "pose_body"))
+    root, body = (rotvec_to_rotmat(values[key].unflatten(-1, (-1, 3))) for key in ("root_orient", "pose_body"))
     state = MotionState(
-        *(found["trans"], found["trans_vel"], root.squeeze(1), found["root_orient_vel"], body),
-        *(found["joints"], found["joints_vel"]),
+        *(values["trans"], values["trans_vel"], root.squeeze(1), values["root_orient_vel"], body),
+        *(values["joints"], values["joints_vel"]),
     )
-    return Clip(name, state, contacts, found["mojo_verts"], betas, gender, fps, floor_height)
+    return Clip(name, state, contacts, values["mojo_verts"], betas, gender, fps, floor_height)
 
 
-def arrays_of(clip: Clip) -> dict[str, np.ndarray]:
-    """A clip in the published names and shapes."""
+def arrays_from_clip(clip: Clip) -> dict[str, np.ndarray]:
+    """Convert a clip to arrays with the published names and shapes."""
     state = clip.state
     contacts = torch.zeros(len(clip), 22)
     contacts[:, list(CONTACT_JOINTS)] = clip.contacts
@@ -92,8 +92,8 @@ def arrays_of(clip: Clip) -> dict[str, np.ndarray]:
         "contacts": contacts,
         "betas": clip.betas,
     }
-    single = {"fps": clip.fps, "floor_height": clip.floor_height, "gender": clip.gender}
-    return {key: value.numpy() for key, value in frames.items()} | {key: np.array(x) for key, x in single.items()}
+    scalars = {"fps": clip.fps, "floor_height": clip.floor_height, "gender": clip.gender}
+    return {key: value.numpy() for key, value in frames.items()} | {key: np.array(x) for key, x in scalars.items()}
 
 
 def _numbers(arrays: Mapping[str, np.ndarray], key: str, shape: tuple[int, ...], name: str) -> Tensor:
@@ -103,7 +103,7 @@ def _numbers(arrays: Mapping[str, np.ndarray], key: str, shape: tuple[int, ...],
             f'{name}: "{key}" is {values.dtype} {values.shape}; expected numbers of shape {shape}; '
             "process the raw clip again."
         )
-    with np.errstate(over="ignore"):  # told as not finite
+    with np.errstate(over="ignore"):  # reported as not finite
         numbers = torch.from_numpy(values.astype(np.float32))
     if not (numbers.abs() <= 1e6).all():
         raise MotionError(f'{name}: "{key}" is not finite or over a million; process the raw clip again.')

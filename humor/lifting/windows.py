@@ -8,14 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..data.store import FIELDS, MotionStore
+from ..data.store import MotionStore
 from ..data.windows import FRAMES
 from ..errors import SettingError
 from ..training.seeded_noise import generator
 from .cameras import Noise, detected, draw_cameras, lifted_joints
-
-_START = sum(FIELDS[name] for name in list(FIELDS)[: list(FIELDS).index("joints")])
-_JOINTS = slice(_START, _START + FIELDS["joints"])  # columns of a store's rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +29,7 @@ class LiftingBatch:
         """The batch on a device, without waiting for the copy."""
         return LiftingBatch(*(x.to(device, non_blocking=True) for x in (self.points, self.joints)))
 
-    def pinned(self) -> "LiftingBatch":
+    def pin_memory(self) -> "LiftingBatch":
         """The batch in page-locked memory, from which `to` copies to a CUDA device while both go on."""
         return LiftingBatch(self.points.pin_memory(), self.joints.pin_memory())
 
@@ -48,7 +45,6 @@ class LiftingMotion:
         if frames < 1 or frames % 2 == 0:
             raise SettingError(f"frames {frames}: one of them is in the middle; give an odd number.")
         self.store, self.around = store, np.arange(frames) - frames // 2
-        self._first = np.array([clip.first for clip in store.clips], dtype=np.int64)
 
     def batch(
         self, clips: Int[np.ndarray, " B"], starts: Int[np.ndarray, " B"], noise: Noise, key: tuple[int, ...]
@@ -56,8 +52,7 @@ class LiftingMotion:
         """The windows of these clips that begin at these frames; cameras and mistakes are functions of the key."""
         middle = starts[:, None] + FRAMES // 2
         frames = np.clip(middle + self.around, 0, self.store.frames[clips, None] - 1)
-        joints = torch.from_numpy(self.store.rows[self._first[clips, None] + frames, _JOINTS]).unflatten(-1, (-1, 3))
-        joints, random = lifted_joints(joints), generator(key)
+        joints, random = lifted_joints(self.store.joints(clips, frames)), generator(key)
         camera = draw_cameras(joints, random)
         seen = camera.see(joints)
         target = seen[:, len(self.around) // 2]
