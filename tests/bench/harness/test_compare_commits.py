@@ -10,18 +10,17 @@ import time
 import pytest
 
 from bench.harness.plugin import percentage
-from tests.support.git_repository import QUICKLY, SLOWLY, TINY, Repository
+from tests.support.git_repository import TINY, Repository
 
 NAME = "bench_tiny.py::bench_place[study]"
 # Far from what a busy machine does to a time: half as slow again is no change, fifty times is.
 COARSE = ["--slower-than", "90%", "--error-rate", "20%", "--max-time", "60"]
-KINEMATICS = "humor/kinematics.py"
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     repository = Repository(tmp_path_factory.mktemp("repository"))
-    repository.replace(KINEMATICS, QUICKLY, SLOWLY)
+    repository.slow_down()
     repository.commit("slow", tag="slow")
     repository.restore()
     return repository
@@ -76,7 +75,7 @@ def check_case(content, verdict):
 
 
 def test_a_slow_change_is_slower_and_its_opposite_faster(repository, tmp_path):
-    repository.replace(KINEMATICS, QUICKLY, SLOWLY)  # not committed
+    repository.slow_down()  # not committed
     result = against(repository, "HEAD", *COARSE, "--verdicts", str(tmp_path / "v.json"))
     assert result.returncode == 1, result.stdout + result.stderr
     assert f"slower   {NAME}" in result.stdout
@@ -140,7 +139,7 @@ def test_cases_of_one_version_are_refused_unless_that_is_allowed(repository, tmp
     repository.commit("a case that is gone by now", tag="older")
     repository.restore()
     repository.write("bench/bench_tiny.py", TINY + EXTRA)
-    repository.write(KINEMATICS, (repository.folder / KINEMATICS).read_text() + PLANTED)
+    repository.append("humor/kinematics.py", PLANTED)
 
     result = against(repository, "older", *COARSE, "--allow-missing", "--verdicts", str(tmp_path / "v.json"))
     assert result.returncode == 0, result.stdout + result.stderr
