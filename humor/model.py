@@ -1,6 +1,6 @@
 """HuMoR: a conditional VAE over transitions of a body's state. Source: Rempe et al., ICCV 2021, section 3."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError, SettingError
 from .io.checkpoints import read_weights
-from .rollout import Body
+from .rollout import RolloutState
 from .rotations import rotvec_to_rotmat
 from .state import MotionState
 
@@ -36,7 +36,7 @@ class Gaussian:
 
 @dataclass(frozen=True, eq=False)
 class Transition:
-    """What the network says of the next frame, in the frame of its input."""
+    """The network's prediction of the next state, in the frame of its input, and the latents' distributions."""
 
     state: MotionState
     contacts: Float[Tensor, "*batch 9"]  # logits
@@ -45,7 +45,7 @@ class Transition:
 
 
 class Mlp(nn.Module):
-    """Linear, GroupNorm(16), ReLU a hidden layer, then Linear; later layers read the last `skip` inputs again."""
+    """Linear, GroupNorm(16), ReLU for each hidden layer, then Linear; later layers get the last `skip` inputs again."""
 
     def __init__(self, sizes: tuple[int, ...], skip: int = 0) -> None:
         super().__init__()
@@ -55,12 +55,12 @@ class Mlp(nn.Module):
         self.net = nn.ModuleList(layers)
         self.skip = skip
 
-    def forward(self, inputs: Float[Tensor, "rows I"]) -> Float[Tensor, "rows O"]:
-        hidden, again = inputs, inputs[:, inputs.shape[1] - self.skip :]
+    def forward(self, inputs: Float[Tensor, "N I"]) -> Float[Tensor, "N O"]:
+        hidden, skipped = inputs, inputs[:, inputs.shape[1] - self.skip :]
         for index, layer in enumerate(self.net):
             if self.skip and index and isinstance(layer, nn.Linear):
-                # The cast is autocast's own, made before the join, so that the join is not promoted to float32.
-                hidden = torch.cat([hidden, again.to(hidden.dtype)], 1)
+                # Autocast would cast later; cast now, so that concatenation does not promote to float32.
+                hidden = torch.cat([hidden, skipped.to(hidden.dtype)], 1)
             hidden = layer(hidden)
         return hidden
 
@@ -68,7 +68,7 @@ class Mlp(nn.Module):
 class HumorModel(nn.Module):
     """Prior, posterior and decoder. `width` multiplies every hidden size: 1 is the released model, 4 the study's.
 
-    Parameter names are those of the released checkpoints.
+    Parameter names are those of the released checkpoints. Raises SettingError for a width below 1.
     """
 
     def __init__(self, width: int = 1) -> None:
@@ -84,29 +84,31 @@ class HumorModel(nn.Module):
     def forward(
         self, past: MotionState, current: MotionState, noise: Float[Tensor, "*batch 48"] | None = None
     ) -> Transition:
-        """Encode a transition and predict it again, as in training; without noise a standard normal one is drawn."""
+        """Encode a transition and decode it again, as in training; both states are in the canonical frame of `past`.
+
+        `noise` is the standard normal sample of the latents; without it, one is drawn.
+        """
         batch = past.batch_shape
-        seen = past.to_vector("rotmat").reshape(batch.numel(), STATE_SIZE)
-        target = current.to_vector("rotmat").reshape(batch.numel(), STATE_SIZE)
-        posterior = _gaussian(self.encoder(torch.cat([seen, target], 1)))
-        prior = _gaussian(self.prior_net(seen))
+        past_vector = past.to_vector("rotmat").reshape(batch.numel(), STATE_SIZE)
+        current_vector = current.to_vector("rotmat").reshape(batch.numel(), STATE_SIZE)
+        posterior = _gaussian(self.encoder(torch.cat([past_vector, current_vector], 1)))
+        prior = _gaussian(self.prior_net(past_vector))
         noise = torch.randn_like(posterior.mean) if noise is None else noise.reshape(posterior.mean.shape)
-        state, contacts = self._decoded(past, seen, posterior.sample(noise))
-        return Transition(state, contacts, _shaped(posterior, batch), _shaped(prior, batch))
+        state, contacts = self._decode(past, past_vector, posterior.sample(noise))
+        return Transition(state, contacts, _reshape(posterior, batch), _reshape(prior, batch))
 
     def prior(self, past: MotionState) -> Gaussian:
-        """What the network expects to come after a state, before it sees it."""
+        """The distribution of the latents of the next transition, given only the state before it."""
         batch = past.batch_shape
-        return _shaped(_gaussian(self.prior_net(past.to_vector("rotmat").reshape(batch.numel(), STATE_SIZE))), batch)
+        return _reshape(_gaussian(self.prior_net(past.to_vector("rotmat").reshape(batch.numel(), STATE_SIZE))), batch)
 
     def decode(
         self, past: MotionState, latents: Float[Tensor, "*batch 48"]
     ) -> tuple[MotionState, Float[Tensor, "*batch 9"]]:
         """The next state and contact logits for given latents."""
-        rows = past.batch_shape.numel()
-        return self._decoded(
-            past, past.to_vector("rotmat").reshape(rows, STATE_SIZE), latents.reshape(rows, LATENT_SIZE)
-        )
+        size = past.batch_shape.numel()
+        past_vector = past.to_vector("rotmat").reshape(size, STATE_SIZE)
+        return self._decode(past, past_vector, latents.reshape(size, LATENT_SIZE))
 
     def rollout(
         self,
@@ -115,55 +117,59 @@ class HumorModel(nn.Module):
         latents: Float[Tensor, "*batch steps 48"] | None = None,
         use_mean: bool = False,
         generator: torch.Generator | None = None,
+        decoder: Callable[[Tensor], Tensor] | None = None,
     ) -> Transition:
-        """Generate `steps` frames from an initial state, in the initial state's frame (time after the batch axes).
+        """Generate `steps` frames from an initial state, in the same frame (z up); time comes after the batch axes.
 
-        Latents are given, or the prior's mean, or drawn from the prior. Each prediction is told again in its own
-        canonical frame; the joints' pivot is the initial state's throughout.
+        The latents are given, the prior's mean, or drawn from the prior. Each prediction is mapped into its own
+        canonical frame before the next step; the joints' pivot is the initial state's throughout. `decoder` stands in
+        for the model's, e.g. to look at its inputs, (N, 339 + 48). Raises SettingError for steps below 1 and latents of
+        another shape.
         """
         if steps < 1:
             raise SettingError(f"steps {steps}: expected a whole number from 1.")
-        wanted = (*initial.batch_shape, steps, LATENT_SIZE)
-        if latents is not None and latents.shape != wanted:
-            raise SettingError(f"latents of shape {tuple(latents.shape)}; a rollout of {steps} steps wants {wanted}.")
-        rows, kind = initial.batch_shape.numel(), initial.trans
+        shape = (*initial.batch_shape, steps, LATENT_SIZE)
+        if latents is not None and latents.shape != shape:
+            raise SettingError(f"latents of shape {tuple(latents.shape)}; a rollout of {steps} steps wants {shape}.")
+        size, decode = initial.batch_shape.numel(), self.decoder if decoder is None else decoder
         if latents is None and not use_mean:
-            noise = torch.empty(steps, rows, LATENT_SIZE, dtype=kind.dtype, device=kind.device)
+            noise = torch.empty(steps, size, LATENT_SIZE, dtype=initial.trans.dtype, device=initial.trans.device)
             noise = noise.normal_(generator=generator)
-        given = None if latents is None else latents.reshape(rows, steps, LATENT_SIZE)
-        body, pivot = Body.of(initial)
-        bodies: list[Body] = []
+        given = None if latents is None else latents.reshape(size, steps, LATENT_SIZE)
+        state, pivot = RolloutState.from_world(initial)
+        states: list[RolloutState] = []
         contacts: list[Tensor] = []
         for step in range(steps):
             if step:
-                body = body.centred(pivot)
-            seen = body.seen(pivot)
+                state = state.recanonicalize(pivot)
+            vector = state.to_vector(pivot)
             if given is None:
-                prior = _gaussian(self.prior_net(seen))
+                prior = _gaussian(self.prior_net(vector))
                 chosen = prior.mean if use_mean else prior.sample(noise[step])
             else:
                 chosen = given[:, step]
-            output = self.decoder(torch.cat([seen, chosen.to(seen.dtype)], 1)).to(seen.dtype)
-            body = body.moved(output[:, :-NUM_CONTACTS])
-            bodies.append(body)
+            output = decode(torch.cat([vector, chosen.to(vector.dtype)], 1)).to(vector.dtype)
+            state = state.apply_residuals(output[:, :-NUM_CONTACTS])
+            states.append(state)
             contacts.append(output[:, -NUM_CONTACTS:])
         logits = torch.stack(contacts, 1).reshape(*initial.batch_shape, steps, NUM_CONTACTS)
-        return Transition(Body.in_the_world(bodies, pivot, initial.batch_shape), logits, None, None)
+        return Transition(RolloutState.to_world(states, pivot, initial.batch_shape), logits, None, None)
 
     @classmethod
     def load(cls, path: str | Path) -> "HumorModel":
-        """The network of a checkpoint, as wide as it is, ready to generate. Raises what `load_checkpoint` does."""
-        model = cls(_width_of(read_weights(path)) or 1)
+        """The network of a checkpoint at the checkpoint's width, in eval mode. Raises what `load_checkpoint` raises."""
+        model = cls(_checkpoint_width(read_weights(path)) or 1)
         model.load_checkpoint(path)
         return model.eval()
 
     def load_checkpoint(self, path: str | Path) -> None:
-        """Fill the network from a checkpoint, ours or a released one; no code in the file is run.
+        """Load the weights of a checkpoint, ours or a released one; no code in the file is run.
 
-        Raises CheckpointError naming every parameter that is missing, unexpected, or of another shape, and loads none.
+        Raises FileError for a missing file, and CheckpointError for one that is damaged or does not fit, naming every
+        parameter that is missing, unexpected, or of another shape; then nothing is loaded.
         """
         weights = read_weights(path)
-        found = _width_of(weights)
+        found = _checkpoint_width(weights)
         if found not in (None, self.width):
             raise CheckpointError(
                 f"{path}: a network of width {found}, expected {self.width}; use HumorModel({found})."
@@ -173,20 +179,19 @@ class HumorModel(nn.Module):
             raise CheckpointError(f"{path}: does not fit HumorModel(width={self.width}): {'; '.join(problems)}.")
         self.load_state_dict(weights)
 
-    def _decoded(self, past: MotionState, seen: Tensor, latents: Tensor) -> tuple[MotionState, Tensor]:
+    def _decode(self, past: MotionState, past_vector: Tensor, latents: Tensor) -> tuple[MotionState, Tensor]:
         batch = past.batch_shape
-        output = self.decoder(torch.cat([seen, latents.to(seen.dtype)], 1))
+        output = self.decoder(torch.cat([past_vector, latents.to(past_vector.dtype)], 1))
         output = output.to(past.trans.dtype).reshape(*batch, sum(_RESIDUAL_SIZES))
         trans, trans_vel, root, root_vel, body, joints, joints_vel, contacts = output.split(_RESIDUAL_SIZES, -1)
         with torch.autocast(output.device.type, enabled=False):
-            turns = rotvec_to_rotmat(torch.cat([root, body], -1).unflatten(-1, (22, 3)))
-            turned = turns @ past.rotmats
+            rotmats = rotvec_to_rotmat(torch.cat([root, body], -1).unflatten(-1, (22, 3))) @ past.rotmats
         state = MotionState(
             past.trans + trans,
             past.trans_vel + trans_vel,
-            turned[..., 0, :, :],
+            rotmats[..., 0, :, :],
             past.root_orient_vel + root_vel,
-            turned[..., 1:, :, :],
+            rotmats[..., 1:, :, :],
             past.joints + joints.unflatten(-1, (22, 3)),
             past.joints_vel + joints_vel.unflatten(-1, (22, 3)),
         )
@@ -194,17 +199,17 @@ class HumorModel(nn.Module):
 
 
 def _gaussian(output: Tensor) -> Gaussian:
-    """Mean and variance out of mean and log-variance, in float32 at least."""
+    """The normal distribution of a mean and log-variance, in float32 at least."""
     mean, log_var = output.to(torch.promote_types(output.dtype, torch.float32)).chunk(2, 1)
     return Gaussian(mean, log_var.exp())
 
 
-def _shaped(gaussian: Gaussian, batch: torch.Size) -> Gaussian:
+def _reshape(gaussian: Gaussian, batch: torch.Size) -> Gaussian:
     return Gaussian(gaussian.mean.reshape(*batch, LATENT_SIZE), gaussian.var.reshape(*batch, LATENT_SIZE))
 
 
-def _width_of(weights: Mapping[str, Tensor]) -> int | None:
-    """The width of a whole checkpoint by its first hidden layer; None where that cannot be told."""
+def _checkpoint_width(weights: Mapping[str, Tensor]) -> int | None:
+    """The width of a checkpoint by its first hidden layer, or None where that does not say."""
     first = weights.get("prior_net.net.0.weight")
     if first is None or first.shape[1:] != (STATE_SIZE,) or first.shape[0] % 1024:
         return None
@@ -212,7 +217,7 @@ def _width_of(weights: Mapping[str, Tensor]) -> int | None:
 
 
 def _mismatch(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """What keeps one set of named tensors from being the other, a phrase each."""
+    """How the names and shapes of two sets of tensors differ, a phrase each."""
     missing = [name for name in wanted if name not in found]
     unexpected = [name for name in found if name not in wanted]
     problems = [f"missing {', '.join(missing)}"] if missing else []

@@ -110,12 +110,15 @@ def rolled(
 
 @torch.no_grad()
 def latents_of(model: HumorModel, initial: MotionState, steps: int, seed: int) -> Float[Tensor, "N steps 48"]:
-    """What a rollout in float32 draws from its prior: the last of what its decoder reads."""
-    read: list[Tensor] = []
-    hook = model.decoder.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0][:, -LATENT_SIZE:]))
-    model.rollout(initial, steps, generator=torch.Generator().manual_seed(seed))
-    hook.remove()
-    return torch.stack(read, 1)
+    """The latents that a rollout in float32 draws from its prior: the end of its decoder's input."""
+    drawn: list[Tensor] = []
+
+    def decode(inputs: Tensor) -> Tensor:
+        drawn.append(inputs[:, -LATENT_SIZE:])
+        return model.decoder(inputs)
+
+    model.rollout(initial, steps, generator=torch.Generator().manual_seed(seed), decoder=decode)
+    return torch.stack(drawn, 1)
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def _to_canonical(vectors: Float[Tensor, "B 10 50 3"], frame: CanonicalFrame) ->
     moved[..., 0, :] -= frame.origin
     for axis in (0, 1):  # on the floor z is 0; and an axis at a time is one long loop, not many of three
         moved[..., _JOINTS, axis] -= shift[..., axis, None]
-    turned = moved @ frame.turn.mT
+    turned = moved @ frame.rotmat.mT
     for axis in (0, 1):
         turned[..., _JOINTS, axis] += pivot[..., axis, None]
     return turned

@@ -89,8 +89,8 @@ def cut_windows(clip: Clip, starts: Int[Tensor, " windows"]) -> Iterator[Window]
     states = clip.state.map(lambda x: x[frames])
     past, current = states.map(lambda x: x[:, :-1]), states.map(lambda x: x[:, 1:])
     frame = CanonicalFrame.of(past)
-    world = frame.map(lambda x: x[:, :1]).enter(current)
-    past, current = frame.enter(past), frame.enter(current)
+    world = frame.map(lambda x: x[:, :1]).world_to_canonical(current)
+    past, current = frame.world_to_canonical(past), frame.world_to_canonical(current)
     contacts = clip.contacts[frames[:, 1:]]
     for w, start in enumerate(starts.tolist()):
         own_past, own_current, own_world = (state.map(itemgetter(w)) for state in (past, current, world))

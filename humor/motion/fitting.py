@@ -184,7 +184,7 @@ def _roll(network: Network, initial: MotionState, latents: Float[Tensor, "*batch
         states = followed(initial, out.state)
         pivot = CanonicalFrame.of(initial).pivot.unsqueeze(time)
         past = states.map(lambda x: x.narrow(time, 0, steps))
-        prior = model.prior(CanonicalFrame.of(past, pivot.expand(*past.batch_shape, 3)).enter(past))
+        prior = model.prior(CanonicalFrame.of(past, pivot.expand(*past.batch_shape, 3)).world_to_canonical(past))
     return Told(states, out.contacts, latents, prior)
 
 

@@ -83,8 +83,8 @@ def reconstruct(network: Network, truth: MotionState) -> tuple[MotionState, Moti
     frames, noise = CanonicalFrame.of(past), torch.zeros(past.batch_shape[0], LATENT_SIZE, device=network.device)
     with network.running() as model:
         own, _ = follow(model, truth)
-        single = model(frames.enter(past), frames.enter(current), noise).state
-    return own, followed(truth.map(itemgetter(0)), frames.leave(single))
+        single = model(frames.world_to_canonical(past), frames.world_to_canonical(current), noise).state
+    return own, followed(truth.map(itemgetter(0)), frames.canonical_to_world(single))
 
 
 @torch.no_grad()
@@ -96,9 +96,9 @@ def follow(model: HumorModel, truth: MotionState) -> tuple[MotionState, Float[Te
     pivot, noise = frame.pivot, torch.zeros(*first.batch_shape, LATENT_SIZE, device=first.trans.device)
     states, latents = [], []
     for current in rest:
-        out = model(frame.enter(state), frame.enter(current), noise)
+        out = model(frame.world_to_canonical(state), frame.world_to_canonical(current), noise)
         assert out.posterior is not None
-        state = frame.leave(out.state)
+        state = frame.canonical_to_world(out.state)
         frame = CanonicalFrame.of(state, pivot)
         states.append(state)
         latents.append(out.posterior.mean)

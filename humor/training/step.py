@@ -251,7 +251,7 @@ def unroll(
             past = batch.past.map(lambda x, step=step: x[:, step + 1])  # type: ignore[misc]
         elif step + 1 < PAIRS:
             own = outs[-1].state.map(Tensor.detach)
-            past = CanonicalFrame.of(own, pivot).enter(own)
+            past = CanonicalFrame.of(own, pivot).world_to_canonical(own)
     return Transition(
         MotionState.stack([out.state for out in outs], 1),
         torch.stack([out.contacts for out in outs], 1),

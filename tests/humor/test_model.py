@@ -79,10 +79,10 @@ def test_a_rollouts_first_step_is_one_decoding_in_the_canonical_frame(model):
     initial, latents = float_state(), torch.randn(4, 1, 48)
     frame = CanonicalFrame.of(initial)
     with torch.no_grad():
-        expected, logits = model.decode(frame.enter(initial), latents[:, 0])
+        expected, logits = model.decode(frame.world_to_canonical(initial), latents[:, 0])
         out = model.rollout(initial, 1, latents)
     first = out.state.map(lambda x: x[:, 0])
-    torch.testing.assert_close(first.to_vector(), frame.leave(expected).to_vector(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(first.to_vector(), frame.canonical_to_world(expected).to_vector(), atol=1e-6, rtol=0)
     torch.testing.assert_close(out.contacts[:, 0], logits)
 
 

@@ -16,14 +16,14 @@ def model():
     return golden.filled_model(1, 0.02).double()
 
 
-def rolled_through_the_world(model, initial, latents):
-    """The slow twin: each prediction is mapped to the world, and told again in its own frame."""
+def rollout_through_the_world(model, initial, latents):
+    """The slow twin: each prediction is mapped to the world and into its own frame."""
     frame = CanonicalFrame.of(initial)
     pivot, state = frame.pivot, initial
     states, contacts = [], []
     for step in range(latents.shape[-2]):
-        predicted, logits = model.decode(frame.enter(state), latents[..., step, :])
-        state = frame.leave(predicted)
+        predicted, logits = model.decode(frame.world_to_canonical(state), latents[..., step, :])
+        state = frame.canonical_to_world(predicted)
         frame = CanonicalFrame.of(state, pivot)
         states.append(state)
         contacts.append(logits)
@@ -37,7 +37,7 @@ def test_a_rollout_is_one_through_the_world(model, batch):
     initial = random_state(batch, 3, torch.float64)
     with torch.no_grad():
         found = model.rollout(initial, 12, latents)
-        expected = rolled_through_the_world(model, initial, latents)
+        expected = rollout_through_the_world(model, initial, latents)
     torch.testing.assert_close(found.state.to_vector(), expected.state.to_vector(), atol=1e-10, rtol=1e-10)
     torch.testing.assert_close(found.contacts, expected.contacts, atol=1e-10, rtol=1e-10)
 
@@ -45,7 +45,7 @@ def test_a_rollout_is_one_through_the_world(model, batch):
 def test_a_rollout_has_the_gradients_of_one_through_the_world(model):
     noise = torch.randn(2, 4, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     gradients = []
-    for roll in (lambda *given: model.rollout(given[0], 4, given[1]), partial(rolled_through_the_world, model)):
+    for roll in (lambda *given: model.rollout(given[0], 4, given[1]), partial(rollout_through_the_world, model)):
         initial = random_state((2,), 3, torch.float64).map(lambda x: x.requires_grad_())
         latents = noise.clone().requires_grad_()
         out = roll(initial, latents)
@@ -61,7 +61,7 @@ def test_a_body_that_lies_on_its_side_keeps_its_heading(model):
     initial = MotionState(**{**vars(initial), "root_orient": up})
     latents = torch.zeros(1, 2, 48, dtype=torch.float64)
     with torch.no_grad():
-        found, expected = model.rollout(initial, 2, latents), rolled_through_the_world(model, initial, latents)
+        found, expected = model.rollout(initial, 2, latents), rollout_through_the_world(model, initial, latents)
     torch.testing.assert_close(found.state.to_vector(), expected.state.to_vector(), atol=1e-10, rtol=1e-10)
 
 
@@ -69,7 +69,7 @@ def test_drawn_latents_are_the_priors(model):
     """The first step's: mean and spread of what is drawn are those of the prior."""
     initial = random_state((1,), 3, torch.float64)
     with torch.no_grad():
-        prior = model.prior(CanonicalFrame.of(initial).enter(initial))
+        prior = model.prior(CanonicalFrame.of(initial).world_to_canonical(initial))
         noise = torch.empty(1, 1, 48, dtype=torch.float64).normal_(generator=torch.Generator().manual_seed(5))
         expected = model.rollout(initial, 1, prior.sample(noise[0])[:, None])
         found = model.rollout(initial, 1, generator=torch.Generator().manual_seed(5))

@@ -1,4 +1,4 @@
-"""A state's forms and frames can be left as they were entered."""
+"""A state survives its vector forms, and canonical frames do what they say."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from humor import MotionState
 from humor.errors import SettingError
 from humor.rotations import rotvec_to_rotmat
-from humor.state import CanonicalFrame, heading_turn
+from humor.state import CanonicalFrame, heading_rotmat
 from tests.support.random_states import random_state
 
 
@@ -33,27 +33,27 @@ def test_a_vector_of_another_size_is_refused():
 
 
 @given(st.integers(0, 10_000))
-def test_leaving_a_frame_undoes_entering_it(seed):
+def test_canonical_to_world_is_the_inverse_of_world_to_canonical(seed):
     state, other = random_state(seed=seed), random_state(seed=seed + 1)
     frame = CanonicalFrame.of(other)
-    assert_same(frame.leave(frame.enter(state)), state, 1e-12)
+    assert_same(frame.canonical_to_world(frame.world_to_canonical(state)), state, 1e-12)
 
 
 @given(st.integers(0, 10_000))
 def test_a_state_in_its_own_frame_stands_at_the_origin_with_its_right_along_x(seed):
     state = random_state(seed=seed)
-    told = CanonicalFrame.of(state).enter(state)
-    right = -told.root_orient[..., 0]
-    torch.testing.assert_close(told.trans[:, :2], torch.zeros(3, 2).double(), atol=1e-12, rtol=0)
-    torch.testing.assert_close(told.trans[:, 2], state.trans[:, 2])
+    local = CanonicalFrame.of(state).world_to_canonical(state)
+    right = -local.root_orient[..., 0]
+    torch.testing.assert_close(local.trans[:, :2], torch.zeros(3, 2).double(), atol=1e-12, rtol=0)
+    torch.testing.assert_close(local.trans[:, 2], state.trans[:, 2])
     torch.testing.assert_close(right[:, 1], torch.zeros(3).double(), atol=1e-12, rtol=0)
     assert (right[:, 0] > 0).all()
     offset = (state.joints[:, 0] - state.trans)[:, :2]
-    torch.testing.assert_close(told.joints[:, 0, :2], offset, atol=1e-12, rtol=0)
+    torch.testing.assert_close(local.joints[:, 0, :2], offset, atol=1e-12, rtol=0)
 
 
 @given(st.integers(0, 10_000), st.floats(-3, 3), st.floats(-50, 50))
-def test_where_a_body_stands_and_heads_does_not_change_what_its_frame_tells(seed, angle, shift):
+def test_position_and_heading_do_not_change_a_state_in_its_own_frame(seed, angle, shift):
     """Joints keep their pivot's offset, so they are compared about it."""
     state = random_state(seed=seed)
     turn = rotvec_to_rotmat(torch.tensor([0.0, 0.0, angle], dtype=torch.float64)).expand(3, 3, 3)
@@ -67,7 +67,7 @@ def test_where_a_body_stands_and_heads_does_not_change_what_its_frame_tells(seed
         state.joints @ turn.mT + move,
         state.joints_vel @ turn.mT,
     )
-    one, other = (CanonicalFrame.of(s).enter(s) for s in (state, moved))
+    one, other = (CanonicalFrame.of(s).world_to_canonical(s) for s in (state, moved))
     for name in ("trans", "trans_vel", "root_orient", "root_orient_vel", "pose_body", "joints_vel"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=1e-10, rtol=0)
     about_root = [s.joints - s.joints[:, :1] for s in (one, other)]
@@ -77,7 +77,7 @@ def test_where_a_body_stands_and_heads_does_not_change_what_its_frame_tells(seed
 @pytest.mark.parametrize("angle", [0.0, 1e-12, -1e-8, 1e-4, torch.pi / 2, torch.pi, -3.0])
 def test_heading_is_exact_and_smooth_at_every_angle(angle):
     about_z = torch.tensor([0.0, 0.0, angle + torch.pi], dtype=torch.float64, requires_grad=True)
-    turn = heading_turn(rotvec_to_rotmat(about_z))
+    turn = heading_rotmat(rotvec_to_rotmat(about_z))
     expected = rotvec_to_rotmat(torch.tensor([0.0, 0.0, -angle], dtype=torch.float64))
     torch.testing.assert_close(turn, expected, atol=1e-14, rtol=0)
     turn.sum().backward()
@@ -86,7 +86,7 @@ def test_heading_is_exact_and_smooth_at_every_angle(angle):
 
 def test_a_body_whose_right_points_up_keeps_the_worlds_heading():
     upright = torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]).requires_grad_()
-    turn = heading_turn(upright)
+    turn = heading_rotmat(upright)
     assert torch.equal(turn, torch.eye(3))
     turn.sum().backward()
     assert upright.grad.isfinite().all()
@@ -97,7 +97,7 @@ def test_frames_are_exact_under_autocast(dtype):
     state = random_state(dtype=torch.float32)
     frame = CanonicalFrame.of(random_state(seed=1, dtype=torch.float32))
     with torch.autocast("cpu", dtype):
-        told = frame.enter(state)
-        again = frame.leave(told)
-    assert_same(told, frame.enter(state), 0)
+        local = frame.world_to_canonical(state)
+        again = frame.canonical_to_world(local)
+    assert_same(local, frame.world_to_canonical(state), 0)
     assert_same(again, state, 1e-5)

@@ -114,9 +114,11 @@ def test_a_pair_is_told_in_its_past_frame(clip):
         frame = window.start + pair
         past, current = (clip.state.map(lambda x, f=f: x[f]) for f in (frame, frame + 1))
         own = CanonicalFrame.of(past)
-        torch.testing.assert_close(window.past.map(lambda x, p=pair: x[p]).to_vector(), own.enter(past).to_vector())
         torch.testing.assert_close(
-            window.current.map(lambda x, p=pair: x[p]).to_vector(), own.enter(current).to_vector()
+            window.past.map(lambda x, p=pair: x[p]).to_vector(), own.world_to_canonical(past).to_vector()
+        )
+        torch.testing.assert_close(
+            window.current.map(lambda x, p=pair: x[p]).to_vector(), own.world_to_canonical(current).to_vector()
         )
 
 

@@ -95,10 +95,10 @@ def test_reconstruction_is_the_posteriors_mean_decoded_step_by_step(model, store
             # Going on, the joints turn about the first frame's pivot; else about each frame's own.
             pivot = CanonicalFrame.of(truth.map(lambda x: x[0])).pivot if found is own else None
             frame = CanonicalFrame.of(past, pivot)
-            seen = frame.enter(past), frame.enter(truth.map(lambda x, k=step: x[k + 1]))
+            seen = frame.world_to_canonical(past), frame.world_to_canonical(truth.map(lambda x, k=step: x[k + 1]))
             with torch.no_grad():
                 mean = model(*seen, torch.zeros(48)).posterior.mean
-                expected = frame.leave(model.decode(seen[0], mean)[0])
+                expected = frame.canonical_to_world(model.decode(seen[0], mean)[0])
             torch.testing.assert_close(found.to_vector()[step + 1], expected.to_vector(), atol=1e-5, rtol=1e-5)
 
 

@@ -206,14 +206,14 @@ def rolled_by_hand(model, batch, noise, truth):
 
         world = at(batch.past, 0)
         frame = CanonicalFrame.of(world)
-        pivot, local = frame.pivot, frame.enter(world)
+        pivot, local = frame.pivot, frame.world_to_canonical(world)
         steps = []
         for step in range(10):
             out = model(local, at(batch.current, step), noise[window, step][None])
             steps.append(out.state.to_vector()[0])
-            world = frame.leave(out.state)
+            world = frame.canonical_to_world(out.state)
             frame = CanonicalFrame.of(world, pivot)
-            local = at(batch.past, step + 1) if step < 9 and truth[step] else frame.enter(world)
+            local = at(batch.past, step + 1) if step < 9 and truth[step] else frame.world_to_canonical(world)
         rows.append(torch.stack(steps))
     return torch.stack(rows)
 
