@@ -1,1 +1,1 @@
-"""What a step would take on a GPU that is not here: peaks, a cost model, predictions."""
+"""Predicted times on a GPU that is not at hand: its peaks, a cost model, and the predictions."""

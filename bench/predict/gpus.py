@@ -1,4 +1,4 @@
-"""What vendors' data sheets say of GPUs: the peaks that a prediction starts from."""
+"""Peaks of GPUs from their data sheets: what a prediction starts from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from humor.errors import SettingError
 
 from .cost_model import Machine
 
-# What a large float32 multiply reached of the sheet's rate on an H100: 532 GFLOP in 12.46 ms (bench_sampling, 200
-# windows, width 4, in the README). Bandwidth and other number formats are given the same share, unmeasured.
+# The share of its sheet's rate that a large float32 multiply reached on an H100: 532 GFLOP in 12.46 ms
+# (bench_sampling, 200 windows, width 4). Bandwidth and other number formats are assumed to reach the same share.
 ACHIEVED = 0.64
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """Peaks of a GPU. A number format that is not there is not in its hardware."""
+    """Peaks of a GPU. A number format that its hardware lacks has no rate."""
 
     rates: Mapping[str, float]  # FLOP/s of matrix multiplies, dense, summed in float32, by number format
     bandwidth: float  # byte/s of its memory
@@ -23,13 +23,13 @@ class Gpu:
     sheet: str
 
     def machine(self, dispatch: float, launch: float) -> Machine:
-        """It as a prediction sees it, with a host of these costs."""
+        """The GPU for the cost model, behind a host with these costs in seconds."""
         rates = {name: ACHIEVED * rate for name, rate in self.rates.items()}
         return Machine(rates, ACHIEVED * self.bandwidth, dispatch, launch, self.units)
 
 
 _ROWS = {
-    # Where a sheet gives rates with sparsity alone, half of them stand here.
+    # Where a sheet gives only rates with sparsity, this is half of them.
     # name      TFLOP/s of fp32, tf32, bf16, fp16, fp8   GB/s  GB  SMs  sheet
     "t4":       ((8.1,  None,  None,  65,    None), 320,  16, 40,  "NVIDIA T4 Tensor Core GPU data sheet, 2019"),
     "a100":     ((19.5, 156,   312,   312,   None), 2039, 80, 108, "NVIDIA A100 data sheet, 2021: SXM, 80 GB"),
@@ -54,5 +54,5 @@ GPUS = {
 def gpu_named(name: str) -> Gpu:
     """A GPU of the table. Raises SettingError for another."""
     if name not in GPUS:
-        raise SettingError(f'GPU "{name}" has no peaks in bench/gpus.py; give cpu or one of {", ".join(GPUS)}.')
+        raise SettingError(f'GPU "{name}" has no peaks in bench/predict/gpus.py; give cpu or one of {", ".join(GPUS)}.')
     return GPUS[name]

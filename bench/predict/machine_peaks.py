@@ -1,4 +1,4 @@
-"""The few numbers that a prediction needs of the CPU that it runs on, measured in place."""
+"""The numbers that a prediction needs of the CPU it runs on, measured there."""
 
 from collections.abc import Callable
 from statistics import median
@@ -9,18 +9,18 @@ from ..harness.timing.clock import cpu_timer
 from .cost_model import Machine
 
 SIDE = 512  # of the matrices that are multiplied
-COPIED = 64 << 20  # bytes, more than a cache holds
+COPY_BYTES = 64 << 20  # more than a cache holds
 CALLS = 1000
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def measured_machine() -> Machine:
-    """A large multiply in each number format, a copy past the caches, a view and a sum of one number."""
-    source, target = torch.ones(COPIED, dtype=torch.uint8), torch.zeros(COPIED, dtype=torch.uint8)
+def measure_this_machine() -> Machine:
+    """This machine by a large multiply in each number format, a copy past the caches, a view and a tiny negation."""
+    source, target = torch.ones(COPY_BYTES, dtype=torch.uint8), torch.zeros(COPY_BYTES, dtype=torch.uint8)
     one = torch.ones(1)
     return Machine(
         {name: 2 * SIDE**3 / _seconds(_multiply(dtype)) for name, dtype in FORMATS.items()},
-        2 * COPIED / _seconds(lambda: target.copy_(source)),
+        2 * COPY_BYTES / _seconds(lambda: target.copy_(source)),
         _seconds(lambda: _repeat(one.detach)) / CALLS,
         _seconds(lambda: _repeat(one.neg)) / CALLS,
     )

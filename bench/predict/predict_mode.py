@@ -1,10 +1,10 @@
-"""`pytest bench --predict t4`: how long every case would take on a GPU that is not here.
+"""`pytest bench --predict t4`: the predicted time of every case on a GPU that is not at hand.
 
-What a case does is counted on the CPU, as the GPU would do it, and costs what bench/harness/cost.py says. The host's
-costs are fitted on the study's float32 numbers, its float16 numbers are predicted, and both are shown beside what was
-published. The model's form (two clocks, tiles of 64, a share of the peak) was chosen among a dozen with all of these
-numbers in view, so that the float16 rows are no blind test. `--predict cpu` measures this machine's own numbers and
-compares the order of the precisions that it predicts with the one that the benchmarks, which run too then, measure.
+A case's operators are counted on the CPU, as a GPU would run them, and timed by bench/predict/cost_model.py. The host's
+costs are fitted to the study's float32 times; its float16 times are predicted, and both are shown beside the published
+ones. The model's form (two clocks, tiles of 64, a share of the peak) was chosen among a dozen with all of these times
+in view, so the float16 rows are no blind test. `--predict cpu` measures the peaks of this machine, runs the benchmarks,
+too, and compares the predicted order of the precisions with the measured one.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,18 @@ import pytest
 from ..workload import workload_of
 
 if TYPE_CHECKING:
-    from .predictions import Forecast
+    from .predictions import Predictor
 
-FORECAST: "pytest.StashKey[Forecast]" = pytest.StashKey()
+PREDICTOR: "pytest.StashKey[Predictor]" = pytest.StashKey()
 HERE = "cpu"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("humor-bench predict", "humor-bench: predicted times of machines that are not here")
-    group.addoption("--predict", metavar="GPUS", help="t4, a100, h100, l4, rtx-4090 or several with commas; cpu: here")
-    group.addoption("--predict-widths", metavar="N,...", help="also what half precision is predicted to gain by width")
+    group = parser.getgroup("humor-bench predict", "humor-bench: predicted times of other machines")
+    group.addoption(
+        "--predict", metavar="GPUS", help="t4, a100, h100, l4, rtx-4090, cpu (this machine), or several with commas"
+    )
+    group.addoption("--predict-widths", metavar="N,...", help="also predict what half precision gains, by width")
     group.addoption("--predict-to", type=Path, metavar="FILE", help="write the prediction as JSON, a file for each GPU")
     group.addoption("--roofline-to", type=Path, metavar="FILE", help="write this machine's roofline (--predict cpu)")
 
@@ -40,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from humor.errors import SettingError
 
     from .gpus import gpu_named
-    from .predictions import Forecast
+    from .predictions import Predictor
 
     names = list(dict.fromkeys(option.predict.split(",")))
     try:
@@ -53,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if option.roofline_to and HERE not in names:
         raise pytest.UsageError("--roofline-to is for the machine that is measured; add cpu to --predict.")
     option.benchmark_disable = HERE not in names
-    config.stash[FORECAST] = Forecast(workload_of(config), gpus, HERE in names, _widths(option.predict_widths))
+    config.stash[PREDICTOR] = Predictor(workload_of(config), gpus, HERE in names, _widths(option.predict_widths))
 
 
 def _widths(text: str | None) -> list[int]:
@@ -67,15 +69,15 @@ def _widths(text: str | None) -> list[int]:
 
 def predict_if_asked(config: pytest.Config, name: str, precision: str | None, call: Callable[[], Any]) -> None:
     """Count a benchmark's call for --predict, if that is given and the benchmark has a precision to choose."""
-    forecast = config.stash.get(FORECAST, None)
-    if forecast is not None and precision is not None:
-        forecast.count(name, precision, call)
+    predictor = config.stash.get(PREDICTOR, None)
+    if predictor is not None and precision is not None:
+        predictor.count(name, precision, call)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    forecast = config.stash.get(FORECAST, None)
-    if forecast is None or not forecast.counted:
+    predictor = config.stash.get(PREDICTOR, None)
+    if predictor is None or not predictor.counted:
         return
     from ..harness.output.verdict_table import write_json
     from .tables import lines
@@ -83,8 +85,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for benchmark in getattr(getattr(config, "_benchmarksession", None), "benchmarks", ()):
         precision = benchmark.extra_info.get("precision")
         if benchmark.stats.rounds and precision is not None:
-            forecast.measure(benchmark.name, precision, benchmark.stats.median)
-    documents = forecast.documents()
+            predictor.measure(benchmark.name, precision, benchmark.stats.median)
+    documents = predictor.documents()
     terminalreporter.section("predicted, not measured")
     for document in documents.values():
         for line in lines(document):
@@ -94,4 +96,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         if target is not None:
             write_json(target if len(documents) == 1 else target.with_stem(f"{target.stem}-{name}"), document)
     if config.getoption("--roofline-to"):
-        write_json(config.getoption("--roofline-to"), forecast.roofline())
+        write_json(config.getoption("--roofline-to"), predictor.roofline())

@@ -1,4 +1,4 @@
-"""A run's predictions as documents: cases, the study's tables, wider networks, and this machine's roofline."""
+"""A run's predictions as JSON documents: cases, the study's tables, wider networks, this machine's roofline."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -7,37 +7,37 @@ from typing import Any
 
 import torch
 
-from humor import HumorModel
+from humor import HumorModel, Precision
 
 from ..cases import case_named
 from ..harness.counters.operators import Operator
 from ..harness.environment.fingerprint_probe import describe_machine
 from ..workload import Workload
-from .cost_model import Machine, fitted, in_fp8, ordered_alike, predict, with_tf32
+from .cost_model import RATE_OF, Machine, as_fp8, concordant_pairs, fit_host, predict, with_tf32
 from .gpus import ACHIEVED, GPUS, Gpu
-from .machine_peaks import measured_machine
-from .study_operators import PUBLISHED, Counting, as_on_a_gpu, warm_operators
+from .machine_peaks import measure_this_machine
+from .study_operators import PUBLISHED, StudyOperators, as_on_a_gpu, warm_operators
 
 HERE = "this machine"
 STUDY_GPU = "t4"
-WINDOWS = (8, 50, 200)  # of the steps whose width is varied
+WINDOWS = (8, 50, 200)  # batches of the steps whose width is varied
 WEIGHT_BYTES = 16  # of a parameter, its gradient and the optimizer's two averages
 PAYS = 1.1  # times as fast, at least
 Document = dict[str, Any]
 Predictable = tuple[str, list[Operator], Machine]
 
 
-class Forecast:
-    """What a run counts of its cases, and all that is predicted from it."""
+class Predictor:
+    """Counts the cases of a run, and predicts their times."""
 
     def __init__(self, workload: Workload, gpus: Mapping[str, Gpu], here: bool, widths: Sequence[int]) -> None:
         self.gpus, self.measures_here, self.widths = gpus, here, widths
-        self.study = Counting(workload)
+        self.study = StudyOperators(workload)
         self.counted: dict[str, dict[str, dict[str, list[Operator]]]] = {}  # case, precision, "gpu" or "here"
         self.measured: dict[str, dict[str, float]] = {}  # case, precision: seconds
 
     def count(self, name: str, precision: str, call: Callable[[], Any]) -> None:
-        """Count a case's call as a GPU would do it, as this machine does it, or both."""
+        """Count a case's operators as a GPU would run them, as this machine runs them, or both."""
         found = self.counted.setdefault(case_named(name, precision), {}).setdefault(precision, {})
         if self.gpus:
             with as_on_a_gpu():
@@ -46,37 +46,37 @@ class Forecast:
             found["here"] = warm_operators(call)
 
     def measure(self, name: str, precision: str, seconds: float) -> None:
-        """Note what a case took here."""
+        """Keep the time that a case took on this machine."""
         self.measured.setdefault(case_named(name, precision), {})[precision] = seconds
 
     @cached_property
     def here(self) -> Machine:
-        """This machine."""
-        return measured_machine()
+        """This machine, measured when first asked for."""
+        return measure_this_machine()
 
     @cached_property
     def host(self) -> Machine:
-        """The study's machine: a T4 with the host's costs that fit its float32 numbers."""
+        """The study's machine: a T4 behind a host whose costs fit the published float32 times."""
         rows = [
             (self.study.phase(row.phase, row.width, row.precision), row.milliseconds / 1000)
             for row in PUBLISHED
             if row.fitted
         ]
-        return fitted(GPUS[STUDY_GPU].machine(0.0, 0.0), rows)
+        return fit_host(GPUS[STUDY_GPU].machine(0.0, 0.0), rows)
 
     def machine_of(self, gpu: Gpu) -> Machine:
-        """A GPU with the study's host."""
+        """A GPU behind the study's host."""
         return gpu.machine(self.host.dispatch, self.host.launch)
 
     def documents(self) -> dict[str, Document]:
-        """A prediction for each GPU, and for this machine, by the names that were asked for."""
+        """A prediction for each GPU, and for this machine, by the name that `--predict` gave."""
         found = {name: self._of_gpu(name, gpu) for name, gpu in self.gpus.items()}
         return {**found, "cpu": self._of_here()} if self.measures_here else found
 
     def _of_gpu(self, name: str, gpu: Gpu) -> Document:
         machine = self.machine_of(gpu)
         cases = [
-            _told(case, *each)
+            _predicted_case(case, *each)
             for case, precisions in self.counted.items()
             for precision, operators in precisions.items()
             for each in variants(precision, operators["gpu"], machine)
@@ -91,11 +91,11 @@ class Forecast:
 
     def _published(self, row: Any, machine: Machine) -> Document:
         predicted = predict(self.study.phase(row.phase, row.width, row.precision), machine).seconds
-        told = {name: getattr(row, name) for name in ("table", "width", "phase", "precision", "fitted")}
-        return {**told, "published_ms": row.milliseconds, "predicted_ms": 1000 * predicted}
+        columns = {name: getattr(row, name) for name in ("table", "width", "phase", "precision", "fitted")}
+        return {**columns, "published_ms": row.milliseconds, "predicted_ms": 1000 * predicted}
 
     def _widths(self, loss: str, windows: int, gpu: Gpu) -> list[Document]:
-        """The predicted speed-up of a whole step over float32, a line for each precision."""
+        """The predicted speed-up of a whole step over float32, by width, for each precision."""
         machine = self.machine_of(gpu)
         rows: dict[str, dict[int, float | None]] = {}
         for width in self.widths:
@@ -122,13 +122,14 @@ class Forecast:
         operators = self.study.step(loss, width, windows, precision)
         found = variants(precision, operators, machine)
         if precision == "bf16" and "fp8" in machine.rates:
-            found.append(("fp8", in_fp8(operators), machine))
+            found.append(("fp8", as_fp8(operators), machine))
         return found
 
     def _of_here(self) -> Document:
         machine = self.here
         cases = [
-            {**_told(case, precision, found["here"], machine), "measured": self.measured.get(case, {}).get(precision)}
+            _predicted_case(case, precision, found["here"], machine)
+            | {"measured": self.measured.get(case, {}).get(precision)}
             for case, precisions in self.counted.items()
             for precision, found in precisions.items()
         ]
@@ -138,23 +139,31 @@ class Forecast:
         return {**document, "order": {"alike": alike, "pairs": count, "cases": pairs}}
 
     def _ordered(self, case: str, cases: list[Document]) -> tuple[int, int]:
-        predicted = {told["precision"]: told["predicted"] for told in cases if told["case"] == case}
-        return ordered_alike(predicted, self.measured.get(case, {}))
+        predicted = {row["precision"]: row["predicted"] for row in cases if row["case"] == case}
+        return concordant_pairs(predicted, self.measured.get(case, {}))
 
     def roofline(self) -> Document:
         """This machine's peaks, and where each case that was measured lies under them."""
         points = [
-            {"case": told["case"], "precision": told["precision"], "flops": told["flops"], "bytes": told["bytes"],
-             "seconds": told["measured"]}
-            for told in self._of_here()["cases"]
-            if told["measured"] is not None
+            {"case": row["case"], "precision": row["precision"], "flops": row["flops"], "bytes": row["bytes"],
+             "seconds": row["measured"]}
+            for row in self._of_here()["cases"]
+            if row["measured"] is not None
         ]  # fmt: skip
         return _document("roofline", peaks=dict(self.here.rates), bandwidth=self.here.bandwidth, points=points)
 
 
+def rate_name(precision: str) -> str:
+    """The number format of a precision's multiplies, as a machine's rates name it."""
+    preset = Precision(precision).preset
+    if preset.float8 or preset.tf32:
+        return "fp8" if preset.float8 else "tf32"
+    return RATE_OF.get(str(preset.autocast).removeprefix("torch."), "fp32")
+
+
 def variants(precision: str, operators: list[Operator], machine: Machine) -> list[Predictable]:
-    """What the operators of a precision tell of: itself, where the machine has it, and TF32 where it is float32."""
-    if precision.partition("-")[0] not in machine.rates:
+    """The precisions that a precision's operators predict: itself where the machine has it, and TF32 for float32."""
+    if rate_name(precision) not in machine.rates:
         return []
     found = [(precision, operators, machine)]
     if precision == "fp32" and "tf32" in machine.rates:
@@ -163,7 +172,7 @@ def variants(precision: str, operators: list[Operator], machine: Machine) -> lis
 
 
 def pays_from(speedups: Mapping[int, float | None]) -> int | None:
-    """The width from which on every one that fits is a tenth faster, or None."""
+    """The least width from which on every width that fits in memory is a tenth faster, or None."""
     found = None
     for width, speedup in sorted(speedups.items(), reverse=True):
         if speedup is not None and speedup < PAYS:
@@ -172,7 +181,7 @@ def pays_from(speedups: Mapping[int, float | None]) -> int | None:
     return found
 
 
-def _told(case: str, precision: str, operators: list[Operator], machine: Machine) -> Document:
+def _predicted_case(case: str, precision: str, operators: list[Operator], machine: Machine) -> Document:
     prediction = asdict(predict(operators, machine))
     return {"case": case, "precision": precision, "predicted": prediction.pop("seconds"), **prediction}
 

@@ -1,7 +1,7 @@
-"""What the study published, and the operators of its phases and of wider steps, counted without a GPU.
+"""The operators of the study's phases and of wider steps, counted without a GPU.
 
-The network is counted on fake tensors, which have shapes and no numbers, so that a width costs nothing. The published
-loss reads its own numbers, so that it is run, on the CPU.
+The network runs on fake tensors, which have shapes and no data, so that a width takes no memory. The published loss
+reads values, so it runs on the CPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,10 +27,10 @@ from ..harness.counters.operators import Operator, count_operators
 from ..published_loss import PublishedLoss
 from ..studies.phases import loss_alone
 from ..workload import Workload
-from .cost_model import scaled
+from .cost_model import extrapolate
 
 STUDY_WINDOWS = 8
-IN_THE_RECIPE = ("sample", "loss")  # its way to prepare data is not
+FITTED_PHASES = ("sample", "loss")  # the study prepares data in another way
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Published:
 
     @property
     def fitted(self) -> bool:
-        """Whether the costs of dispatch and launch are taken from it."""
-        return self.precision == "fp32" and self.phase in IN_THE_RECIPE
+        """Whether the host's dispatch and launch times are fitted to it."""
+        return self.precision == "fp32" and self.phase in FITTED_PHASES
 
 
 # Source: "Improving the Efficiency of 3D Pose Estimation Model" (Ho, Stanford), tables 2 and 3.
@@ -75,13 +75,13 @@ def as_on_a_gpu() -> Iterator[None]:
 
 
 def warm_operators(call: Callable[[], Any]) -> list[Operator]:
-    """What a call dispatches the second time."""
+    """The operators that a call dispatches when it runs for the second time."""
     call()
     return count_operators(call).records
 
 
-class Counting:
-    """The operators of phases and steps on a GPU, each counted when first asked for."""
+class StudyOperators:
+    """The operators of the study's phases and of whole steps as on a GPU, each counted when first asked for."""
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
@@ -101,7 +101,7 @@ class Counting:
         if phase == "sample":
             with FakeTensorMode() as fake, as_on_a_gpu():
                 step = fake_step(width, precision)
-                given = faked(batch, fake)
+                given = fake_batch(batch, fake)
                 return warm_operators(lambda: step.sample(given))
         step = self._loss_step("published", precision)
         out = step.model(batch.past, batch.current)
@@ -112,18 +112,18 @@ class Counting:
         return self._network(width, windows, precision) + self._loss(loss, windows, precision)
 
     def _count_network(self, width: int, windows: int, precision: str) -> list[Operator]:
-        """All of a step except its loss."""
+        """The operators of a step without its loss."""
         with FakeTensorMode() as fake, as_on_a_gpu():
             step = fake_step(width, precision)
-            given = faked(self.batch(windows), fake)
+            given = fake_batch(self.batch(windows), fake)
             prepared = count_operators(lambda: given.to("meta")).records
             return prepared + warm_operators(lambda: step(given))
 
     def _count_loss(self, loss: str, windows: int, precision: str) -> list[Operator]:
-        """The loss forward and backward, on the line through 2 and 4 windows; blocks of 512 bodies are not seen."""
+        """The loss forward and backward, extrapolated from 2 and 4 windows: blocks of 512 bodies do not show."""
         if windows not in (2, 4):
             few, more = (self._loss(loss, size, precision) for size in (2, 4))
-            return scaled(few, more, (windows - 2) / 2)
+            return extrapolate(few, more, (windows - 2) / 2)
         with as_on_a_gpu():
             return warm_operators(loss_alone(self._loss_step(loss, precision), self.batch(windows)))
 
@@ -134,13 +134,13 @@ class Counting:
 
 
 class NoLoss(HumorLoss):
-    """Stands for the loss where the network is counted: a sum that every output takes part in."""
+    """A stand-in for the loss where the network is counted: the sum of every output."""
 
     def __init__(self) -> None:
         super().__init__({})
 
     def forward(self, out: Transition, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum."""
+        """The sum, and no terms."""
         assert out.posterior is not None
         assert out.prior is not None
         parts = [*vars(out.state).values(), out.contacts, *vars(out.posterior).values(), *vars(out.prior).values()]
@@ -148,11 +148,11 @@ class NoLoss(HumorLoss):
 
 
 def fake_step(width: int, precision: str) -> TrainStep:
-    """The step of a network whose weights take no memory; inside a FakeTensorMode."""
+    """The step of a network whose weights take no memory, inside a FakeTensorMode."""
     model = HumorModel(width)
     return TrainStep(model, NoLoss(), Adamax(model.parameters()), Precision(precision))
 
 
-def faked(batch: WindowBatch, fake: FakeTensorMode) -> WindowBatch:
-    """A batch's shapes."""
+def fake_batch(batch: WindowBatch, fake: FakeTensorMode) -> WindowBatch:
+    """A batch of fake tensors with the same shapes."""
     return batch.with_tensors([fake.from_tensor(x) for x in batch.tensors()])

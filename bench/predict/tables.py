@@ -1,4 +1,4 @@
-"""Predictions as text. Every table and every sentence says that it is predicted."""
+"""Predictions as text; every table and sentence says "predicted"."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ WIDTH = 140
 
 
 def lines(document: Document) -> list[str]:
-    """Everything that a prediction holds."""
+    """A prediction document as lines of text."""
     found = [*_constants(document)]
     if document["published"]:
         found += ["", *_study(document["published"])]
@@ -30,11 +30,11 @@ def _constants(document: Document) -> list[str]:
     host = f"{1e6 * known['launch']:.3g} us to launch a kernel and {1e6 * known['dispatch']:.3g} us for a view"
     numbers = f"TFLOP/s of {rates}; {known['bandwidth'] / 1e9:.3g} GB/s; {host}"
     if "sheet" not in known:
-        return [f"predicted for {document['gpu']} from what was measured in place: {numbers}"]
+        return [f"predicted for {document['gpu']} from what was measured on it: {numbers}"]
     return [
         f"predicted for {document['gpu']} from {numbers}",
         f"predicted with {100 * known['achieved']:.0f} % of the peaks in: {known['sheet']}; "
-        f"the host's costs are fitted on {known['fitted']}; its float16 numbers were in view, too",
+        f"the host's costs are fitted to {known['fitted']}; the float16 numbers were in view, too",
     ]
 
 

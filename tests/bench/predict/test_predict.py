@@ -1,4 +1,4 @@
-"""What a machine that is not here would take is predicted from counts: bounds that always hold, a fit, and the text."""
+"""Times on another machine are predicted from counts: bounds that always hold, a fit, and the text."""
 
 import json
 from dataclasses import replace
@@ -13,18 +13,18 @@ from bench.harness.counters.operators import Operator, count_operators
 from bench.predict.cost_model import (
     TILE,
     Machine,
+    as_fp8,
+    concordant_pairs,
     device_terms,
-    fitted,
-    in_fp8,
-    ordered_alike,
+    extrapolate,
+    fit_host,
     predict,
-    scaled,
     tiled_flops,
     with_tf32,
 )
 from bench.predict.gpus import GPUS, gpu_named
 from bench.predict.predictions import PAYS, pays_from, variants
-from bench.predict.study_operators import PUBLISHED, Counting, NoLoss, fake_step, faked
+from bench.predict.study_operators import PUBLISHED, NoLoss, StudyOperators, fake_batch, fake_step
 from bench.predict.tables import lines
 from humor import HumorModel, Precision
 from humor.errors import SettingError
@@ -116,7 +116,7 @@ def test_a_fit_recovers_the_host_that_made_the_times(dispatch, launch):
         [VIEW, Operator(True, bytes=10**6)] * 50,
     ]
     true = replace(A_GPU, dispatch=dispatch, launch=launch)
-    found = fitted(A_GPU, [(each, predict(each, true).seconds) for each in lists])
+    found = fit_host(A_GPU, [(each, predict(each, true).seconds) for each in lists])
     assert (found.dispatch, found.launch) == pytest.approx((dispatch, launch), rel=0.01)
     assert replace(found, dispatch=dispatch, launch=launch) == true
 
@@ -124,7 +124,7 @@ def test_a_fit_recovers_the_host_that_made_the_times(dispatch, launch):
 def test_a_row_that_cannot_be_met_hardly_moves_a_fit():
     lists = [[VIEW] * 90 + [Operator(True, bytes=8)] * 30, [VIEW] * 20 + [Operator(True, bytes=8)] * 70]
     rows = [(each, predict(each, A_GPU).seconds) for each in lists]
-    found = fitted(A_GPU, [*rows, *rows, (lists[0], 3 * rows[0][1])])
+    found = fit_host(A_GPU, [*rows, *rows, (lists[0], 3 * rows[0][1])])
     assert (found.dispatch, found.launch) == pytest.approx((A_GPU.dispatch, A_GPU.launch), rel=0.05)
 
 
@@ -132,7 +132,7 @@ def test_tf32_and_fp8_change_multiplies_alone():
     single, half, copy = multiply(4096, 4096, 4096), multiply(4096, 4096, 4096, "float16"), Operator(True, bytes=10**9)
     assert device_terms(single, with_tf32(A_GPU))["compute"] == device_terms(single, A_GPU)["compute"] / 4
     assert device_terms(half, with_tf32(A_GPU)) == device_terms(half, A_GPU)
-    (eighth, same, also) = in_fp8([half, copy, single])
+    (eighth, same, also) = as_fp8([half, copy, single])
     assert device_terms(eighth, A_GPU) == {name: time / 2 for name, time in device_terms(half, A_GPU).items()}
     assert (same, also) == (copy, single)
 
@@ -148,9 +148,9 @@ def test_counts_lie_on_a_line_over_the_batch():
     rows = torch.ones(2, 8), torch.ones(4, 8), torch.ones(50, 8)
     layer = torch.nn.Linear(8, 4)
     few, more, many = (count_operators(lambda own=own: layer(own).exp().sum()).records for own in rows)
-    assert scaled(few, more, 24) == many
+    assert extrapolate(few, more, 24) == many
     with pytest.raises(ValueError, match="two batches dispatch different operators"):
-        scaled(few, more[1:], 24)
+        extrapolate(few, more[1:], 24)
 
 
 def test_records_are_the_totals_one_by_one():
@@ -169,7 +169,7 @@ def test_a_network_without_numbers_does_what_one_with_numbers_does(precision, ma
     step = TrainStep(model, NoLoss(), Adamax(model.parameters()), Precision(precision))
     step.sample(batch)
     with FakeTensorMode() as fake:
-        without, shapes = fake_step(1, precision), faked(batch, fake)
+        without, shapes = fake_step(1, precision), fake_batch(batch, fake)
         without.sample(shapes)
         found = count_operators(lambda: without.sample(shapes)).records
     true = count_operators(lambda: step.sample(batch)).records
@@ -180,7 +180,7 @@ def test_a_network_without_numbers_does_what_one_with_numbers_does(precision, ma
 
 
 def test_a_wider_network_without_numbers_takes_no_memory(workload):
-    operators = Counting(workload).phase("sample", 16, "fp32")
+    operators = StudyOperators(workload).phase("sample", 16, "fp32")
     weights = sum(weight.numel() for weight in torch.nn.ModuleList([_on_meta(16)]).parameters())
     assert weights > 2e9
     assert sum(each.bytes for each in operators) > 4 * weights
@@ -209,7 +209,7 @@ def test_every_gpu_names_its_sheet_and_is_no_slower_in_half():
 
 
 def test_an_unknown_gpu_is_one_sentence_that_names_those_known():
-    sentence = 'GPU "v100" has no peaks in bench/gpus.py; give cpu or one of t4, a100, h100, l4, rtx-4090.'
+    sentence = 'GPU "v100" has no peaks in bench/predict/gpus.py; give cpu or one of t4, a100, h100, l4, rtx-4090.'
     with pytest.raises(SettingError) as error:
         gpu_named("v100")
     assert str(error.value) == sentence
@@ -218,7 +218,10 @@ def test_an_unknown_gpu_is_one_sentence_that_names_those_known():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--predict", "v100"], 'GPU "v100" has no peaks in bench/gpus.py; give cpu or one of t4, a100, h100, l4, '),
+        (
+            ["--predict", "v100"],
+            'GPU "v100" has no peaks in bench/predict/gpus.py; give cpu or one of t4, a100, h100, l4, ',
+        ),
         (["--predict", "t4", "--counts"], "--predict and --counts exclude each other; leave one out."),
         (["--against", "HEAD", "--pays"], "--against and --pays exclude each other; leave one out."),
         (["--predict", "t4", "--roofline-to", "x"], "--roofline-to is for the machine that is measured; add cpu to "),
@@ -248,9 +251,9 @@ def test_a_precision_pays_from_the_width_after_which_it_always_does(speedups, wi
 
 def test_pairs_in_the_same_order_are_counted():
     measured = {"fp32": 1.0, "bf16": 2.0, "fp16": 3.0}
-    assert ordered_alike(measured, measured) == (3, 3)
-    assert ordered_alike({"fp32": 3.0, "bf16": 2.0, "fp16": 1.0}, measured) == (0, 3)
-    assert ordered_alike({"fp32": 1.0, "fp16": 0.5}, measured) == (0, 1)
+    assert concordant_pairs(measured, measured) == (3, 3)
+    assert concordant_pairs({"fp32": 3.0, "bf16": 2.0, "fp16": 1.0}, measured) == (0, 3)
+    assert concordant_pairs({"fp32": 1.0, "fp16": 0.5}, measured) == (0, 1)
 
 
 def test_this_machine_is_predicted_and_measured_and_its_roofline_written(tmp_path):
@@ -270,21 +273,21 @@ def test_this_machine_is_predicted_and_measured_and_its_roofline_written(tmp_pat
     assert "predicted and measured order of precisions agree in" in result.stdout
 
 
-def test_everything_that_is_told_of_a_gpu_says_that_it_is_predicted():
+def test_everything_printed_of_a_gpu_says_that_it_is_predicted():
     case = {"case": "bench_x[a]", "precision": "fp32", "predicted": 0.001, "bound_by": "launch"}
     row = {"table": 2, "width": 1, "phase": "loss", "precision": "fp32", "published_ms": 2.0, "predicted_ms": 1.0}
     speedup = {"loss": "ours", "windows": 8, "precision": "fp16", "speedup": {1: 1.5, 16: None}, "pays_from": 1}
     constants = {"rates": {"fp32": 1e12}, "bandwidth": 1e11, "launch": 1e-5, "dispatch": 1e-6}
     known = {"sheet": "a sheet", "achieved": 0.5, "fitted": "numbers"}
-    told = lines(
+    printed = lines(
         {
             "gpu": "t4", "constants": constants | known, "cases": [case], "published": [row | {"fitted": True}],
             "widths": [speedup], "order": {"alike": 1, "pairs": 2, "cases": {"bench_x[a]": (1, 2)}},
         }
     )  # fmt: skip
-    blocks = "\n".join(told).strip().split("\n\n")
+    blocks = "\n".join(printed).strip().split("\n\n")
     assert len(blocks) == 5
     assert all(block.startswith("predicted") for block in blocks)
-    text = "\n".join(told)
+    text = "\n".join(printed)
     for said in ("-50 %", "fitted", "no room", "bench_x[a]", "a sheet", "1 of 2 pairs (50 %)", "1.50"):
         assert said in text
