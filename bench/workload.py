@@ -44,7 +44,7 @@ class Workload:
         """The arrays of each gender's body file."""
         from humor.body import BodyModel, find_bodies, read_body
         from humor.errors import SettingError
-        from humor.mannequin.build import mannequin_arrays
+        from humor.mannequin import mannequin_arrays
         from humor.skeleton import GENDERS, SMPLH
 
         if self._body_folder is None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .errors import BodyError, FileError, SettingError
 from .io.untrusted_arrays import read_npz, read_pickle_arrays
 from .kinematics import place_joints
-from .mannequin.build import mannequin_arrays
+from .mannequin import mannequin_arrays
 from .skeleton import BODY, GENDERS, KEYPOINT_VERTICES, NUM_BETAS, NUM_BODY_JOINTS, NUM_VERTICES, SMPL, SMPLH, Skeleton
 from .skinning import Patch, Pose, Surface, skin
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from humor import BodyModel, HumorLoss
 from humor.data import MotionStore, WindowSampler, synthetic_motion
-from humor.mannequin.build import mannequin_arrays
+from humor.mannequin import mannequin_arrays
 from humor.skeleton import AMASS_GENDERS
 from humor.training.optimizer import Adamax
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from humor import BodyModel, HumorLoss, HumorModel, Precision
 from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
-from humor.mannequin.build import mannequin_arrays
+from humor.mannequin import mannequin_arrays
 from humor.mesh_loss import MESH_LOSSES
 from humor.skeleton import AMASS_GENDERS
 from humor.training.optimizer import Adamax

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from humor import BodyModel
 from humor.kinematics import forward_kinematics
-from humor.mannequin.build import mannequin_arrays
+from humor.mannequin import mannequin_arrays
 from humor.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from humor.skeleton import BODY, NUM_BODY_JOINTS, SMPLH
 

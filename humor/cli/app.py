@@ -16,7 +16,7 @@ from ..data.cmu.importing import FPS, import_cmu
 from ..data.preprocess import ClipDefaults, FileOutcome, build_store, process_tree
 from ..data.store import MotionStore
 from ..errors import HumorError, MotionError, SettingError
-from ..mannequin.build import write_mannequins
+from ..mannequin import write_mannequins
 from ..mannequin.drawing import draw_mannequins
 from ..training.progress import counted
 from .motion import fit, reconstruct, sample

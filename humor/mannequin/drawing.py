@@ -11,14 +11,14 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from ..skeleton import SMPLH
-from .build import mannequin_arrays
+from .smplh_arrays import mannequin_arrays
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 Mesh = tuple[Floats, Ints]  # vertices (V, 3) in metres, y up; triangles (F, 3)
 
 Degrees = float | int
-Pose = dict[str, tuple[Degrees, Degrees, Degrees]]  # by joint: about z first, then y, then x, of the rest pose
+JointAngles = dict[str, tuple[Degrees, Degrees, Degrees]]  # by joint: about x, y and z, applied in the order z, y, x
 
 CLAY = (0.84, 0.74, 0.65)
 BACKDROP = np.array([[0.965, 0.962, 0.955], [0.885, 0.890, 0.895]])  # top and bottom of the picture
@@ -29,8 +29,8 @@ SHADOW = 300.0  # darkness for each square metre of triangles above a blur's wid
 
 
 @dataclass(frozen=True)
-class Camera:
-    """An orthographic view: turned about the vertical axis, then tilted down, both in degrees."""
+class OrthographicCamera:
+    """An orthographic view, rotated about the vertical axis, then tilted down; both in degrees."""
 
     turn: Degrees = 0
     tilt: Degrees = 0
@@ -41,9 +41,9 @@ class Camera:
     def axes(self) -> Floats:
         """The rows are the picture's right, its up, and the direction towards the viewer, in the world's frame."""
         a, b = np.radians([self.turn, self.tilt])
-        turned = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
+        about_y = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
         tilted = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-        return tilted @ turned
+        return tilted @ about_y
 
 
 def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
@@ -57,10 +57,10 @@ def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
-def _rasterized(points: Floats, normals: Floats, faces: Ints, size: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Depth towards the viewer (h, w), -inf where nothing is, and normals (h, w, 3) of triangles given in pixels.
+def _rasterize(points: Floats, normals: Floats, faces: Ints, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Depth towards the viewer (h, w), -inf in empty pixels, and normals (h, w, 3) of triangles given in pixels.
 
-    Every triangle is covered with points closer than a pixel; triangles that need equally many are taken together.
+    Every triangle is sampled at points closer than a pixel; triangles that need the same number are sampled together.
     """
     height, width = size
     depth, shade = np.full(height * width, -np.inf), np.zeros((height * width, 3))
@@ -85,7 +85,7 @@ def _rasterized(points: Floats, normals: Floats, faces: Ints, size: tuple[int, i
     return depth.reshape(size), shade.reshape(height, width, 3)
 
 
-def _lit(normals: Floats, colour: Sequence[float]) -> Floats:
+def _shade(normals: Floats, colour: Sequence[float]) -> Floats:
     """The colour (..., 3) of a matt surface with unit normals in the camera's frame, with a soft highlight."""
     light = np.full(normals.shape[:-1], AMBIENT)
     for direction, strength in LIGHTS:
@@ -97,8 +97,8 @@ def _lit(normals: Floats, colour: Sequence[float]) -> Floats:
 
 
 def render_meshes(
-    meshes: Sequence[Mesh], camera: Camera, size: tuple[int, int], colours: Sequence[Sequence[float]] = (CLAY,),
-    oversample: int = 2, floor: float | None = None,
+    meshes: Sequence[Mesh], camera: OrthographicCamera, size: tuple[int, int],
+    colours: Sequence[Sequence[float]] = (CLAY,), oversample: int = 2, floor: float | None = None,
 ) -> Floats:  # fmt: skip
     """A picture (height, width, 3) in 0..1 of the meshes; `floor` is the height in metres where shadows fall."""
     width, height = size[0] * oversample, size[1] * oversample
@@ -119,11 +119,11 @@ def render_meshes(
         high = np.clip(np.ceil(points[:, :2].max(axis=0)).astype(int) + 1, low + 1, [width, height])
         window = (slice(low[1], high[1]), slice(low[0], high[0]))
         normals = vertex_normals(vertices, faces) @ camera.axes.T
-        mine, shade = _rasterized(points - [*low, 0], normals, faces, depth[window].shape)
+        mine, shade = _rasterize(points - [*low, 0], normals, faces, depth[window].shape)
         new = mine > depth[window]
         depth[window][new] = mine[new]
         unit = shade[new] / np.maximum(np.linalg.norm(shade[new], axis=1, keepdims=True), 1e-9)
-        image[window][new] = _lit(unit, colours[k % len(colours)])
+        image[window][new] = _shade(unit, colours[k % len(colours)])
         if floor is not None:
             shadow += _floor_shadow(project, vertices[faces], floor, (height, width), 0.025 * scale)
     if floor is not None:
@@ -135,7 +135,7 @@ def render_meshes(
 def _floor_shadow(
     project: Callable[[Floats], Floats], corners: Floats, floor: float, size: tuple[int, int], blur: float
 ) -> Floats:
-    """How much light from above triangles (F, 3, 3) take from each pixel of the floor; what is near it takes more."""
+    """How much light from above triangles (F, 3, 3) take from each pixel of the floor; near ones take more."""
     areas = 0.5 * np.abs(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 1])
     points = corners.mean(axis=1)
     weight = areas * np.exp(-np.clip(points[:, 1] - floor, 0, None) / 0.30)
@@ -148,7 +148,7 @@ def _floor_shadow(
 
 
 def draw_meshes(
-    path: Path, meshes: Sequence[Mesh], camera: Camera | None = None, size: tuple[int, int] = (1200, 600),
+    path: Path, meshes: Sequence[Mesh], camera: OrthographicCamera | None = None, size: tuple[int, int] = (1200, 600),
     colours: Sequence[Sequence[float]] = (CLAY,), floor: float | None = None,
 ) -> Path:  # fmt: skip
     """Write a shaded picture of meshes (metres, y up) to a PNG; without a camera all of them are in view."""
@@ -156,34 +156,34 @@ def draw_meshes(
         points = np.concatenate([np.asarray(vertices) for vertices, _ in meshes])
         low, high = points.min(axis=0), points.max(axis=0)
         span = max(high[1] - low[1], (high[0] - low[0]) * size[1] / size[0])
-        camera = Camera(centre=tuple(((low + high) / 2).tolist()), height=1.1 * float(span))
+        camera = OrthographicCamera(centre=tuple(((low + high) / 2).tolist()), height=1.1 * float(span))
     picture = render_meshes(meshes, camera, size, colours, floor=floor)
     path.parent.mkdir(parents=True, exist_ok=True)
     imsave(path, np.round(255 * picture).astype(np.uint8))
     return path
 
 
-STANDING: Pose = {
+STANDING: JointAngles = {
     "left_collar": (0, 0, -7), "right_collar": (0, 0, 7), "left_shoulder": (4, -8, -66), "right_shoulder": (4, 8, 66),
     "left_elbow": (0, -16, 0), "right_elbow": (0, 16, 0), "left_hip": (0, 8, 3), "right_hip": (0, -8, -3),
     "left_ankle": (0, 0, -3), "right_ankle": (0, 0, 3), "left_wrist": (0, 0, -6), "right_wrist": (0, 0, 6),
 }  # fmt: skip
-_RELAXED_FINGERS: Pose = {
+_RELAXED_FINGERS: JointAngles = {
     f"{side}_{finger}{k}": (0, 0, sign * (8 + 5 * place)) for side, sign in (("left", -1), ("right", 1))
     for place, finger in enumerate(("index", "middle", "ring", "pinky")) for k in (1, 2, 3)
 }  # fmt: skip
-STRIDING: Pose = {
+STRIDING: JointAngles = {
     "pelvis": (3, 0, 0), "left_hip": (-27, 0, 1), "left_knee": (7, 0, 0), "left_ankle": (10, 0, 0),
     "right_hip": (23, 0, -1), "right_knee": (8, 0, 0), "right_ankle": (0, 0, 0), "right_foot": (-26, 0, 0),
     "spine1": (1, 4, 0), "spine2": (0, 5, 0), "spine3": (0, 4, 0), "neck": (0, -8, 0), "head": (-3, -4, 0),
     "left_collar": (0, 0, -6), "right_collar": (0, 0, 6), "left_shoulder": (28, 0, -70), "right_shoulder": (-24, 0, 70),
     "left_elbow": (0, -22, 0), "right_elbow": (0, 44, 0),
 }  # fmt: skip
-WAVING: Pose = STANDING | {
+WAVING: JointAngles = STANDING | {
     "right_collar": (0, 0, -8), "right_shoulder": (0, 14, -2), "right_elbow": (-70, 0, -82), "right_wrist": (0, 0, -10),
     "spine2": (0, 0, -3), "neck": (0, -4, 3), "head": (0, -6, 4), "left_hip": (0, 6, 5), "left_ankle": (0, 0, -4),
 }  # fmt: skip
-SITTING: Pose = {
+SITTING: JointAngles = {
     "pelvis": (-6, 0, 0), "left_hip": (-80, 0, 9), "right_hip": (-82, 0, -7), "left_knee": (84, 0, 0),
     "right_knee": (72, 0, 0), "left_ankle": (2, 0, 0), "right_ankle": (16, 0, 0), "spine1": (8, 0, 0),
     "spine2": (5, 0, 0), "neck": (4, 0, 0), "head": (-4, 0, 0), "left_collar": (0, 0, -8), "right_collar": (0, 0, 8),
@@ -192,22 +192,22 @@ SITTING: Pose = {
 }  # fmt: skip
 
 
-def posed_vertices(arrays: Mapping[str, NDArray[np.generic]], pose: Pose) -> Floats:
+def posed_vertices(arrays: Mapping[str, NDArray[np.generic]], pose: JointAngles) -> Floats:
     """Vertices (6890, 3) of a body in a pose, metres; slow and plain, for pictures. Source: Loper et al. 2015."""
     rest, weights = np.asarray(arrays["v_template"], float), np.asarray(arrays["weights"], float)
     joints = np.asarray(arrays["J_regressor"], float) @ rest
-    turns = np.tile(np.eye(3), (len(SMPLH), 1, 1))
+    rotmats = np.tile(np.eye(3), (len(SMPLH), 1, 1))
     for name, (x, y, z) in pose.items():
-        turns[SMPLH.names.index(name)] = Rotation.from_euler("zyx", [z, y, x], degrees=True).as_matrix()
-    vertices = rest + np.asarray(arrays["posedirs"]) @ (turns[1:] - np.eye(3)).ravel()
+        rotmats[SMPLH.names.index(name)] = Rotation.from_euler("zyx", [z, y, x], degrees=True).as_matrix()
+    vertices = rest + np.asarray(arrays["posedirs"]) @ (rotmats[1:] - np.eye(3)).ravel()
     world = np.zeros((len(SMPLH), 4, 4))
     for joint, parent in enumerate(SMPLH.parents):
         local = np.eye(4)
-        local[:3, :3], local[:3, 3] = turns[joint], joints[joint] - (joints[parent] if parent >= 0 else 0)
+        local[:3, :3], local[:3, 3] = rotmats[joint], joints[joint] - (joints[parent] if parent >= 0 else 0)
         world[joint] = local if parent < 0 else world[parent] @ local
     world[:, :3, 3] -= np.einsum("jab,jb->ja", world[:, :3, :3], joints)
-    blended = np.einsum("vj,jab->vab", weights, world)
-    return np.einsum("vab,vb->va", blended[:, :3, :3], vertices) + blended[:, :3, 3]
+    skin_transforms = np.einsum("vj,jab->vab", weights, world)
+    return np.einsum("vab,vb->va", skin_transforms[:, :3, :3], vertices) + skin_transforms[:, :3, 3]
 
 
 def _box(low: Floats, high: Floats) -> Mesh:
@@ -218,8 +218,8 @@ def _box(low: Floats, high: Floats) -> Mesh:
     return corners[sides.ravel()], np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
 
 
-# The README's picture from left to right: gender, pose, metres along the floor, degrees turned, colour.
-SCENE: tuple[tuple[str, Pose, float, float, tuple[float, float, float]], ...] = (
+# The README's picture from left to right: gender, pose, metres along the floor, degrees about the vertical, colour.
+SCENE: tuple[tuple[str, JointAngles, float, float, tuple[float, float, float]], ...] = (
     ("male", STANDING, -1.76, 16, (0.60, 0.70, 0.79)),
     ("female", STANDING, -1.08, 12, (0.86, 0.67, 0.60)),
     ("neutral", STANDING, -0.45, 6, CLAY),
@@ -243,8 +243,8 @@ def draw_mannequins(path: Path, size: tuple[int, int] = (1200, 600)) -> Path:
             seat = vertices[np.hypot(vertices[:, 0], vertices[:, 2]) < 0.14, 1].min()
             parts.append(_box(np.array([-0.21, 0, -0.21]), np.array([0.21, seat + 0.004, 0.17])))
             tints.append(STOOL)
-        turned = Rotation.from_euler("y", turn, degrees=True).as_matrix()
-        meshes += [(points @ turned.T + [place, 0, 0], faces) for points, faces in parts]
+        about_y = Rotation.from_euler("y", turn, degrees=True).as_matrix()
+        meshes += [(points @ about_y.T + [place, 0, 0], faces) for points, faces in parts]
         colours += tints
-    camera = Camera(tilt=6, centre=(0.06, 0.92, 0.0), height=2.26)
+    camera = OrthographicCamera(tilt=6, centre=(0.06, 0.92, 0.0), height=2.26)
     return draw_meshes(path, meshes, camera, size, colours, floor=0.0)

@@ -20,7 +20,7 @@ SOLE, ANKLE_HEIGHT = -1.1665, -1.090  # y of the sole and of the ankle joint in 
 
 @dataclass(frozen=True)
 class Build:
-    """What is told apart between people. Lengths in metres; `1.0` is a ratio to the tables, `0.0` an addition."""
+    """The proportions of one body. A default of `1.0` is a ratio to the tables, `0.0` an addition in metres."""
 
     femininity: float = 0.5  # 0 takes the male cross-sections, 1 the female ones
     stature: float = 1.70
@@ -47,7 +47,7 @@ BUILDS = {
     "neutral": Build(),
 }
 
-# What one unit of each beta adds: about one standard deviation among adults of one sex.
+# What one unit of each beta adds to a field: about one standard deviation among adults of one sex.
 SHAPE_STEPS = (
     ("stature", 0.065), ("girth", 0.085), ("legs", 0.035), ("arms", 0.035), ("shoulders", 0.009), ("hips", 0.010),
     ("belly", 0.022), ("chest", 0.013), ("head", 0.030), ("neck", 0.070), ("feet", 0.045), ("hands", 0.045),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench.published_loss import smplx_body
 from humor import BodyModel
 from humor.kinematics import forward_kinematics
-from humor.mannequin.build import mannequin_arrays
+from humor.mannequin import mannequin_arrays
 from humor.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from humor.skeleton import BODY, KEYPOINT_VERTICES, SMPLH
 from tests.support import golden_values as golden

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...mannequin.build import mannequin_arrays
+from ...mannequin import mannequin_arrays
 from ...skeleton import BODY_NAMES, NUM_BETAS, NUM_BODY_JOINTS
 from .footsteps import LEFT, RIGHT, Path, Step, ease, glide, smooth_curve
 

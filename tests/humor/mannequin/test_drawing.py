@@ -3,15 +3,15 @@
 import numpy as np
 from matplotlib.image import imread
 
-from humor.mannequin.build import surface, triangles
-from humor.mannequin.drawing import Camera, draw_mannequins, draw_meshes
+from humor.mannequin.drawing import OrthographicCamera, draw_mannequins, draw_meshes
 from humor.mannequin.proportions import BUILDS
+from humor.mannequin.smplh_arrays import surface, triangles
 
 BODY = surface(BUILDS["neutral"]), triangles()
 
 
 def test_a_picture_shows_the_mesh_where_the_camera_sees_it(tmp_path):
-    path = draw_meshes(tmp_path / "front.png", [BODY], Camera(height=2.4), (240, 120), floor=-1.1665)
+    path = draw_meshes(tmp_path / "front.png", [BODY], OrthographicCamera(height=2.4), (240, 120), floor=-1.1665)
     picture = imread(path)[..., :3]
     assert picture.shape == (120, 240, 3)
     body = np.ptp(picture, axis=2) > 0.08  # clay on a grey ground

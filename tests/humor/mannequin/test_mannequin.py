@@ -1,6 +1,7 @@
 """The mannequin is one well-made surface that looks, moves and loads like an SMPL+H body."""
 
 import contextlib
+import errno
 import io
 from dataclasses import replace
 
@@ -11,13 +12,12 @@ import torch
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from humor.errors import SettingError
-from humor.mannequin import build
-from humor.mannequin.build import mannequin_arrays, surface, write_mannequins
+from humor.errors import FileError, SettingError
+from humor.mannequin.cage import subdivision
+from humor.mannequin.cage_points import joint_positions
 from humor.mannequin.drawing import posed_vertices
-from humor.mannequin.loft import joint_positions
-from humor.mannequin.mesh import subdivision
 from humor.mannequin.proportions import BUILDS, SHAPE_STEPS
+from humor.mannequin.smplh_arrays import mannequin_arrays, surface, write_mannequins
 from humor.skeleton import GENDERS, KEYPOINT_VERTICES, NUM_VERTICES, SMPLH
 from tests.support.surfaces import crossings, volume, windings
 
@@ -295,10 +295,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(folder, monkeypatch
 
     def full(stream, **arrays):
         stream.write(b"half a file")
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(FileError, match="No space"):
         write_mannequins(folder)
     assert (folder / "male" / "model.npz").read_bytes() == before
     assert [path.name for path in (folder / "male").iterdir()] == ["model.npz"]
@@ -306,7 +306,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(folder, monkeypatch
 
 def test_making_it_again_gives_the_same_bytes():
     first = mannequin_arrays("neutral")
-    build._arrays.cache_clear()
+    smplh_arrays._arrays.cache_clear()
     second = mannequin_arrays("neutral")
     assert first is not second
     assert {name: a.tobytes() for name, a in first.items()} == {name: a.tobytes() for name, a in second.items()}

@@ -1,6 +1,5 @@
-"""A human-looking body in the SMPL+H file format, made by rule: the default body, since SMPL+H may not be shipped."""
+"""The arrays and files of the mannequin: the default body, since SMPL+H's licence forbids shipping it."""
 
-import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,19 +9,21 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from ..errors import SettingError
+from ..io.files import whole_file
 from ..skeleton import GENDERS, NUM_BETAS, SMPLH
-from .loft import half_cage, joint_positions
-from .mesh import cage, fairing, subdivision
+from .cage import cage, fairing, subdivision
+from .cage_points import half_cage, joint_positions
 from .proportions import BUILDS, SHAPE_STEPS, Build, Floats, Ints
-from .skin import skinning_weights
+from .skinning_weights import skinning_weights
 
 NUM_JOINTS = len(SMPLH)
 
 
 def mannequin_arrays(gender: str) -> dict[str, NDArray[np.generic]]:
-    """The arrays of an SMPL+H file, by that file's names, of an invented male, female or neutral body.
+    """The arrays of an SMPL+H file, under that file's names, of an invented male, female or neutral body.
 
-    Metres; rest pose with y up, facing +z, left at +x, arms out, palms down. The arrays are shared: copy to change.
+    Metres; rest pose with y up, facing +z, left at +x, arms out, palms down. The arrays are shared and read-only.
+    Raises SettingError for another gender.
     """
     if gender not in BUILDS:
         raise SettingError(f'the mannequin has no gender "{gender}"; take one of {", ".join(GENDERS)}.')
@@ -37,8 +38,8 @@ def _arrays(gender: str) -> dict[str, NDArray[np.generic]]:
     parents = np.array(SMPLH.parents, dtype=np.int64) % 2**32  # the root's parent is 2**32 - 1 in SMPL+H files
     arrays: dict[str, NDArray[np.generic]] = {
         "v_template": vertices.astype(np.float32),
-        "shapedirs": _shape_directions(build).astype(np.float32),
-        "posedirs": _pose_directions(vertices, regressor @ vertices, weights),
+        "shapedirs": _shapedirs(build).astype(np.float32),
+        "posedirs": _posedirs(vertices, regressor @ vertices, weights),
         "J_regressor": regressor.astype(np.float32),
         "weights": weights.astype(np.float32),
         "kintree_table": np.stack([parents, np.arange(NUM_JOINTS)]).astype(np.uint32),
@@ -55,21 +56,21 @@ def _arrays(gender: str) -> dict[str, NDArray[np.generic]]:
 
 
 def surface(build: Build) -> Floats:
-    """The vertices (6890, 3) of a build, metres, exactly symmetric."""
+    """The vertices (6890, 3) of a build in the rest pose, metres, exactly symmetric."""
     vertices = subdivision().matrix @ (fairing() @ cage().points(half_cage(build)))
     return 0.5 * (vertices + vertices[subdivision().mirror] * [-1, 1, 1])
 
 
 @cache
 def triangles() -> Ints:
-    """Triangles (13776, 3), outward; each quadrangle is cut so that the two sides mirror each other."""
+    """Triangles (13776, 3), facing outward; quadrangles are cut so that left and right mirror each other."""
     left = subdivision().quads[: len(subdivision().quads) // 2]
     cut = np.concatenate([left[:, [0, 1, 2]], left[:, [0, 2, 3]]])
     return np.concatenate([cut, subdivision().mirror[cut][:, [0, 2, 1]]])
 
 
-def _shape_directions(build: Build) -> Floats:
-    """What one unit of each beta adds (6890, 3, 16), metres: half the difference between one step up and one down."""
+def _shapedirs(build: Build) -> Floats:
+    """Shape blend shapes (6890, 3, 16), metres for each unit: half the difference of one step up and one step down."""
     assert len(SHAPE_STEPS) == NUM_BETAS
     directions = []
     for field, step in SHAPE_STEPS:
@@ -80,9 +81,9 @@ def _shape_directions(build: Build) -> Floats:
 
 
 def _joint_regressor(vertices: Floats, joints: Floats, weights: Floats) -> Floats:
-    """Rows (52, 6890) that make the joints of the vertices around them: non-negative, summing to 1.
+    """The joint regressor (52, 6890); its rows are not negative and sum to 1.
 
-    Each row takes the vertices nearest to its joint, as evenly as lets their mean be the joint.
+    A row weights the vertices around its joint as evenly as possible while their mean is the joint.
     """
     regressor = np.zeros((NUM_JOINTS, len(vertices)))
     partner = subdivision().mirror
@@ -102,7 +103,7 @@ def _joint_regressor(vertices: Floats, joints: Floats, weights: Floats) -> Float
 
 
 def _ring(vertices: Floats, joints: Floats, joint: int, weights: Floats, count: int = 48) -> Ints:
-    """The vertices that a joint moves and that stand round it: those nearest to its plane across the bone."""
+    """The vertices around a joint: of those that it moves, the nearest to the plane through it across the bone."""
     child = SMPLH.parents.index(joint) if joint in SMPLH.parents else joint
     bone = joints[child] - joints[joint] if child != joint else joints[joint] - joints[SMPLH.parents[joint]]
     mine = np.flatnonzero(weights[:, joint] > 0.02)
@@ -112,16 +113,16 @@ def _ring(vertices: Floats, joints: Floats, joint: int, weights: Floats, count: 
     return mine[np.argsort(distance, kind="stable")[:count]]
 
 
-# How far a joint's bend pushes the skin out where the two bones' weights meet, as a share of the limb's radius there.
+# How far a bent joint pushes the skin out where the weights of the two bones meet, as a share of the limb's radius.
 FULLNESS = {"elbow": 0.30, "knee": 0.30, "hip": 0.25, "shoulder": 0.15, "wrist": 0.2, "ankle": 0.2, "foot": 0.2}
 LARGEST_PUSH = 0.018  # metres at a right angle
 
 
-def _pose_directions(vertices: Floats, joints: Floats, weights: Floats) -> NDArray[np.float32]:
-    """Corrections (6890, 3, 459), one for each element of R - I of joints 1 to 51, row-major.
+def _posedirs(vertices: Floats, joints: Floats, weights: Floats) -> NDArray[np.float32]:
+    """Pose blend shapes (6890, 3, 459), one for each element of R - I of joints 1 to 51, row-major.
 
-    Blending two bones' motions linearly thins a bent joint. The trace of I - R is 2 (1 - cos angle), whatever the axis:
-    so one outward displacement for three elements of nine gives back that fullness smoothly, and nothing at rest.
+    Linear blend skinning thins a bent joint. The trace of I - R is 2 (1 - cos angle), whatever the axis: so the same
+    outward displacement for the three diagonal elements restores the volume smoothly, and is zero at rest.
     """
     directions = np.zeros((len(vertices), 3, 9 * (NUM_JOINTS - 1)), dtype=np.float32)
     for joint, name in enumerate(SMPLH.names[1:], 1):
@@ -140,18 +141,14 @@ def _pose_directions(vertices: Floats, joints: Floats, weights: Floats) -> NDArr
 
 
 def write_mannequins(folder: Path) -> list[Path]:
-    """Write `male/model.npz`, `female/model.npz` and `neutral/model.npz`, laid out as SMPL+H is; the paths."""
+    """Write `male/model.npz`, `female/model.npz` and `neutral/model.npz` as SMPL+H has them; returns the paths.
+
+    Raises FileError where they cannot be written.
+    """
     paths = []
     for gender in GENDERS:
         path = folder / gender / "model.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A reader sees the old file or the whole new one, never a part.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as stream:
-                np.savez_compressed(stream, **mannequin_arrays(gender))  # type: ignore[arg-type]
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            np.savez_compressed(file, **mannequin_arrays(gender))  # type: ignore[arg-type]
         paths.append(path)
     return paths

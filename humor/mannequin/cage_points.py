@@ -1,6 +1,6 @@
-"""From a build to the left half of a control cage: the tables' cross-sections, stretched and put in their places.
+"""The joints and the left half's control points of a build: the tables' cross-sections, stretched and placed.
 
-The cage's points come in the order in which `mannequin_mesh` numbers them: trunk, head, arm, fingers, leg, foot.
+Points come in the order in which `cage.HalfCage` numbers them: trunk, head, arm, fingers, leg, foot.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from . import proportions as shape
 from .proportions import FINGERS, PELVIS, Build, Floats
 
 
-def _stretched(build: Build, points: Floats) -> Floats:
+def _stretch(build: Build, points: Floats) -> Floats:
     """Points of the trunk with the part above the pelvis made longer."""
     points = points.copy()
     points[..., 1] += (build.torso - 1) * np.clip(points[..., 1] - PELVIS[1], 0, None)
@@ -18,7 +18,7 @@ def _stretched(build: Build, points: Floats) -> Floats:
 
 
 def _head_shift(build: Build) -> Floats:
-    return _stretched(build, shape.HEAD_BASE) - shape.HEAD_BASE
+    return _stretch(build, shape.HEAD_BASE) - shape.HEAD_BASE
 
 
 def _left_joints(build: Build) -> dict[str, Floats]:
@@ -33,10 +33,10 @@ def _left_joints(build: Build) -> dict[str, Floats]:
     joints["foot"][1] += drop
     joints["foot"][2] = joints["ankle"][2] + build.feet * (joints["foot"][2] - joints["ankle"][2])
     for name in ("spine1", "spine2", "spine3", "neck", "collar"):
-        joints[name] = _stretched(build, joints[name])
+        joints[name] = _stretch(build, joints[name])
     joints["head"] = shape.HEAD_BASE + _head_shift(build) + build.head * (joints["head"] - shape.HEAD_BASE)
     shoulder = joints["shoulder"].copy()
-    moved = _stretched(build, shoulder) + np.array([build.shoulders, 0, 0])
+    moved = _stretch(build, shoulder) + np.array([build.shoulders, 0, 0])
     for name in ("shoulder", "elbow", "wrist"):
         joints[name] = moved + build.arms * (joints[name] - shoulder)
     joints["collar"][0] += 0.3 * build.shoulders
@@ -44,7 +44,7 @@ def _left_joints(build: Build) -> dict[str, Floats]:
 
 
 def _finger_chain(build: Build, finger: shape.Finger, wrist: Floats) -> tuple[Floats, Floats]:
-    """A finger's three joints and tip (4, 3), and the unit direction it points in."""
+    """A finger's three joints and tip (4, 3), metres, and the unit vector that it points along."""
     along = np.array(finger.direction) / np.linalg.norm(finger.direction)
     root = wrist + build.hands * np.array(finger.knuckle)
     places = build.hands * np.array([0.0, *finger.joints])
@@ -73,7 +73,7 @@ def _between(low: float | Floats, high: float | Floats, share: float | Floats) -
 
 
 def _signed_power(values: Floats, power: float | Floats) -> Floats:
-    """Powers that keep the sign: of a sine and cosine, below 1, a section between an oval and a rectangle."""
+    """Powers that keep the sign; below 1, those of a sine and cosine make an oval more rectangular."""
     return np.sign(values) * np.abs(values) ** power
 
 
@@ -103,7 +103,7 @@ def _trunk(build: Build) -> Floats:
     points = np.concatenate([points, shape.SHOULDER_TOP, shape.GROIN])
     upper = np.clip((points[:, 1] - 0.05) / 0.10, 0, 1) * np.clip(points[:, 0] / 0.16, 0, 1)
     points[:, 0] += build.shoulders * upper
-    return _stretched(build, points)
+    return _stretch(build, points)
 
 
 def _head(build: Build) -> Floats:
@@ -169,7 +169,7 @@ def _fingers(build: Build, wrist: Floats) -> Floats:
         chain, along = _finger_chain(build, finger, wrist)
         first, second, length = build.hands * np.array(finger.joints)
         if name == "thumb":
-            bare = build.hands * 0.031  # the part that leaves the palm; its first rings stand square on the palm's side
+            bare = build.hands * 0.031  # where it leaves the palm; its first rings are parallel to the palm's side
             places = np.array([bare, 0.5 * (bare + first), first, second, length])
             turn = np.array([0.9, 0.4, 0.1, 0, 0])[:, None]
             axes = along + turn * (np.array([0.0, 0.0, 1.0]) - along)

@@ -1,4 +1,4 @@
-"""Which bones move which part of the mannequin's skin: set ring by ring on its cage, spread by the subdivision."""
+"""The mannequin's skinning weights: set ring by ring on its cage, and interpolated by the subdivision."""
 
 from functools import cache
 from itertools import pairwise
@@ -6,12 +6,12 @@ from itertools import pairwise
 import numpy as np
 
 from ..skeleton import SMPLH
-from .loft import half_cage
-from .mesh import ARM_ROWS, HalfCage, cage, subdivision
+from .cage import ARM_ROWS, HalfCage, cage, subdivision
+from .cage_points import half_cage
 from .proportions import ARM, FINGERS, LEG, Build, Floats, Ints
 
 BONES_A_VERTEX = 4
-# Along the trunk: the height where a bone hands over to the next, and half the length over which it does. Metres.
+# Along the trunk: the height of the transition from one bone to the next, and half its length. Metres.
 SPINE = (("pelvis", 0.0, 0.0), ("spine1", -0.120, 0.085), ("spine2", 0.005, 0.075), ("spine3", 0.075, 0.070))
 # Rows of the neck and head from below: how much the neck takes from the chest, and the head from the neck.
 NECK = (0.45, 0.80, 0.95, 1.0)
@@ -36,7 +36,7 @@ TOES = (0.0, 0.03, 0.22, 0.70, 1.0, 1.0)  # of the foot's rows
 
 
 def smoothstep(low: float, high: float, value: Floats) -> Floats:
-    """From 0 at low to 1 at high, without a corner."""
+    """From 0 at `low` to 1 at `high`, with zero slope at both."""
     share = np.clip((value - low) / (high - low), 0, 1)
     return share * share * (3 - 2 * share)
 
@@ -45,7 +45,7 @@ def _bone(name: str) -> int:
     return SMPLH.names.index(name)
 
 
-def _hand_over(weights: Floats, points: Ints, source: str, target: str, share: Floats | float) -> None:
+def _transfer(weights: Floats, points: Ints, source: str, target: str, share: Floats | float) -> None:
     """Move a share of one bone's weight at some points to another bone."""
     moved = weights[points, _bone(source)] * share
     weights[points, _bone(source)] -= moved
@@ -56,18 +56,18 @@ def _trunk(weights: Floats, plan: HalfCage, points: Floats) -> None:
     rows = np.concatenate([plan.trunk.ravel(), plan.ridge, [plan.groin]])
     weights[rows, _bone("pelvis")] = 1.0
     for (below, *_), (bone, height, half) in pairwise(SPINE):
-        _hand_over(weights, rows, below, bone, smoothstep(height - half, height + half, points[rows, 1]))
+        _transfer(weights, rows, below, bone, smoothstep(height - half, height + half, points[rows, 1]))
     x, y = points[rows, 0], points[rows, 1]
-    _hand_over(weights, rows, "spine3", "left_collar", 0.92 * smoothstep(0.03, 0.13, x) * smoothstep(0.07, 0.20, y))
-    _hand_over(weights, rows, "spine3", "neck", 0.45 * smoothstep(0.20, 0.30, y) * (1 - smoothstep(0.04, 0.10, x)))
-    _hand_over(weights, plan.neck, "spine3", "neck", 0.12)
+    _transfer(weights, rows, "spine3", "left_collar", 0.92 * smoothstep(0.03, 0.13, x) * smoothstep(0.07, 0.20, y))
+    _transfer(weights, rows, "spine3", "neck", 0.45 * smoothstep(0.20, 0.30, y) * (1 - smoothstep(0.04, 0.10, x)))
+    _transfer(weights, plan.neck, "spine3", "neck", 0.12)
     round_back = smoothstep(-1.0, 1.0, -np.cos(np.linspace(0, np.pi, 11)))  # from the front to the back
     for row, (front, back) in enumerate(zip(HIP_TRUNK_FRONT, HIP_TRUNK_BACK, strict=True)):
         aside = smoothstep(0.0, 0.05, points[plan.trunk[row], 0])
-        _hand_over(weights, plan.trunk[row], "pelvis", "left_hip", aside * (front + (back - front) * round_back))
+        _transfer(weights, plan.trunk[row], "pelvis", "left_hip", aside * (front + (back - front) * round_back))
     for bone, share in zip(plan.armhole, ARMHOLE, strict=True):
         for source in ("left_collar", "spine3", "spine2"):
-            _hand_over(weights, np.array([bone]), source, "left_shoulder", share)
+            _transfer(weights, np.array([bone]), source, "left_shoulder", share)
 
 
 def _head(weights: Floats, plan: HalfCage) -> None:
@@ -88,11 +88,11 @@ def _arm(weights: Floats, plan: HalfCage) -> None:
         shoulder = SHOULDER[row] if row < len(SHOULDER) else 1.0
         weights[ring, _bone("left_collar")] = 1 - shoulder
         weights[ring, _bone("left_shoulder")] = shoulder
-        _hand_over(weights, ring, "left_shoulder", "left_elbow", elbow[row])
-        _hand_over(weights, ring, "left_elbow", "left_wrist", wrist[row])
+        _transfer(weights, ring, "left_shoulder", "left_elbow", elbow[row])
+        _transfer(weights, ring, "left_elbow", "left_wrist", wrist[row])
     palm = plan.arm[ARM_ROWS:]
     weights[palm.ravel(), _bone("left_wrist")] = 1.0
-    _hand_over(weights, palm[0], "left_wrist", "left_elbow", 0.12)
+    _transfer(weights, palm[0], "left_wrist", "left_elbow", 0.12)
     names = [name for name in FINGERS if name != "thumb"]
     for ring, share, thumb in zip(palm, PALM_FINGERS, THUMB_ROOT, strict=True):
         for column, pair in enumerate(zip(ring[:5], ring[:4:-1], strict=True)):
@@ -100,9 +100,9 @@ def _arm(weights: Floats, plan: HalfCage) -> None:
             for point in pair:
                 for left, finger in enumerate(near):  # the first takes its part of all, the second of what is left
                     part = share / len(near) / (1 - share / len(near) * left)
-                    _hand_over(weights, np.array([point]), "left_wrist", f"left_{finger}1", part)
-        _hand_over(weights, ring[[0, 9]], "left_wrist", "left_thumb1", thumb)
-        _hand_over(weights, ring[[1, 8]], "left_wrist", "left_thumb1", 0.3 * thumb)
+                    _transfer(weights, np.array([point]), "left_wrist", f"left_{finger}1", part)
+        _transfer(weights, ring[[0, 9]], "left_wrist", "left_thumb1", thumb)
+        _transfer(weights, ring[[1, 8]], "left_wrist", "left_thumb1", 0.3 * thumb)
 
 
 def _fingers(weights: Floats, plan: HalfCage) -> None:
@@ -112,7 +112,7 @@ def _fingers(weights: Floats, plan: HalfCage) -> None:
             weights[ring, _bone(f"left_{finger}1")] = first
             weights[ring, _bone(f"left_{finger}2")] = (1 - first) * (1 - third)
             weights[ring, _bone(f"left_{finger}3")] = (1 - first) * third
-    _hand_over(weights, plan.fingers[-1][0], "left_thumb1", "left_wrist", 0.15)
+    _transfer(weights, plan.fingers[-1][0], "left_thumb1", "left_wrist", 0.15)
 
 
 def _leg(weights: Floats, plan: HalfCage) -> None:
@@ -123,9 +123,9 @@ def _leg(weights: Floats, plan: HalfCage) -> None:
         hip = front + (back - front) * behind
         weights[ring, _bone("pelvis")] = 1 - hip
         weights[ring, _bone("left_hip")] = hip
-        _hand_over(weights, ring, "left_hip", "left_knee", knee[row] if row < len(knee) else 1.0)
+        _transfer(weights, ring, "left_hip", "left_knee", knee[row] if row < len(knee) else 1.0)
     for ring, share in zip(plan.leg[-len(ANKLE) :], ANKLE, strict=True):
-        _hand_over(weights, ring, "left_knee", "left_ankle", share)
+        _transfer(weights, ring, "left_knee", "left_ankle", share)
     for ring, share in zip(plan.foot, TOES, strict=True):
         weights[ring, _bone("left_ankle")] = 1 - share
         weights[ring, _bone("left_foot")] = share
@@ -143,7 +143,7 @@ def mirrored_joints() -> Ints:
 
 @cache
 def skinning_weights() -> Floats:
-    """Weights (6890, 52): rows sum to 1 and have at most four entries; the same for every build, and symmetric."""
+    """Weights (6890, 52): rows sum to 1 and have at most four entries; symmetric, and the same for every build."""
     plan, points = HalfCage.numbered(), half_cage(Build())
     half = np.zeros((len(points), len(SMPLH)))
     _trunk(half, plan, points)
@@ -157,7 +157,7 @@ def skinning_weights() -> Floats:
     side = whole.side[:, None]
     weights = subdivision().matrix @ np.where(side > 0, left, np.where(side < 0, right, 0.5 * (left + right)))
     weights = np.asarray(weights)
-    # All that equal the fifth go with it: on the midline left and right must stay or go together.
+    # Weights equal to the fifth are dropped too: on the midline left and right must be kept or dropped together.
     fifth = np.sort(weights, axis=1)[:, -BONES_A_VERTEX - 1, None]
     weights[weights < np.maximum(fifth + 1e-9, 1e-4)] = 0
     return weights / weights.sum(axis=1, keepdims=True)

@@ -21,7 +21,7 @@ FINGER_ROWS = (6, 6, 6, 6, 5)  # index, middle, ring, little finger, thumb
 
 
 def _strip(lower: Ints, upper: Ints, closed: bool, inward: bool = False) -> Ints:
-    """Quadrangles (n, 4) between two rows of points; `inward` where the rows run the other way round."""
+    """Quadrangles (n, 4) between two rows of points; `inward` reverses their orientation."""
     quads = np.stack([lower, np.roll(lower, -1), np.roll(upper, -1), upper], axis=1)
     quads = quads if closed else quads[:-1]
     return quads[:, ::-1] if inward else quads
@@ -31,15 +31,15 @@ def _tube(rows: Sequence[Ints] | Ints, closed: bool = True, inward: bool = False
     return np.concatenate([_strip(a, b, closed, inward) for a, b in pairwise(rows)])
 
 
-def _without(quads: Ints, gone: Ints) -> Ints:
-    """The quadrangles but for those, whichever corner they start with, that stand in a second list."""
-    holes = {frozenset(quad) for quad in gone.tolist()}
+def _without(quads: Ints, removed: Ints) -> Ints:
+    """The quadrangles without those of a second list, whichever corner either starts with."""
+    holes = {frozenset(quad) for quad in removed.tolist()}
     return quads[[frozenset(quad) not in holes for quad in quads.tolist()]]
 
 
 @dataclass(frozen=True)
 class HalfCage:
-    """Where the left half's points stand in the list of `mannequin_loft.half_cage`, row by row."""
+    """The numbers of the left half's points in `cage_points.half_cage`, row by row."""
 
     trunk: Ints  # (15, 11) front midline, side, back midline, from the groin up
     ridge: Ints  # (2,) from the neck towards the shoulder
@@ -90,7 +90,7 @@ class HalfCage:
         return np.array([a[5], a[4], a[3], a[2], a[1], b[1], c[1], c[2], c[3], c[4], c[5], b[5]])
 
     def softness(self) -> Floats:
-        """How far, 0 to 1, each point may leave its table's section for the mean of its neighbours."""
+        """How far, 0 to 1, smoothing may move each point from its table's section to the mean of its neighbours."""
         soft = np.zeros(self.sole[-1] + 1)
         t = self.trunk
         for points, value in (
@@ -147,7 +147,7 @@ class HalfCage:
 
 @dataclass(frozen=True)
 class Cage:
-    """The whole control cage: which half-cage point each of its points is, on which side, and the quadrangles."""
+    """The whole control cage: the half-cage point and side of each of its points, and its quadrangles."""
 
     half: Ints  # (n,) index into the half cage
     side: Floats  # (n,) 1 for the left, -1 for the right, 0 on the midline
@@ -182,7 +182,7 @@ def _sides(quads: Ints) -> Ints:
     return np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
 
 
-# Taubin 1995: each step in is followed by a slightly longer step out, so that nothing shrinks.
+# Smoothing steps inward and outward in turn, so that nothing shrinks. Source: Taubin 1995.
 FAIRING = (0.6, -0.55) * 5 + (0.5,)
 
 
