@@ -212,11 +212,6 @@ def left_out(
     return None
 
 
-def case_named(benchmark: str, precision: str) -> str:
-    """A benchmark's name without its file and its precision: what its precisions are compared under."""
-    return benchmark.rpartition("::")[2].replace(f"{precision}-", "", 1)
-
-
 def not_lower(precision: str | None) -> str | None:
     """Why there is no lower precision to judge in a benchmark, or None."""
     if precision is None:

@@ -9,9 +9,9 @@ import torch
 
 from humor import HumorModel, Precision
 
-from ..cases import case_named
 from ..harness.counters.operators import Operator
 from ..harness.environment.fingerprint_probe import describe_machine
+from ..harness.stats.precision_verdict import name_without_precision
 from ..workload import Workload
 from .cost_model import RATE_OF, Machine, as_fp8, concordant_pairs, fit_host, predict, with_tf32
 from .gpus import ACHIEVED, GPUS, Gpu
@@ -38,7 +38,7 @@ class Predictor:
 
     def count(self, name: str, precision: str, call: Callable[[], Any]) -> None:
         """Count a case's operators as a GPU would run them, as this machine runs them, or both."""
-        found = self.counted.setdefault(case_named(name, precision), {}).setdefault(precision, {})
+        found = self.counted.setdefault(name_without_precision(name, precision), {}).setdefault(precision, {})
         if self.gpus:
             with as_on_a_gpu():
                 found["gpu"] = warm_operators(call)
@@ -47,7 +47,7 @@ class Predictor:
 
     def measure(self, name: str, precision: str, seconds: float) -> None:
         """Keep the time that a case took on this machine."""
-        self.measured.setdefault(case_named(name, precision), {})[precision] = seconds
+        self.measured.setdefault(name_without_precision(name, precision), {})[precision] = seconds
 
     @cached_property
     def here(self) -> Machine:

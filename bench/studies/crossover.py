@@ -28,11 +28,11 @@ from ..bench_linear import linear
 from ..cases import DIRECTIONS
 from ..harness.environment.fingerprint_probe import describe_machine
 from ..harness.output.verdict_table import write_json
-from ..harness.stats.precision_verdict import NOT, PAYS, UNCLEAR, WORDS, speedups
+from ..harness.stats.precision_verdict import DOES_NOT_PAY, PAYS, UNCLEAR, WORDS, speedup_interval
 from ..harness.stats.verdict import Rule
-from ..harness.timing.clock import undisturbed_clock
+from ..harness.timing.clock import cpu_time_clock
 from ..harness.timing.pairing import PAIRS, Pair, Timed, TimedCall, compare
-from ..harness.timing.quiet import steady
+from ..harness.timing.quiet import quiet
 from ..workload import choose_device
 
 SIZES = [256, 512, 1024, 2048, 4096, 8192]
@@ -40,7 +40,7 @@ ROWS = [8, 32, 128, 512, 2048, 8192]
 TABLES = ("verdict", "speedup", "low", "high")  # each [size][row]; null: not measured
 TOO_SLOW = "too slow"
 LEGEND = "float32's time over the precision's own; ? unclear, - too slow to measure, . not measured yet"
-STYLES = {PAYS: "green", NOT: "red", UNCLEAR: "yellow"}
+STYLES = {PAYS: "green", DOES_NOT_PAY: "red", UNCLEAR: "yellow"}
 CALLS = 2 * 2 * (1 + PAIRS)  # of a round that has time: two blocks of two versions, warmed up once where calls are long
 Cell = tuple[str, int, int]  # a precision, and where its size and rows stand in their lists
 
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     console = Console(width=160)
     todo = [cell for cell in found.cells() if found.at("verdict", cell) is None]
     rule = Rule(error_rate=0.05, cases=max(len(list(found.cells())), 1))
-    with steady(options.threads):
+    with quiet(options.threads):
         try:
             for cell in track(todo, "cells", console=console, disable=not console.is_terminal):
                 found.put(cell, measured(found, cell, rule, device, options))
@@ -191,7 +191,7 @@ def measured(found: Map, cell: Cell, rule: Rule, device: torch.device, options: 
     precision, size, row = cell
     if found.is_hopeless(cell):
         return {"verdict": TOO_SLOW}
-    shape, clock = (options.sizes[size], options.rows[row]), undisturbed_clock(device, options.threads)
+    shape, clock = (options.sizes[size], options.rows[row]), cpu_time_clock(device, options.threads)
 
     def built(precision: str) -> Timed:
         forward, both, _ = linear(*shape, precision, device)
@@ -205,9 +205,9 @@ def measured(found: Map, cell: Cell, rule: Rule, device: torch.device, options: 
     def pair_of(turn: int) -> Pair | None:
         return pair if turn == 0 or clock() < end else None
 
-    trial = compare(pair_of, rule, math.inf, random.Random(), device=device.type).trial
-    speedup, low, high = speedups(trial.interval)
-    return {"verdict": WORDS[trial.verdict], "speedup": speedup, "low": low, "high": high}
+    test = compare(pair_of, rule, math.inf, random.Random(), device=device.type).test
+    speedup, low, high = speedup_interval(test.interval)
+    return {"verdict": WORDS[test.verdict], "speedup": speedup, "low": low, "high": high}
 
 
 def fits(pair: Pair, seconds: float) -> bool:

@@ -1,4 +1,4 @@
-"""What counts are, how two of them compare, and the files in `bench/counts` that hold them. No clock, no pytest."""
+"""Counts of cases: their sections, how two compare, and the JSON files that hold the accepted ones."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# What is counted of a case, section by section, each a table of names and numbers; and how a sentence calls a name.
+# The sections of a case's counts, each a table of names and numbers, and a name's phrase in a sentence.
 SECTIONS = {
     "totals": "{}",
     "operators": "operator {}",
@@ -21,85 +21,91 @@ Counts = Mapping[str, Mapping[str, int]]
 
 
 class CountsError(Exception):
-    """Counts that cannot be compared: what was found, what is wanted, how to mend it."""
+    """Counts cannot be compared; the message says why and what to do."""
 
 
 @dataclass
 class CountsFile:
-    """The counts of one benchmark file's cases, and the PyTorch that they hold for."""
+    """The counts of the cases of one file of benchmarks, and the PyTorch version that they hold for."""
 
-    torch: str  # as torch_version
+    torch: str  # as from torch_version
     cases: dict[str, Counts] = field(default_factory=dict)
 
 
 def torch_version(version: str) -> str:
-    """A PyTorch version without its build (+cpu, +cu130): operators on a CPU are the same in all of them."""
+    """A PyTorch version without its build (+cpu, +cu130), which does not change the operators on a CPU."""
     return version.partition("+")[0]
 
 
-def compare_counts(old: Counts, new: Counts) -> list[str]:
-    """A sentence for every number that is another now, named things first and totals last."""
+def compare_counts(accepted: Counts, counted: Counts) -> list[str]:
+    """A sentence for every number that changed, the totals last."""
     sentences = []
     for section in sorted(SECTIONS, key="totals".__eq__):
-        before, after = old.get(section, {}), new.get(section, {})
+        before, after = accepted.get(section, {}), counted.get(section, {})
         for name in sorted(before.keys() | after.keys()):
             was, now = before.get(name, 0), after.get(name, 0)
-            told = section == "cast bytes" and old.get("casts", {}).get(name) != new.get("casts", {}).get(name)
-            if was == now or told:
+            with_casts = section == "cast bytes" and _count(accepted, "casts", name) != _count(counted, "casts", name)
+            if was == now or with_casts:
                 continue
-            change = factor(was, now)
+            change = format_factor(was, now)
             if section == "casts":
-                more = new.get("cast bytes", {}).get(name, 0) - old.get("cast bytes", {}).get(name, 0)
-                change += f", {megabytes(more)}"
+                more = _count(counted, "cast bytes", name) - _count(accepted, "cast bytes", name)
+                change += f", {format_bytes(more)}"
             sentences.append(f"{SECTIONS[section].format(name)}: {was} -> {now} ({change})")
     return sentences
 
 
-def factor(was: int, now: int) -> str:
-    """By what factor a number changed: "x1.08", or the difference where the factor would read as 1."""
+def _count(counts: Counts, section: str, name: str) -> int:
+    return counts.get(section, {}).get(name, 0)
+
+
+def format_factor(was: int, now: int) -> str:
+    """The factor by which a number changed, "x1.08", or the difference where the factor would read as 1."""
     if not was or not now:
         return "new" if now else "gone"
     ratio = f"{now / was:.3g}"
     return f"{now - was:+}" if ratio == "1" else f"x{ratio}"
 
 
-def megabytes(size: int) -> str:
-    """A difference in bytes, with its sign."""
+def format_bytes(difference: int) -> str:
+    """A difference in bytes with its sign: "+1.23 MB"."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(size) >= scale:
-            return f"{size / scale:+.3g} {unit}"
-    return f"{size:+} bytes"
+        if abs(difference) >= scale:
+            return f"{difference / scale:+.3g} {unit}"
+    return f"{difference:+} bytes"
 
 
-def changes(old: CountsFile, new: CountsFile) -> list[str]:
-    """What changed in the cases that both have: a case's name and, set in, its sentences."""
+def describe_changes(accepted: CountsFile, counted: CountsFile) -> list[str]:
+    """The changes of the cases that both have: each case's name followed by its indented sentences."""
     lines = []
-    for case in sorted(old.cases.keys() & new.cases.keys()):
-        sentences = compare_counts(old.cases[case], new.cases[case])
+    for case in sorted(accepted.cases.keys() & counted.cases.keys()):
+        sentences = compare_counts(accepted.cases[case], counted.cases[case])
         lines += [case, *(f"  {sentence}" for sentence in sentences)] if sentences else []
     return lines
 
 
-def unmatched(old: CountsFile, new: CountsFile, known: Collection[str] | None) -> list[str]:
-    """A sentence for each case that only one has; cases that are `known` need not have been counted (None: all are)."""
-    added = [f"{case}: new, without counts to compare with" for case in sorted(new.cases.keys() - old.cases.keys())]
-    lost = [] if known is None else sorted(old.cases.keys() - set(known))
+def describe_unmatched(accepted: CountsFile, counted: CountsFile, known: Collection[str] | None) -> list[str]:
+    """A sentence for each case that only one has. `known` cases exist though they were not counted; None: any may."""
+    added = [
+        f"{case}: new, without counts to compare with" for case in sorted(counted.cases.keys() - accepted.cases.keys())
+    ]
+    lost = [] if known is None else sorted(accepted.cases.keys() - set(known))
     return added + [f"{case}: has counts, but is no case any more" for case in lost]
 
 
-def accepted(old: CountsFile, new: CountsFile, known: Collection[str] | None) -> CountsFile:
-    """The old file with the new counts in it, without the cases that are not `known`. Raises CountsError."""
-    kept = {case: counts for case, counts in old.cases.items() if known is None or case in known}
-    if old.torch != new.torch and kept.keys() - new.cases.keys():
+def merge_counts(accepted: CountsFile, counted: CountsFile, known: Collection[str] | None) -> CountsFile:
+    """The accepted counts of the `known` cases (None: of all), updated with the counted ones. Raises CountsError."""
+    kept = {case: counts for case, counts in accepted.cases.items() if known is None or case in known}
+    if accepted.torch != counted.torch and kept.keys() - counted.cases.keys():
         raise CountsError(
-            f"the counts were made with PyTorch {old.torch}, and here is {new.torch}: some cases alone cannot be"
-            " accepted; run pytest bench --accept-counts without a choice."
+            f"the counts were made with PyTorch {accepted.torch}, and here is {counted.torch}: some cases alone cannot"
+            " be accepted; run pytest bench --accept-counts without a choice."
         )
-    return CountsFile(new.torch, {**kept, **new.cases})
+    return CountsFile(counted.torch, {**kept, **counted.cases})
 
 
 def read_counts(path: Path, torch: str | None = None) -> CountsFile:
-    """Read a file, and make sure that it holds for a PyTorch version if one is given. Raises CountsError."""
+    """Read a file and check its PyTorch version if one is given. Raises CountsError."""
     again = "run pytest bench --accept-counts"
     try:
         content = json.loads(path.read_text())
@@ -116,7 +122,7 @@ def read_counts(path: Path, torch: str | None = None) -> CountsFile:
 
 
 def write_counts(path: Path, counts: CountsFile) -> None:
-    """Write a file, a number a line, sorted."""
+    """Write a file, sorted, with one number a line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"kind": KIND, "torch": counts.torch, "cases": counts.cases}, indent=1, sort_keys=True)
     path.write_text(text + "\n")

@@ -1,4 +1,4 @@
-"""The work that a call asks for, counted as it is dispatched: the same numbers on every machine."""
+"""The operators that a call dispatches, with their FLOPs, bytes, casts and waits: equal on every machine."""
 
 import weakref
 from collections import Counter
@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 _aten = torch.ops.aten
-# They look as if they computed: the first only tells a shape, the others only take memory.
+# No views by their schema, yet they compute nothing: the first changes a shape, the others allocate.
 _FREE = {_aten._unsafe_view, _aten.empty, _aten.empty_like, _aten.empty_strided, _aten.new_empty}
 _COPIES = {_aten._to_copy: 0, _aten.copy_: 1}  # and which argument is copied
 _INDEXED = {_aten.index, _aten.index_put, _aten.index_put_}
@@ -24,10 +24,10 @@ _READS = {Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.cpu}
 
 @dataclass(frozen=True)
 class Work:
-    """What one call does, forward and backward."""
+    """The totals of one call, forward and backward."""
 
     flops: int  # of matrix multiplies, a multiply-add counted as two
-    bytes: int  # read and written by operators that compute, views left out
+    bytes: int  # read and written by operators that compute, so without views
     operators: int
 
 
@@ -35,75 +35,75 @@ class Work:
 class Operator:
     """One operator that was dispatched."""
 
-    computes: bool = False  # no view, and more than taking memory: a GPU is given a kernel
-    number_format: str = ""  # of what is multiplied, such as "float16"
+    computes: bool = False  # neither a view nor an allocation: it launches a kernel on a GPU
+    number_format: str = ""  # of a multiply, such as "float16"
     flops: int = 0  # of a matrix multiply, a multiply-add counted as two
     bytes: int = 0  # read and written
-    result: tuple[int, ...] = ()  # shape of what a multiply makes
+    result: tuple[int, ...] = ()  # shape of a multiply's result
 
 
 class OperatorCounter(TorchDispatchMode):
-    """Counts what is dispatched inside it, by name."""
+    """Counts the operators that are dispatched within it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.operators: Counter[str] = Counter()  # views too
+        self.operators: Counter[str] = Counter()  # by name, views included
         self.records: list[Operator] = []  # the same, in the order of dispatch
         self.kernels = self.flops = self.bytes_read = self.bytes_written = 0  # of operators that compute
-        self.multiplied: Counter[str] = Counter()  # flops by the format of the factors
+        self.multiply_flops: Counter[str] = Counter()  # by number format
         self.casts: Counter[str] = Counter()  # by source and target type
         self.cast_bytes: Counter[str] = Counter()  # read and written
-        self.cast_weights = 0  # how many numbers of the casts are a network's weights
-        self.host_syncs: Counter[str] = Counter()  # what would wait for a device, were the tensors on one
+        self.cast_weights = 0  # elements of nn.Parameter that are cast
+        self.host_syncs: Counter[str] = Counter()  # operators that would wait for the device if the tensors were on one
         self.memory = Memory()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if func.namespace == "prim":  # a question that only tensors without storage ask
+        if func.namespace == "prim":  # dispatched for tensors without storage only
             return result
-        known = _facts(func)
-        self.operators[known.name] += 1
-        if known.is_view:
+        schema = _schema_of(func)
+        self.operators[schema.name] += 1
+        if schema.is_view:
             self.records.append(Operator())
         else:
-            self._count(func, known, args, kwargs, result)
+            self._count(func, schema, args, kwargs, result)
         return result
 
-    def _count(self, func: Any, known: "_Facts", args: tuple, kwargs: dict, result: Any) -> None:
-        given, made = tensors_of([*args, *kwargs.values()]), tensors_of([result])
-        self.memory.note(given, made)
+    def _count(self, func: Any, schema: "_Schema", args: tuple, kwargs: dict, result: Any) -> None:
+        inputs, results = tensors_among([*args, *kwargs.values()]), tensors_among([result])
+        self.memory.note(inputs, results)
         if func.overloadpacket in _FREE:
             self.records.append(Operator())
         else:
-            self._count_kernel(func, known, args, kwargs, given, made, result)
+            self._count_kernel(func, schema, args, kwargs, inputs, results, result)
         if func.overloadpacket in _COPIES:
             self._count_copy(func, args[_COPIES[func.overloadpacket]], result)
-        elif _depends_on_values(func, known, args):
-            self.host_syncs[known.name] += 1
+        elif _depends_on_values(func, schema, args):
+            self.host_syncs[schema.name] += 1
 
     def _count_kernel(
         self,
         func: Any,
-        known: "_Facts",
+        schema: "_Schema",
         args: tuple,
         kwargs: dict,
-        given: list[Tensor],
-        made: list[Tensor],
+        inputs: list[Tensor],
+        results: list[Tensor],
         result: Any,
     ) -> None:
-        read = _size(given) - _size(tensors_of([kwargs[name] for name in known.outs if name in kwargs]))
-        written = _size(made or tensors_of([args[position] for position in known.changes]))
+        read = _size(inputs) - _size(tensors_among([kwargs[name] for name in schema.outs if name in kwargs]))
+        written = _size(results or tensors_among([args[position] for position in schema.changes]))
         multiplies = func.overloadpacket in flop_registry
         flops = flop_registry[func.overloadpacket](*args, **kwargs, out_val=result) if multiplies else 0
-        number_format = multiplied_in(given) if multiplies else ""
+        number_format = multiply_format(inputs) if multiplies else ""
         self.kernels += 1
         self.bytes_read += read
         self.bytes_written += written
         self.flops += flops
         if multiplies:
-            self.multiplied[number_format] += flops
-        shape = tuple(made[0].shape) if multiplies and made else ()
+            self.multiply_flops[number_format] += flops
+        shape = tuple(results[0].shape) if multiplies and results else ()
         self.records.append(Operator(True, number_format, flops, read + written, shape))
 
     def _count_copy(self, func: Any, source: Tensor, target: Tensor) -> None:
@@ -116,8 +116,8 @@ class OperatorCounter(TorchDispatchMode):
             self.host_syncs[f"{func.overloadpacket} to the host"] += 1
 
 
-class ReadCounter(TorchFunctionMode):
-    """Counts reads by the host that dispatch nothing."""
+class HostReadCounter(TorchFunctionMode):
+    """Counts reads of a tensor by the host that dispatch no operator."""
 
     def __init__(self, host_syncs: Counter[str]) -> None:
         super().__init__()
@@ -130,35 +130,35 @@ class ReadCounter(TorchFunctionMode):
 
 
 class Memory:
-    """Storages that operators make, and how many of their bytes live at once."""
+    """The storages that operators allocate, and their bytes in use."""
 
     def __init__(self) -> None:
-        self.allocations = self.live = self.peak = 0  # the last two in bytes, from nothing at the start
+        self.allocations = self.live = self.peak = 0  # live and peak in bytes, from 0 at the start
         self._known: dict[int, Any] = {}
 
     def note(self, inputs: Iterable[Tensor], results: Iterable[Tensor]) -> None:
-        """Take up the results' storages, unless they are an input's."""
-        old = {tensor.untyped_storage()._cdata for tensor in inputs}
+        """Add the results' storages, unless they are an input's."""
+        shared = {tensor.untyped_storage()._cdata for tensor in inputs}
         for tensor in results:
             storage = tensor.untyped_storage()
-            if storage._cdata not in old and storage._cdata not in self._known:
-                self._take(storage)
+            if storage._cdata not in shared and storage._cdata not in self._known:
+                self._add(storage)
 
-    def _take(self, storage: torch.UntypedStorage) -> None:
+    def _add(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
 
-        def gone(_: Any) -> None:
+        def release(_: Any) -> None:
             self.live -= size
             del self._known[key]
 
-        self._known[key] = weakref.ref(storage, gone)
+        self._known[key] = weakref.ref(storage, release)
         self.allocations += 1
         self.live += size
         self.peak = max(self.peak, self.live)
 
 
-def multiplied_in(factors: Sequence[Tensor]) -> str:
-    """The format that matrices are multiplied in; float32 on CUDA may be TF32, which no tensor's type tells."""
+def multiply_format(factors: Sequence[Tensor]) -> str:
+    """The number format of a multiply: the factors', or TF32 where CUDA multiplies float32 in it."""
     factor = factors[-1]
     if factor.is_cuda and factor.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32:
         return "tf32"
@@ -166,21 +166,21 @@ def multiplied_in(factors: Sequence[Tensor]) -> str:
 
 
 def count_operators(function: Callable[[], Any]) -> OperatorCounter:
-    """Run a call once and count what it dispatches."""
-    with OperatorCounter() as counted, ReadCounter(counted.host_syncs):
+    """Run a call once and count the operators that it dispatches."""
+    with OperatorCounter() as counted, HostReadCounter(counted.host_syncs):
         function()
     return counted
 
 
 def count_work(function: Callable[[], Any]) -> Work:
-    """Run a call once and count what it does."""
+    """Run a call once and return its totals."""
     counted = count_operators(function)
     return Work(counted.flops, counted.bytes_read + counted.bytes_written, counted.kernels)
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """What an operator's schema says, looked up once."""
+class _Schema:
+    """The parts of an operator's schema that are used, looked up once."""
 
     name: str
     is_view: bool
@@ -190,9 +190,9 @@ class _Facts:
 
 
 @cache
-def _facts(func: Any) -> _Facts:
+def _schema_of(func: Any) -> _Schema:
     arguments = func._schema.arguments
-    return _Facts(
+    return _Schema(
         str(func.overloadpacket),
         func.is_view,
         tuple(each.name for each in arguments if each.is_out),
@@ -201,16 +201,16 @@ def _facts(func: Any) -> _Facts:
     )
 
 
-def _depends_on_values(func: Any, known: _Facts, args: tuple) -> bool:
-    """Whether the host has to see numbers before it can go on."""
-    if func.overloadpacket in _INDEXED:  # by a mask, which has to be searched; but one number is put without searching
+def _depends_on_values(func: Any, schema: _Schema, args: tuple) -> bool:
+    """Whether the host must read values before it can continue."""
+    if func.overloadpacket in _INDEXED:  # a boolean mask is searched for its indices, except to put one number
         masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
         return bool(masks) and (func.overloadpacket is _aten.index or args[2].numel() != 1)
-    return known.depends_on_values
+    return schema.depends_on_values
 
 
-def tensors_of(values: Iterable[Any]) -> list[Tensor]:
-    """The tensors among an operator's arguments or results: themselves, or in lists of them."""
+def tensors_among(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among an operator's arguments or results, and in lists among these."""
     found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):

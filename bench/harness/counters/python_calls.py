@@ -1,4 +1,4 @@
-"""All that is counted of a call; here what Python does in it, and where torch.compile would stop.
+"""Calls of a package's Python functions, graph breaks of torch.compile, and with the operators all counts of a call.
 
 Only what every version of Python counts alike: comprehensions are functions up to 3.11, and generators are entered at
 another moment from 3.12 on, so that both are left out.
@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from inspect import CO_GENERATOR
 from pathlib import Path
@@ -26,16 +26,19 @@ Result = TypeVar("Result")
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>")
 
 
-def count_call(function: Callable[[], Any], graph_breaks: bool) -> Counts:
-    """Run a warm call once, and once more for its graph breaks."""
-    import humor
-
+def count_call(
+    function: Callable[[], Any],
+    graph_breaks: bool,
+    package: Path,  # the folder whose functions are counted
+    uncounted_files: Collection[str] = (),  # in it, such as "precision/emulation.py"
+) -> Counts:
+    """Run a warm call once and count what it does, and once more for its graph breaks if these are asked for."""
     import_module("torch._dynamo.utils")  # PyTorch would in the midst of some calls, and keep their tensors alive
 
     gc.collect()
     gc.disable()  # what it frees, and when, is no part of the call
     try:
-        counted, calls = count_python_calls(lambda: count_operators(function), Path(humor.__file__).parent)
+        counted, calls = count_python_calls(lambda: count_operators(function), package, uncounted_files)
     finally:
         gc.enable()
     graphs, breaks = count_graph_breaks(function) if graph_breaks else (0, Counter())
@@ -52,7 +55,7 @@ def count_call(function: Callable[[], Any], graph_breaks: bool) -> Counts:
 
 
 def totals(counted: OperatorCounter) -> dict[str, int]:
-    """The numbers that stand for a call as a whole. "kernels": operators that compute, so no views."""
+    """The numbers for a call as a whole; "kernels" are operators that compute, so no views."""
     return {
         "operators": counted.operators.total(),
         "kernels": counted.kernels,
@@ -65,18 +68,17 @@ def totals(counted: OperatorCounter) -> dict[str, int]:
     }
 
 
-def count_python_calls(function: Callable[[], Result], package: Path) -> tuple[Result, Counter[str]]:
-    """What a call returns, and how often it enters the functions of a package's folder, by file and qualified name."""
+def count_python_calls(
+    function: Callable[[], Result], package: Path, uncounted_files: Collection[str] = ()
+) -> tuple[Result, Counter[str]]:
+    """What a call returns, and how often it enters each function of a package, by file and qualified name."""
     entered: Counter[CodeType] = Counter()
-    folder, stand_in = (
-        str(package) + os.sep,
-        str(package / "precision" / "cpu_half_emulation.py"),
-    )  # which some CPUs need, others not
+    folder, uncounted = str(package) + os.sep, {str(package / file) for file in uncounted_files}
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        own = code.co_filename.startswith(folder) and code.co_filename != stand_in
-        if event == "call" and own and not code.co_flags & CO_GENERATOR:
+        counts = code.co_filename.startswith(folder) and code.co_filename not in uncounted
+        if event == "call" and counts and not code.co_flags & CO_GENERATOR:
             entered[code] += 1
 
     before = sys.getprofile()
@@ -94,29 +96,29 @@ def count_python_calls(function: Callable[[], Result], package: Path) -> tuple[R
 
 
 def count_graph_breaks(function: Callable[[], Any]) -> tuple[int, Counter[str]]:
-    """The graphs that torch.compile makes of a call, and the reasons, in PyTorch's words, for what it cannot take.
+    """Run a call once under torch.compile: the number of graphs, and the reasons for graph breaks in PyTorch's words.
 
-    A reason is met more than once where a caller's frame is tried again without the call. Runs the call once.
+    A reason is counted again where a caller's frame is retried without the call.
     """
     from torch._dynamo.utils import counters
 
     graphs = 0
 
-    def run_as_it_is(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
+    def run_eagerly(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
         nonlocal graphs
         graphs += 1
         return graph.forward
 
     torch.compiler.reset()
     counters.clear()
-    silenced = logging.root.manager.disable
-    logging.disable()  # PyTorch writes a trace for whoever listens, as pytest does
+    disabled = logging.root.manager.disable
+    logging.disable()  # PyTorch writes a trace for every listener, and pytest is one
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.compile(function, backend=run_as_it_is)()
+            torch.compile(function, backend=run_eagerly)()
     finally:
-        logging.disable(silenced)
+        logging.disable(disabled)
         torch.compiler.reset()
     reasons = Counter(counters["graph_break"])
     named: Counter[str] = Counter()

@@ -1,6 +1,6 @@
-"""What a time depends on: a baseline counts only where machine, software and settings are the same.
+"""What times depend on: they are comparable only where machine, software and settings are the same.
 
-Not seen: clocks locked with `nvidia-smi --lock-gpu-clocks`, which the driver does not report back.
+Clocks locked with `nvidia-smi --lock-gpu-clocks` are missing, because the driver does not report them.
 """
 
 import dataclasses
@@ -11,57 +11,57 @@ from typing import Any
 MACHINE, SOFTWARE, SETTINGS = "on another machine", "with other software", "under other settings"
 
 
-def _named(words: str, group: str) -> Any:
+def _field(words: str, group: str) -> Any:
     return dataclasses.field(metadata={"words": words, "group": group})
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Everything that is compared, None where it is not known here; as JSON, `dataclasses.asdict` of it."""
+    """Everything that is compared, None where it is unknown; `dataclasses.asdict` of it is what JSON holds."""
 
-    machine: str | None = _named("machine", MACHINE)  # hashed
-    device: str = _named("device", MACHINE)
-    cpu: str = _named("CPU", MACHINE)
-    cores: int | None = _named("CPU cores", MACHINE)
-    memory_gib: int | None = _named("GiB of memory", MACHINE)
+    machine: str | None = _field("machine", MACHINE)  # hashed
+    device: str = _field("device", MACHINE)
+    cpu: str = _field("CPU", MACHINE)
+    cores: int | None = _field("CPU cores", MACHINE)
+    memory_gib: int | None = _field("GiB of memory", MACHINE)
 
-    system: str = _named("system", SOFTWARE)  # and its kernel's release
-    driver: str | None = _named("NVIDIA driver", SOFTWARE)
-    cuda: str | None = _named("CUDA", SOFTWARE)
-    cudnn: int | None = _named("cuDNN", SOFTWARE)
-    torch: str = _named("PyTorch", SOFTWARE)
-    numpy: str = _named("NumPy", SOFTWARE)
-    python: str = _named("Python", SOFTWARE)
+    system: str = _field("system", SOFTWARE)  # and its kernel's release
+    driver: str | None = _field("NVIDIA driver", SOFTWARE)
+    cuda: str | None = _field("CUDA", SOFTWARE)
+    cudnn: int | None = _field("cuDNN", SOFTWARE)
+    torch: str = _field("PyTorch", SOFTWARE)
+    numpy: str = _field("NumPy", SOFTWARE)
+    python: str = _field("Python", SOFTWARE)
 
-    threads: int = _named("threads within an operator", SETTINGS)
-    interop_threads: int = _named("threads between operators", SETTINGS)
-    omp_num_threads: str | None = _named("OMP_NUM_THREADS", SETTINGS)
-    mkl_num_threads: str | None = _named("MKL_NUM_THREADS", SETTINGS)
-    environment: str | None = _named("environment variables", SETTINGS)
-    affinity: str | None = _named("CPUs to run on", SETTINGS)
-    cpu_quota: str | None = _named("CPU quota of the container", SETTINGS)
-    matmul_tf32: str = _named("TF32 multiplies", SETTINGS)
-    matmul_fp32_precision: str | None = _named("torch.backends.cuda.matmul.fp32_precision", SETTINGS)
-    float32_matmul_precision: str = _named("float32 matmul precision", SETTINGS)
-    cudnn_tf32: str = _named("cuDNN's TF32", SETTINGS)
-    cudnn_benchmark: bool = _named("cuDNN's benchmark mode", SETTINGS)
-    cudnn_deterministic: bool = _named("cuDNN's deterministic mode", SETTINGS)
-    deterministic: bool = _named("deterministic algorithms", SETTINGS)
-    governor: str | None = _named("CPU governor", SETTINGS)
-    max_mhz: int | None = _named("highest CPU frequency in MHz", SETTINGS)
-    turbo: bool | None = _named("turbo", SETTINGS)
-    smt: bool | None = _named("hyper-threading", SETTINGS)
-    huge_pages: str | None = _named("transparent huge pages", SETTINGS)
-    power_limit: str | None = _named("GPU power limit", SETTINGS)
-    graphics_clock: str | None = _named("GPU application clock", SETTINGS)
-    memory_clock: str | None = _named("GPU memory application clock", SETTINGS)
-    persistence: str | None = _named("GPU persistence mode", SETTINGS)
-    ecc: str | None = _named("GPU ECC", SETTINGS)
-    mig: str | None = _named("GPU MIG mode", SETTINGS)
+    threads: int = _field("threads within an operator", SETTINGS)
+    interop_threads: int = _field("threads between operators", SETTINGS)
+    omp_num_threads: str | None = _field("OMP_NUM_THREADS", SETTINGS)
+    mkl_num_threads: str | None = _field("MKL_NUM_THREADS", SETTINGS)
+    environment: str | None = _field("environment variables", SETTINGS)
+    affinity: str | None = _field("CPUs to run on", SETTINGS)
+    cpu_quota: str | None = _field("CPU quota of the container", SETTINGS)
+    matmul_tf32: str = _field("TF32 multiplies", SETTINGS)
+    matmul_fp32_precision: str | None = _field("torch.backends.cuda.matmul.fp32_precision", SETTINGS)
+    float32_matmul_precision: str = _field("float32 matmul precision", SETTINGS)
+    cudnn_tf32: str = _field("cuDNN's TF32", SETTINGS)
+    cudnn_benchmark: bool = _field("cuDNN's benchmark mode", SETTINGS)
+    cudnn_deterministic: bool = _field("cuDNN's deterministic mode", SETTINGS)
+    deterministic: bool = _field("deterministic algorithms", SETTINGS)
+    governor: str | None = _field("CPU governor", SETTINGS)
+    max_mhz: int | None = _field("highest CPU frequency in MHz", SETTINGS)
+    turbo: bool | None = _field("turbo", SETTINGS)
+    smt: bool | None = _field("hyper-threading", SETTINGS)
+    huge_pages: str | None = _field("transparent huge pages", SETTINGS)
+    power_limit: str | None = _field("GPU power limit", SETTINGS)
+    graphics_clock: str | None = _field("GPU application clock", SETTINGS)
+    memory_clock: str | None = _field("GPU memory application clock", SETTINGS)
+    persistence: str | None = _field("GPU persistence mode", SETTINGS)
+    ecc: str | None = _field("GPU ECC", SETTINGS)
+    mig: str | None = _field("GPU MIG mode", SETTINGS)
 
     @classmethod
     def read(cls, content: object) -> "Fingerprint":
-        """From what JSON held. Raises ValueError with what is wrong with it."""
+        """The fingerprint in JSON. Raises ValueError that says what is wrong with it."""
         if not isinstance(content, dict):
             raise ValueError(f"it is a {type(content).__name__}, not an object")
         kinds = typing.get_type_hints(cls)
@@ -75,14 +75,14 @@ class Fingerprint:
 
 
 def differences(baseline: Fingerprint, here: Fingerprint) -> list[str]:
-    """Each difference in words, such as "PyTorch 2.12.0 then, 2.13.0 now"; empty where there is none."""
-    return [sentence for _, sentence in _grouped(baseline, here)]
+    """A phrase for each difference, such as "PyTorch 2.12.0 then, 2.13.0 now"."""
+    return [sentence for _, sentence in _differences_by_group(baseline, here)]
 
 
 def refusal(baseline: object, here: Fingerprint) -> str | None:
-    """Why times of a baseline do not count here, in one sentence; None where they do.
+    """Why times of a baseline are not comparable here, in one sentence; None where they are.
 
-    `baseline` is what its JSON holds as the fingerprint, None where it holds none.
+    `baseline` is the fingerprint in its JSON, or None.
     """
     mend = "measure a new baseline here."
     if baseline is None:
@@ -91,25 +91,27 @@ def refusal(baseline: object, here: Fingerprint) -> str | None:
         then = Fingerprint.read(baseline)
     except ValueError as error:
         return f"refused: the baseline's fingerprint cannot be used, {error}; {mend}"
-    found = _grouped(then, here)
+    found = _differences_by_group(then, here)
     groups = [group for group in (MACHINE, SOFTWARE, SETTINGS) if any(group == other for other, _ in found)]
     if not groups:
         return None
-    parts = [f"{group}: " + "; ".join(said for other, said in found if other == group) for group in groups]
+    parts = [f"{group}: " + "; ".join(phrase for other, phrase in found if other == group) for group in groups]
     mend = f"set them back, or {mend}" if groups == [SETTINGS] else mend
     return f"refused: the baseline was measured {'; and '.join(parts)}; {mend}"
 
 
-def _grouped(baseline: Fingerprint, here: Fingerprint) -> list[tuple[str, str]]:
+def _differences_by_group(baseline: Fingerprint, here: Fingerprint) -> list[tuple[str, str]]:
     changed = [
         (field.metadata, getattr(baseline, field.name), getattr(here, field.name))
         for field in dataclasses.fields(Fingerprint)
         if getattr(baseline, field.name) != getattr(here, field.name)
     ]
-    return [(about["group"], f"{about['words']} {_said(then)} then, {_said(now)} now") for about, then, now in changed]
+    return [
+        (about["group"], f"{about['words']} {_format(then)} then, {_format(now)} now") for about, then, now in changed
+    ]
 
 
-def _said(value: str | int | bool | None) -> str:
+def _format(value: str | int | bool | None) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):

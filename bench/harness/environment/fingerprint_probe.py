@@ -1,4 +1,4 @@
-"""The machine, software and settings in front of us, read into a fingerprint: its files, PyTorch and nvidia-smi."""
+"""Reads the fingerprint of this machine from its files, PyTorch and nvidia-smi."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from typing import Any
 from .fingerprint import Fingerprint
 from .nvidia import Query, device_uuid, gpu_query
 
-# Those that change how PyTorch, its libraries or the allocator compute; paths are cut to the file's name.
+# Environment variables that change how PyTorch, its libraries or the allocator work.
 VARIABLES = (
     "ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "CUDA_DEVICE_MAX_CONNECTIONS", "CUDA_LAUNCH_BLOCKING",
     "CUDA_MODULE_LOADING", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_BLOCKTIME", "LD_PRELOAD", "MALLOC_CONF",
@@ -22,7 +22,7 @@ VARIABLES = (
 
 
 def take_fingerprint(device: str = "cpu", root: Path = Path("/"), gpu: Query | None = None) -> Fingerprint:
-    """What a time on a device depends on now; `root` holds proc, sys and etc, `gpu` asks the driver."""
+    """What times on a device depend on now; `root` is the folder of proc, sys and etc, `gpu` queries the driver."""
     ask = gpu_query(device_uuid(device)) if gpu is None else gpu
     parts = (_machine(device, root), _software(), _threads(root), _switches(), _cpu(root), _gpu(ask))
     return Fingerprint(**{name: value for part in parts for name, value in part.items()})
@@ -48,7 +48,7 @@ def _text(file: Path) -> str | None:
 
 
 def _line(file: Path, name: str) -> str | None:
-    """What follows "name :" in a file such as /proc/cpuinfo."""
+    """The value of "name : value" in a file such as /proc/cpuinfo."""
     for line in (_text(file) or "").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:
@@ -71,7 +71,7 @@ def _machine(device: str, root: Path) -> dict[str, Any]:
 
 
 def machine_hash(machine_id: str | None, host: str) -> str | None:
-    """Tells machines apart and names none: a host's name could be guessed, so only 16 bits of its hash are kept."""
+    """Distinguishes machines without naming them: of a host name, which could be guessed, only 16 bits are kept."""
     if machine_id:
         return hashlib.sha256(b"humor-bench " + machine_id.encode()).hexdigest()[:12]
     return hashlib.sha256(b"humor-bench " + host.encode()).hexdigest()[:4] if host else None
@@ -101,7 +101,7 @@ def _threads(root: Path) -> dict[str, Any]:
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "mkl_num_threads": os.environ.get("MKL_NUM_THREADS"),
         "environment": " ".join(f"{name}={_without_folders(value)}" for name, value in variables) or None,
-        "affinity": ranges(_own_cpus()) if hasattr(os, "sched_getaffinity") else None,
+        "affinity": ranges(_allowed_cpus()) if hasattr(os, "sched_getaffinity") else None,
         "cpu_quota": _quota(_text(root / "sys/fs/cgroup/cpu.max")),
     }
 
@@ -110,7 +110,7 @@ def _without_folders(value: str) -> str:
     return ":".join(part.rpartition("/")[2] for part in value.split(":"))
 
 
-def _own_cpus() -> set[int]:
+def _allowed_cpus() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
@@ -126,7 +126,7 @@ def ranges(numbers: set[int]) -> str:
 
 
 def _quota(limit: str | None) -> str | None:
-    """From cgroup v2's "quota period" in microseconds."""
+    """The quota in cgroup v2's "quota period", both in microseconds."""
     if limit is None or limit.startswith("max"):
         return None
     quota, period = limit.split()
@@ -149,7 +149,7 @@ def _switches() -> dict[str, Any]:
 
 
 def _switch(read: Callable[[], Any]) -> str:
-    """One of the older switches; PyTorch raises where a newer one has been set beside it."""
+    """One of the older switches; PyTorch raises RuntimeError where a newer one has been set too."""
     try:
         value = read()
     except RuntimeError:
@@ -159,7 +159,7 @@ def _switch(read: Callable[[], Any]) -> str:
 
 def _cpu(root: Path) -> dict[str, Any]:
     cpus = root / "sys/devices/system/cpu"
-    policies = [cpus / f"cpu{number}/cpufreq" for number in sorted(_own_cpus())]
+    policies = [cpus / f"cpu{number}/cpufreq" for number in sorted(_allowed_cpus())]
     governors = sorted({governor for policy in policies if (governor := _text(policy / "scaling_governor"))})
     highest = [int(value) for policy in policies if (value := _text(policy / "scaling_max_freq"))]  # kHz
     return {

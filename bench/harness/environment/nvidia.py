@@ -1,39 +1,39 @@
-"""What nvidia-smi says of one GPU, field by field, as text; nothing where there is none."""
+"""Queries nvidia-smi for fields of one GPU, as text."""
 
 import re
 import subprocess
 from collections.abc import Callable, Sequence
 
-Query = Callable[[Sequence[str]], dict[str, str]]  # names of fields -> those that the driver answers
+Query = Callable[[Sequence[str]], dict[str, str]]  # names of fields -> values of those that the driver knows
 
 _UNANSWERED = re.compile(r"\[.*\]|N/A|")  # "[N/A]", "[Not Supported]", "[Unknown Error]"
 _UNKNOWN_FIELD = re.compile(r'Field "(.+?)" is not a valid field')
 
 
 def no_gpu(fields: Sequence[str]) -> dict[str, str]:
-    """The answer where there is no GPU to ask."""
+    """The query where there is no GPU."""
     return {}
 
 
 def gpu_query(uuid: str | None) -> Query:
-    """A function that asks nvidia-smi for fields of the GPU with this UUID; `no_gpu` without one.
+    """A query of the GPU with this UUID; `no_gpu` without one.
 
-    An index would not do: CUDA_VISIBLE_DEVICES counts differently from nvidia-smi.
+    A UUID, because CUDA_VISIBLE_DEVICES and nvidia-smi number GPUs differently.
     """
     if uuid is None:
         return no_gpu
 
-    def ask(fields: Sequence[str]) -> dict[str, str]:
-        left = list(fields)
-        while left:
-            answer = _nvidia_smi(f"--id={uuid}", f"--query-gpu={','.join(left)}", "--format=csv,noheader")
+    def query(fields: Sequence[str]) -> dict[str, str]:
+        pending = list(fields)
+        while pending:
+            answer = _nvidia_smi(f"--id={uuid}", f"--query-gpu={','.join(pending)}", "--format=csv,noheader")
             unknown = _UNKNOWN_FIELD.search(answer)
-            if unknown is None or unknown[1] not in left:
-                return _answered(left, answer)
-            left.remove(unknown[1])  # an older driver refuses the whole question for one field
+            if unknown is None or unknown[1] not in pending:
+                return _answered(pending, answer)
+            pending.remove(unknown[1])  # an older driver rejects the whole query for one unknown field
         return {}
 
-    return ask
+    return query
 
 
 def _answered(fields: Sequence[str], answer: str) -> dict[str, str]:
@@ -51,7 +51,7 @@ def _nvidia_smi(*arguments: str) -> str:
 
 
 def device_uuid(device: str) -> str | None:
-    """The UUID of a CUDA device as nvidia-smi writes it, None of any other device."""
+    """The UUID of a CUDA device as nvidia-smi writes it; None for any other device."""
     import torch
 
     chosen = torch.device(device)

@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 
 from ...workload import workload_of
-from ..environment.disturbances import Weather
+from ..environment.disturbances import DisturbanceMonitor
 from ..environment.fingerprint_probe import describe_machine, take_fingerprint
 from ..environment.nvidia import device_uuid, gpu_query
-from ..output.verdict_table import REFUSED, Findings, Result, lines, write_json
+from ..output.verdict_table import REFUSED, CaseVerdict, Findings, format_verdicts, write_json
 from ..plugin import COLLECTED, CONCLUDED, rule_of, threads_of
-from ..timing.clock import clock_of
+from ..timing.clock import wall_clock
 from ..timing.pairing import Comparison, Pair, TimedCall, compare
-from ..timing.quiet import steady
+from ..timing.quiet import quiet
 from ..versions import git_versions
 from ..versions.git_versions import ROOT, Side, Spec, VersionError, name_of
 from ..versions.worker import Launches
@@ -115,8 +115,8 @@ class Gate:
         self.isolated = bool(self.option("--isolate") or self.option("--against-python"))
         self.pair_of = self._processes() if self.isolated else self._side_by_side()
         self._note_differences(config)
-        self.resources.enter_context(steady(self.threads))
-        self.weather = Weather.begin(gpu=gpu_query(device_uuid(str(self.device))))
+        self.resources.enter_context(quiet(self.threads))
+        self.disturbances = DisturbanceMonitor.begin(gpu=gpu_query(device_uuid(str(self.device))))
 
     def measure(self, name: str, spec: Spec) -> None:
         """Compare one case and note what was found. Raises what the new version raises."""
@@ -149,14 +149,14 @@ class Gate:
             self.findings.failed[name] = _why(error)
             raise
         self.findings.results.append(result_of(name, found))
-        self.weather.look()
+        self.disturbances.look()
 
     def finish(self) -> int:
         """Close the case: the exit code, with the verdicts written."""
         seen = {result.case for result in self.findings.results} | {*self.findings.failed, *self.findings.skipped}
         seen |= {name.partition(" ")[0] for name in self.findings.only_head}
         self.findings.failed |= {name: "it did not run" for name in self.selected if name not in seen}
-        self.findings.warnings += self.weather.warnings()
+        self.findings.warnings += self.disturbances.warnings()
         missing, unclear = self.option("--allow-missing"), self.option("--allow-unclear")
         self.conclusion, self.code = self.findings.conclusion(missing, unclear)
         if self.option("--verdicts"):
@@ -170,7 +170,11 @@ class Gate:
         """What is printed at the end, with what the self-test found."""
         seconds = time.perf_counter() - self.started
         word = f"refused: {self.conclusion}" if self.code == REFUSED else self.conclusion
-        return [*lines(self.findings, power), "", f"{word} ({seconds:.0f} s; {self.rule.slower_than:.3g} matters)"]
+        return [
+            *format_verdicts(self.findings, power),
+            "",
+            f"{word} ({seconds:.0f} s; {self.rule.slower_than:.3g} matters)",
+        ]
 
     def _as_json(self) -> dict[str, Any]:
         settings = {
@@ -200,7 +204,7 @@ class Gate:
                 f"the old version does not load beside the new one ({_why(error)}): each got processes of its own."
             )
             return self._processes()
-        clock = clock_of(self.device)
+        clock = wall_clock(self.device)
 
         def pair_of(turn: int, spec: Spec) -> Pair:
             return lambda: TimedCall(old.build(spec), clock), lambda: TimedCall(new.build(spec), clock)
@@ -235,10 +239,10 @@ class Gate:
                 self.findings.warnings.append(f"which benchmarks the old version had is not known: {error}")
 
 
-def result_of(name: str, found: Comparison) -> Result:
+def result_of(name: str, found: Comparison) -> CaseVerdict:
     """A comparison as a line of the table."""
     rounds = [[x for block in blocks for x in block.log_ratios] for blocks in found.rounds]
-    return Result(name, found.trial.verdict, found.trial.interval, rounds, found.seconds)
+    return CaseVerdict(name, found.test.verdict, found.test.interval, rounds, found.seconds)
 
 
 def _why(error: BaseException) -> str:

@@ -23,28 +23,27 @@ from typing import Any
 
 import pytest
 
+from ...project import BOUNDS
 from ...workload import workload_of
-from ..counters.operator_times import spent_in_turns
+from ..counters.operator_times import time_operators
 from ..counters.operators import count_operators
 from ..environment.fingerprint_probe import describe_machine
 from ..output.verdict_table import REFUSED, write_json
 from ..plugin import rule_of, threads_of
+from ..stats.accuracy import Deviation, tensors_in, worst_deviation
 from ..stats.precision_verdict import (
     NOT_HALF,
     PAYS,
     WRONG,
-    Deviation,
-    Finding,
-    Work,
-    reason_of,
-    speedups,
-    tensors_in,
+    OperatorProfile,
+    PrecisionVerdict,
+    explain,
+    speedup_interval,
     verdict_of,
-    worst,
 )
-from ..timing.clock import undisturbed_clock
+from ..timing.clock import cpu_time_clock
 from ..timing.pairing import Timed, TimedCall, compare
-from ..timing.quiet import steady
+from ..timing.quiet import quiet
 from ..versions.git_versions import Built, Side, Spec, taken_over, workload_options
 
 FINE, BAD = 0, 1  # exit codes
@@ -108,17 +107,17 @@ class Worth:
         self.max_time = config.getoption("--max-time")
         self.device = workload_of(config).device
         self.threads = threads_of(config, self.device)
-        self.clock = undisturbed_clock(self.device, self.threads)
+        self.clock = cpu_time_clock(self.device, self.threads)
         options = workload_options(config)
         self.side, self.exact = Side(options), Side(options, dtype="float64")
-        self.findings: list[Finding] = []
+        self.findings: list[PrecisionVerdict] = []
         self.refusals: list[str] = []
 
     def measure(self, name: str, spec: Spec, has_network: bool) -> None:
         """Find one case's word. Raises what the case raises."""
         precision = str(spec.parameters["precision"])
         single = replace(spec, parameters={**spec.parameters, "precision": "fp32"})
-        with steady(self.threads):
+        with quiet(self.threads):
             deviation = self._deviation(spec, single, precision)
             work, interval, speed, seconds = work_of(self.side.built(spec)), None, None, None
             if work.low_flops:
@@ -129,27 +128,29 @@ class Worth:
                     random.Random(),
                     device=self.device.type,
                 )
-                interval, speed, seconds = found.trial.interval, found.trial.verdict, found.seconds[1]
+                interval, speed, seconds = found.test.interval, found.test.verdict, found.seconds[1]
             verdict = verdict_of(deviation, work, speed)
             reason = self._reason(verdict, deviation, spec, single, work)
         fails = verdict == WRONG or (verdict == NOT_HALF and has_network)
-        self.findings.append(Finding(name, precision, verdict, deviation, reason, interval, seconds, fails))
+        self.findings.append(PrecisionVerdict(name, precision, verdict, deviation, reason, interval, seconds, fails))
 
     def _deviation(self, spec: Spec, single: Spec, precision: str) -> Deviation:
         from humor.precision.presets import Precision
 
         exact, found = answer_of(self.exact.built(single)), answer_of(self.side.built(spec))
-        return worst(found, exact, Precision(precision).unit_roundoff)
+        return worst_deviation(found, exact, BOUNDS, Precision(precision).unit_roundoff)
 
     def _builder(self, spec: Spec) -> Callable[[], Timed]:
         return lambda: TimedCall(self.side.build(spec), self.clock)
 
-    def _reason(self, verdict: str, deviation: Deviation, spec: Spec, single: Spec, work: Work) -> str:
+    def _reason(self, verdict: str, deviation: Deviation, spec: Spec, single: Spec, work: OperatorProfile) -> str:
         if verdict in (WRONG, NOT_HALF):
-            return reason_of(verdict, deviation, work, {}, {})
+            return explain(verdict, deviation, work, {}, {})
         first, second = self.side.built(single), self.side.built(spec)
-        spent, own = spent_in_turns([built.eager or built.call for built in (first, second)], self.clock)
-        return reason_of(verdict, deviation, replace(work, spent=own), spent, phases(first))
+        single_seconds, own_seconds = time_operators(
+            [built.eager or built.call for built in (first, second)], self.clock
+        )
+        return explain(verdict, deviation, replace(work, seconds=own_seconds), single_seconds, phases(first))
 
     def finish(self, file: Path | None, failed: bool) -> int:
         """The exit code, with the findings written."""
@@ -172,12 +173,12 @@ def answer_of(built: Built) -> Mapping[str, Any]:
     return {name: [tensor.detach().clone() for tensor in tensors_in(value)] for name, value in found.items()}
 
 
-def work_of(built: Built) -> Work:
+def work_of(built: Built) -> OperatorProfile:
     """The work of a warm call."""
     call = built.eager or built.call
     call()
     counted = count_operators(call)
-    return Work(counted.multiplied, counted.cast_weights)
+    return OperatorProfile(counted.multiply_flops, counted.cast_weights)
 
 
 def phases(built: Built) -> Mapping[str, float]:
@@ -188,13 +189,13 @@ def phases(built: Built) -> Mapping[str, float]:
     return min(runs, key=lambda run: sum(run.values()))
 
 
-def lines(findings: list[Finding]) -> list[str]:
+def lines(findings: list[PrecisionVerdict]) -> list[str]:
     """A line for each finding, what fails first."""
     width = max([len(each.case) for each in findings], default=0)
     table = [f"{'verdict':15} {'case':{width}} {'speed-up':>8} {'interval':16} {'error':>8} {'bound':>8}  why"]
     rank = {word: at for at, word in enumerate(ORDER)}
     for each in sorted(findings, key=lambda each: rank.get(each.verdict, len(ORDER))):
-        speedup, low, high = speedups(each.interval)
+        speedup, low, high = speedup_interval(each.interval)
         between = "" if speedup is None else f"[{low or 0:.2f}, {f'{high:.2f}' if high else '?'}]"
         error = f"{each.deviation.error:8.1e} {each.deviation.bound:8.1e}"
         told = "" if speedup is None else f"{speedup:.2f}"

@@ -30,7 +30,7 @@ from scipy.special import stdtrit
 from ...workload import workload_of
 from ..environment.fingerprint import refusal
 from ..environment.fingerprint_probe import take_fingerprint
-from ..output.verdict_table import REFUSED, Findings, Result, lines, write_json
+from ..output.verdict_table import REFUSED, CaseVerdict, Findings, format_verdicts, write_json
 from ..plugin import COLLECTED, CONCLUDED, rule_of
 from ..stats.verdict import Rule, interval_of
 from ..versions.git_versions import name_of
@@ -113,7 +113,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if CONCLUSION in config.stash:
         word, code, findings = config.stash[CONCLUSION]
         terminalreporter.section("against the saved run")
-        for line in [*lines(findings), "", f"refused: {word}" if code == REFUSED else word]:
+        for line in [*format_verdicts(findings), "", f"refused: {word}" if code == REFUSED else word]:
             terminalreporter.write_line(line)
 
 
@@ -144,7 +144,7 @@ def compare_with_saved(config: pytest.Config, benchmarks: Sequence[Any]) -> Find
     return findings
 
 
-def saved_result(name: str, old: np.ndarray, new: np.ndarray, drift: Sequence[float], rule: Rule) -> Result:
+def saved_result(name: str, old: np.ndarray, new: np.ndarray, drift: Sequence[float], rule: Rule) -> CaseVerdict:
     """Two runs' samples of one case, with the drift between runs."""
     chunks = min(CHUNKS, len(old), len(new))
     ratios = [
@@ -155,7 +155,7 @@ def saved_result(name: str, old: np.ndarray, new: np.ndarray, drift: Sequence[fl
     moved = drift_of(drift, error)
     interval = interval_of(ratios, error).widened(moved)
     seconds = float(np.median(old)), float(np.median(new))
-    return Result(name, rule.verdict(interval), interval, [ratios], seconds)
+    return CaseVerdict(name, rule.verdict(interval), interval, [ratios], seconds)
 
 
 def drift_of(log_medians: Sequence[float], error: float) -> float:

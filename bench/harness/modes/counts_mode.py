@@ -21,11 +21,11 @@ from ...workload import workload_of
 from ..counters.counts_file import (
     CountsError,
     CountsFile,
-    accepted,
-    changes,
+    describe_changes,
+    describe_unmatched,
+    merge_counts,
     read_counts,
     torch_version,
-    unmatched,
     write_counts,
 )
 from ..output.verdict_table import REFUSED
@@ -34,6 +34,7 @@ from ..plugin import LEFT_OUT, _is_benchmark, is_emulated
 EQUAL, CHANGED = 0, 1  # exit codes, beside REFUSED
 FOLDER = Path(__file__).parents[2] / "counts"
 OURS = ("ours", "store", "file for each window")
+UNCOUNTED_FILES = ("precision/cpu_half_emulation.py",)  # some CPUs need it, others do not
 _NOT_WITH = {"--motion": "motion", "--body-model": "body_model", "--full": "full"}
 Key = tuple[str, str]  # a benchmark's file and name: ("bench_linear", "bench_linear[fp32-1024-forward]")
 
@@ -130,16 +131,18 @@ def count_if_asked(config: pytest.Config, nodeid: str, call: Callable[[], Any]) 
     tally = config.stash.get(TALLY, None)
     if tally is None:
         return
-    from ..counters.cuda_launches import count_launches
+    import humor
+
+    from ..counters.cuda_launches import count_cuda_launches
     from ..counters.python_calls import count_call
 
     file, case = _split(nodeid)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if workload_of(config).device.type == "cuda":
-            tally.on_device[file, case] = count_launches(call)
+            tally.on_device[file, case] = count_cuda_launches(call)
         else:
-            counts = count_call(call, tally.chosen[file, case])
+            counts = count_call(call, tally.chosen[file, case], Path(humor.__file__).parent, UNCOUNTED_FILES)
             tally.counts.setdefault(file, CountsFile(_torch_here())).cases[case] = counts
 
 
@@ -165,13 +168,15 @@ def _verdict(tally: Tally, failed: bool) -> int:
     if not counted:
         raise CountsError("nothing was counted; choose benchmarks that are counted, as pytest bench --counts does.")
     before = {file: _before(file, tally.accept) for file in sorted(tally.counts)}
-    changed = [line for file, old in before.items() for line in changes(old, tally.counts[file])]
-    odd = [line for file, old in before.items() for line in unmatched(old, tally.counts[file], tally.known[file])]
+    changed = [line for file, old in before.items() for line in describe_changes(old, tally.counts[file])]
+    odd = [
+        line for file, old in before.items() for line in describe_unmatched(old, tally.counts[file], tally.known[file])
+    ]
     orphans = [path for path in sorted(FOLDER.glob("*.json")) if not (FOLDER.parent / f"{path.stem}.py").exists()]
     odd += [f"{path.stem}: has counts, but is no benchmark any more" for path in orphans]
     tally.lines += changed + odd
     if tally.accept:
-        merged = {file: accepted(old, tally.counts[file], tally.known[file]) for file, old in before.items()}
+        merged = {file: merge_counts(old, tally.counts[file], tally.known[file]) for file, old in before.items()}
         for file, counts in merged.items():
             write_counts(FOLDER / f"{file}.json", counts)
         for path in orphans:

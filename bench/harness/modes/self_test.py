@@ -28,10 +28,10 @@ from ..environment.fingerprint import refusal
 from ..environment.fingerprint_probe import take_fingerprint
 from ..output.verdict_table import write_json
 from ..plugin import rule_of, threads_of
-from ..stats.verdict import Rule, Trial
-from ..timing.clock import clock_of
+from ..stats.verdict import Rule, SequentialTest
+from ..timing.clock import wall_clock
 from ..timing.pairing import Comparison, Timed, TimedCall, compare
-from ..timing.quiet import steady
+from ..timing.quiet import quiet
 from ..versions.git_versions import Side, Spec, taken_over, workload_options
 
 INJECTED = 0.1
@@ -129,7 +129,7 @@ class SelfTest:
 
     def run(self, name: str, spec: Spec) -> None:
         """Compare a case with itself, again and again, and with itself slowed."""
-        clock = clock_of(self.device)
+        clock = wall_clock(self.device)
 
         def plain() -> Timed:
             return TimedCall(self.side.build(spec), clock)
@@ -137,16 +137,16 @@ class SelfTest:
         def slowed() -> Timed:
             return Slowed(plain(), INJECTED)
 
-        with steady(self.threads):
+        with quiet(self.threads):
             start = time.perf_counter()
             unchanged = [self._compare(plain, plain) for _ in range(self.trials)]
             rounds = sum(len(found.rounds) for found in unchanged)
             most = max(3, int(self.max_time / max((time.perf_counter() - start) / rounds, 1e-9)))
             injected = self._compare(plain, slowed)
-        pool = [found.trial.values[i : i + 2] for found in unchanged for i in range(0, len(found.trial.values), 2)]
-        verdicts = [found.trial.verdict for found in unchanged]
+        pool = [found.test.values[i : i + 2] for found in unchanged for i in range(0, len(found.test.values), 2)]
+        verdicts = [found.test.verdict for found in unchanged]
         catches = smallest_caught(pool, self.rule, most, random.Random(0))
-        self.outcomes.append(Outcome(name, verdicts, injected.trial.verdict, catches))
+        self.outcomes.append(Outcome(name, verdicts, injected.test.verdict, catches))
 
     def _compare(self, old: Any, new: Any) -> Comparison:
         return compare(lambda turn: (old, new), self.rule, self.max_time, self.chance, device=self.device.type)
@@ -187,7 +187,7 @@ def smallest_caught(pool: Sequence[Sequence[float]], rule: Rule, rounds: int, ch
 
 def replay(pool: Sequence[Sequence[float]], slowdown: float, rule: Rule, rounds: int, chance: random.Random) -> str:
     """The verdict over rounds drawn from those of unchanged code, slowed."""
-    trial, shift = Trial(rule), math.log1p(slowdown)
+    trial, shift = SequentialTest(rule), math.log1p(slowdown)
     for _ in range(rounds):
         if trial.add([value + shift for value in chance.choice(pool)]):
             break

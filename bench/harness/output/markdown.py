@@ -1,8 +1,8 @@
 """The verdict file of `pytest bench --against REF --verdicts FILE` as Markdown, the worst first.
 
 `python -m bench.harness.output.markdown verdicts.json` prints it; it ends with 1, and says so, where there is no
-verdict to read. Needs nothing but Python, and trusts no text of the file: names and messages come from the measured
-code.
+verdict to read. It needs only Python's standard library, and escapes all text of the file, because names and messages
+come from the measured code.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-MARKER = "<!-- humor-bench: verdicts -->"  # by which the comment is found again
+MARKER = "<!-- humor-bench: verdicts -->"  # identifies the comment
 WORDS = ("refused", "slower", "unclear", "faster", "same")  # the order of the table
 EXITS = {
     ("refused", 4),
@@ -26,8 +26,8 @@ EXITS = {
     ("same", 0),
 }  # --allow-unclear: 0
 LIMIT = 60_000  # characters; GitHub takes 65536 in a comment
-ENTRIES = 20  # of a list that is not the table
-KINDS = {"cases": list, "failed": list, "only_base": list, "only_head": list, "warnings": list} | {
+ENTRIES = 20  # of a list
+TYPES = {"cases": list, "failed": list, "only_base": list, "only_head": list, "warnings": list} | {
     "versions": dict, "settings": dict, "fingerprint": dict, "reason": str,
 }  # fmt: skip
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """A verdict file, checked. Raises ValueError with a sentence."""
+    """Read and check a file of verdicts. Raises ValueError that says what is wrong with it."""
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
     except OSError:
@@ -66,9 +66,9 @@ def _problem(report: Any) -> str | None:
         return f"kind {report.get('kind', 'missing') if isinstance(report, dict) else 'missing'}"
     if (str(report.get("verdict")), str(report.get("exit"))) not in {(word, str(code)) for word, code in EXITS}:
         return f'verdict "{report.get("verdict")}" with exit {report.get("exit")}'
-    for name, kind in KINDS.items():
-        if not isinstance(report.get(name), kind):
-            return f"no {name}"
+    for key, kind in TYPES.items():
+        if not isinstance(report.get(key), kind):
+            return f"no {key}"
     for case in report["cases"]:
         if not isinstance(case, dict) or case.get("verdict") not in WORDS or not isinstance(case.get("case"), str):
             return "a case without a name or a verdict"
@@ -79,25 +79,25 @@ def _problem(report: Any) -> str | None:
 
 
 def markdown(report: dict[str, Any], limit: int = LIMIT) -> str:
-    """The whole report, at most `limit` characters: rows of the table are left out from the end, and counted."""
-    cases = sorted(report["cases"], key=_badness)
+    """The report in at most `limit` characters: rows are left out from the end of the table, and counted."""
+    cases = sorted(report["cases"], key=_severity)
     rows = [_row(case) for case in cases]
-    before, after = _head(report, cases), _tail(report)
+    before, after = _heading(report, cases), _details(report)
     room = limit - len(before) - len(after) - 200
-    kept, used = 0, 0
-    while kept < len(rows) and used + len(rows[kept]) + 1 <= room:
-        used += len(rows[kept]) + 1
-        kept += 1
-    more = [f"\n{len(rows) - kept} more cases; see the JSON."] * (kept < len(rows))
-    return "\n".join([before, *rows[:kept], *more, "", after])[:limit]  # cuts only lists of nothing but odd characters
+    shown, used = 0, 0
+    while shown < len(rows) and used + len(rows[shown]) + 1 <= room:
+        used += len(rows[shown]) + 1
+        shown += 1
+    more = [f"\n{len(rows) - shown} more cases; see the JSON."] * (shown < len(rows))
+    return "\n".join([before, *rows[:shown], *more, "", after])[:limit]  # cuts only lists of escaped characters
 
 
-def _badness(case: dict[str, Any]) -> tuple[int, float, str]:
+def _severity(case: dict[str, Any]) -> tuple[int, float, str]:
     change = case["change"] if _finite(case.get("change")) else math.inf
     return WORDS.index(case["verdict"]), -float(change), case["case"]
 
 
-def _head(report: dict[str, Any], cases: list[dict[str, Any]]) -> str:
+def _heading(report: dict[str, Any], cases: list[dict[str, Any]]) -> str:
     counts = [(word, sum(case["verdict"] == word for case in cases)) for word in WORDS]
     counted = ", ".join(f"{count} {word}" for word, count in counts if count) or "no case was compared"
     failed = f", {len(report['failed'])} failed" if report["failed"] else ""
@@ -132,7 +132,7 @@ def _row(case: dict[str, Any]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _tail(report: dict[str, Any]) -> str:
+def _details(report: dict[str, Any]) -> str:
     failed = [
         f"{code(str(case.get('case')))}: {plain(str(case.get('why')))}" if isinstance(case, dict) else plain(str(case))
         for case in report["failed"]
@@ -141,11 +141,11 @@ def _tail(report: dict[str, Any]) -> str:
         "Failed": failed,
         "Only in the base version": [code(str(name)) for name in report["only_base"]],
         "Only in the head version": [code(str(name)) for name in report["only_head"]],
-        "To know": [plain(str(sentence)) for sentence in report["warnings"]],
+        "Warnings": [plain(str(sentence)) for sentence in report["warnings"]],
     }
     blocks = [_list(f"**{title}**", entries) for title, entries in lists.items() if entries]
-    settled = {**report["settings"], **{k: v for k, v in report["fingerprint"].items() if v is not None}}
-    about = [f"{plain(str(name))}: {code(str(value))}" for name, value in settled.items()]
+    conditions = {**report["settings"], **{k: v for k, v in report["fingerprint"].items() if v is not None}}
+    about = [f"{plain(str(name))}: {code(str(value))}" for name, value in conditions.items()]
     if about:
         details = _list("<details><summary>Settings and machine</summary>", about, most=3 * ENTRIES)
         blocks.append(f"{details}\n</details>\n")
@@ -166,12 +166,12 @@ def _number(value: Any, form: str, add: float = 0.0) -> str:
 
 
 def code(text: str, most: int = 200) -> str:
-    """Text as Markdown code, on one line."""
+    """Text as one line of Markdown code."""
     return f"`{_line(text, most).replace('`', chr(39)) or ' '}`"
 
 
 def plain(text: str, most: int = 300) -> str:
-    """Text as itself in Markdown, on one line: no markup, no HTML, nobody called by name."""
+    """Text as one line of plain Markdown: without markup, HTML or mentions of users."""
     escaped = re.sub(r"([\\`*_\[\]~|#])", r"\\\1", html.escape(_line(text, most), quote=False))
     return escaped.replace("@", "@\u200b")
 

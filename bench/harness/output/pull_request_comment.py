@@ -1,7 +1,7 @@
-"""One comment on a pull request, written again at each run.
+"""Writes the verdicts as one comment on a pull request, which each run overwrites.
 
-`python -m bench.harness.output.pull_request_comment FILE --pull 7 ...` writes it. It is found by the hidden first
-line of the file. Speaks to GitHub through its `gh`, which takes GH_TOKEN.
+`python -m bench.harness.output.pull_request_comment FILE --pull 7 ...` identifies the comment by the hidden first line
+of the file, and uses GitHub's `gh`, which takes GH_TOKEN.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any
 
 from .markdown import MARKER
 
-AUTHOR = "github-actions[bot]"  # only its comments are overwritten: anyone may quote the marker
+AUTHOR = "github-actions[bot]"  # of comments that may be overwritten: anyone may quote the marker
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,12 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     body = options.file.read_text(encoding="utf-8")
     if not body.startswith(MARKER):
         parser.error(
-            f"{options.file}: no summary of verdicts; give what python -m bench.harness.output.markdown printed."
+            f"{options.file}: no Markdown of verdicts; give what python -m bench.harness.output.markdown printed."
         )
     comments = f"repos/{options.repository}/issues/{options.pull}/comments"
     fields = ".[] | {id, body, author: .user.login}"
-    found = gh("--paginate", f"{comments}?per_page=100", "--jq", fields)
-    number = own_comment(json.loads(line) for line in found.splitlines() if line)
+    listed = gh("--paginate", f"{comments}?per_page=100", "--jq", fields)
+    number = existing_comment(json.loads(line) for line in listed.splitlines() if line)
     if number is None:
         method, address = "POST", comments
     else:
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def own_comment(comments: Iterable[dict[str, Any]]) -> int | None:
-    """The number of the comment to overwrite, None where there is none yet."""
+def existing_comment(comments: Iterable[dict[str, Any]]) -> int | None:
+    """The number of the comment to overwrite, or None."""
     for comment in comments:
         if comment["author"] == AUTHOR and comment["body"].startswith(MARKER):
             return int(comment["id"])
@@ -50,7 +50,7 @@ def own_comment(comments: Iterable[dict[str, Any]]) -> int | None:
 
 
 def gh(*arguments: str, content: str | None = None) -> str:
-    """What `gh api` answers. Raises CalledProcessError; gh has then said why on stderr."""
+    """The output of `gh api`. Raises CalledProcessError; gh has then printed the reason to stderr."""
     command = ["gh", "api", *arguments]
     return subprocess.run(command, input=content, stdout=subprocess.PIPE, text=True, timeout=120, check=True).stdout
 

@@ -1,4 +1,4 @@
-"""What a comparison found: a result for each case, the exit code that follows, and both as text and as JSON."""
+"""The result of a comparison: a verdict for each case, the exit code, and both as a table and as JSON."""
 
 import json
 import math
@@ -15,12 +15,12 @@ EXIT_CODES = {"same": SAME_OR_FASTER, "faster": SAME_OR_FASTER, "slower": SLOWER
 
 
 @dataclass(frozen=True)
-class Result:
+class CaseVerdict:
     """The verdict on one case and the measurements behind it."""
 
     case: str
     verdict: str
-    interval: Interval  # of log ratios
+    interval: Interval  # of log(head time / base time)
     log_ratios: Sequence[Sequence[float]]  # of the pairs, by round
     seconds: tuple[float, float]  # of a call, base and head
 
@@ -28,7 +28,7 @@ class Result:
     def change(self) -> Interval:
         """Relative, as a fraction of the base's time."""
         return Interval(
-            *(math.expm1(min(x, 700.0)) for x in (self.interval.middle, self.interval.low, self.interval.high))
+            *(math.expm1(min(x, 700.0)) for x in (self.interval.estimate, self.interval.low, self.interval.high))
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class Result:
         return {
             "case": self.case,
             "verdict": self.verdict,
-            "change": change.middle,
+            "change": change.estimate,
             "low": change.low,
             "high": change.high if math.isfinite(self.interval.high) else None,
             "pairs": sum(map(len, self.log_ratios)),
@@ -49,18 +49,18 @@ class Result:
 
 @dataclass
 class Findings:
-    """Everything that a run found, and what kept it from finding more."""
+    """Everything that a run measured, and what it could not measure."""
 
-    results: list[Result] = field(default_factory=list)
+    results: list[CaseVerdict] = field(default_factory=list)
     only_base: list[str] = field(default_factory=list)
     only_head: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # case to why
     skipped: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    refused: str | None = None  # what forbids any comparison
+    refused: str | None = None  # why nothing can be compared
 
     def refusal(self, allow_missing: bool) -> str | None:
-        """Why nothing may be concluded, or None."""
+        """Why there can be no verdict, or None."""
         if self.refused:
             return self.refused
         if self.failed:
@@ -75,14 +75,14 @@ class Findings:
         return None if self.results else "nothing was measured; choose cases that both versions have."
 
     def conclusion(self, allow_missing: bool, allow_unclear: bool) -> tuple[str, int]:
-        """The run's word, or the reason of its refusal, and the exit code."""
+        """The run's verdict, or the reason for refusing one, and the exit code."""
         refusal = self.refusal(allow_missing)
         if refusal:
             return refusal, REFUSED
-        word = verdict_of_suite(result.verdict for result in self.results)
-        if word == "unclear" and allow_unclear:
-            return word, SAME_OR_FASTER
-        return word, EXIT_CODES[word]
+        verdict = verdict_of_suite(result.verdict for result in self.results)
+        if verdict == "unclear" and allow_unclear:
+            return verdict, SAME_OR_FASTER
+        return verdict, EXIT_CODES[verdict]
 
     def as_json(self, conclusion: str, code: int, **more: Any) -> dict[str, Any]:
         """The verdicts document."""
@@ -101,9 +101,9 @@ class Findings:
         }
 
 
-def lines(findings: Findings, power: Mapping[str, Any] | None = None) -> list[str]:
-    """The table of results, the worst first, and what is not in it; `power` is what a self-test found of each case."""
-    ordered = sorted(findings.results, key=lambda result: (VERDICTS.index(result.verdict), -result.interval.middle))
+def format_verdicts(findings: Findings, power: Mapping[str, Any] | None = None) -> list[str]:
+    """The table of verdicts, the worst first, and what is not in it; `power` is the self-test's result by case."""
+    ordered = sorted(findings.results, key=lambda result: (VERDICTS.index(result.verdict), -result.interval.estimate))
     width = max([len(result.case) for result in ordered], default=0)
     table = (
         [f"{'verdict':8} {'case':{width}} {'base ms':>10} {'head ms':>10}  {'change':>7}  interval"] if ordered else []
@@ -113,7 +113,7 @@ def lines(findings: Findings, power: Mapping[str, Any] | None = None) -> list[st
         change = result.change
         high = f"{change.high:+.1%}" if math.isfinite(result.interval.high) else "?"
         table.append(
-            f"{result.verdict:8} {result.case:{width}} {base:10.4g} {head:10.4g}  {change.middle:+7.1%}"
+            f"{result.verdict:8} {result.case:{width}} {base:10.4g} {head:10.4g}  {change.estimate:+7.1%}"
             f"  [{change.low:+.1%}, {high}]  {len(result.log_ratios)} rounds{_power((power or {}).get(result.case))}"
         )
     return [
@@ -133,12 +133,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def _power(found: Any) -> str:
-    """What the self-test says of a case."""
-    if not found:
+def _power(self_test: Any) -> str:
+    if not self_test:
         return ""
-    catches = "nothing under 50%" if found["catches"] is None else f"{found['catches']:.1%}"
-    return f"; self-test: catches {catches}, false {found['false_alarms']} of {found['trials']}"
+    catches = "nothing under 50%" if self_test["catches"] is None else f"{self_test['catches']:.1%}"
+    return f"; self-test: catches {catches}, false {self_test['false_alarms']} of {self_test['trials']}"
 
 
 def _cases(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What makes a CPU's times steady, set for the length of a comparison."""
+"""Settings that reduce the variance of times on a CPU, for the duration of a comparison."""
 
 import ctypes
 import gc
@@ -13,18 +13,18 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20
 
 
 @contextmanager
-def steady(threads: int | None) -> Iterator[None]:
-    """Threads fixed, memory kept, and what is alive now left out of every garbage collection.
+def quiet(threads: int | None) -> Iterator[None]:
+    """Fix the number of threads, keep freed memory, and exempt what is alive now from garbage collection.
 
     One thread is the default of a comparison on a CPU: a parallel region ends with its slowest thread, and beside a
-    busy process that one waits for its turn, up to ten times as long as the work takes. Memory is kept because glibc
-    gives every block over 128 kB back to the system at once and takes it anew, page by page: a matrix multiply of
+    busy process that thread waits for a core, up to ten times as long as the work takes. Memory is kept because glibc
+    returns every block over 128 kB to the system when it is freed and maps it anew, page by page: a matrix multiply of
     1024 x 1024 over 80 rows then takes anything from 1.3 to 3.6 ms.
     """
     before = torch.get_num_threads()
     if threads:
         torch.set_num_threads(threads)
-    keep_memory()
+    keep_freed_memory()
     gc.collect()
     gc.freeze()
     try:
@@ -34,8 +34,8 @@ def steady(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def keep_memory() -> bool:
-    """Have malloc keep what it was given; whether it can (glibc, and only for good)."""
+def keep_freed_memory() -> bool:
+    """Have malloc keep freed memory for the rest of the process; return whether it can, which takes glibc."""
     if os.name != "posix":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

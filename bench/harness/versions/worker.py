@@ -118,19 +118,19 @@ class Launches:
 
 def serve(job: Mapping[str, Any], messages: IO[str], answers: IO[str]) -> None:
     """Do what the lines say until there are no more."""
-    from ..timing.clock import clock_of
-    from ..timing.quiet import steady
+    from ..timing.clock import wall_clock
+    from ..timing.quiet import quiet
 
     if job["tree"]:
         sys.path.insert(0, job["tree"])  # nothing has imported the library yet, so that it needs no other name here
     try:
         side = Side(job["options"])
-        clock = clock_of(side.device)
+        clock = wall_clock(side.device)
     except Exception as error:  # the library's own, when it is imported: said when it is asked
         for _ in messages:
             print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
         return
-    with steady(job["threads"]):
+    with quiet(job["threads"]):
         built: Timed | None = None
         for line in messages:
             message = json.loads(line)

@@ -57,7 +57,7 @@ def test_unchanged_code_is_the_same(repository, tmp_path):
     settings = {"slower_than": 0.9, "error_rate": 0.2, "max_time": 60.0, "threads": 1, "isolate": False}
     assert content["settings"] == settings
     assert [content[name] for name in ("only_base", "only_head", "failed")] == [[], [], []]
-    assert all(isinstance(sentence, str) for sentence in content["warnings"])  # of the machine's weather
+    assert all(isinstance(sentence, str) for sentence in content["warnings"])  # of what disturbed the machine
     assert content["seconds"] > 0
     check_case(content, "same")
 

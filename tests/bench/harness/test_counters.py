@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import humor
-from bench.harness.counters.cuda_launches import count_launches, launches
+from bench.harness.counters.cuda_launches import count_cuda_launches, count_in_range
 from bench.harness.counters.operators import count_operators
 from bench.harness.counters.python_calls import count_graph_breaks, count_python_calls
 from humor.rotations import rotvec_to_rotmat
@@ -146,6 +146,19 @@ def test_calls_are_those_of_named_functions_of_the_package(tmp_path):
     assert sys.getprofile() is None
 
 
+def test_calls_of_an_uncounted_file_are_left_out(tmp_path):
+    (tmp_path / "inner").mkdir()
+    calls = {}
+    for name in ("counted", "inner/left_out"):
+        file = tmp_path / f"{name}.py"
+        file.write_text("def f():\n    return 1\n")
+        scope = {}
+        exec(compile(file.read_text(), str(file), "exec"), scope)
+        calls[name] = scope["f"]
+    _, counted = count_python_calls(lambda: [f() for f in calls.values()], tmp_path, ("inner/left_out.py",))
+    assert counted == {"counted.f": 1}
+
+
 def test_graph_breaks_are_named():
     x = torch.ones(3)
     assert count_graph_breaks(lambda: x * 2 + 1) == (1, Counter())
@@ -157,21 +170,21 @@ def test_graph_breaks_are_named():
 def test_launches_are_counted_within_the_call():
     events = [
         ("cudaLaunchKernel", 0.5, 0.6),
-        ("the call that is counted", 1.0, 9.0),
+        ("counted call", 1.0, 9.0),
         ("cudaLaunchKernel", 2.0, 3.0),
         ("cudaLaunchKernelExC", 4.0, 5.0),
         ("cudaMemcpyAsync", 5.0, 6.0),
         ("cudaStreamSynchronize", 7.0, 8.0),
         ("cudaDeviceSynchronize", 9.5, 9.9),
     ]
-    assert launches(events) == {"kernel launches": 2, "copies and fills": 1, "waits": 1}
+    assert count_in_range(events) == {"kernel launches": 2, "copies and fills": 1, "waits": 1}
 
 
 @pytest.mark.cuda
 def test_a_device_is_seen_to_launch_and_to_wait():
     x = torch.ones(1000, device="cuda")
     x.sum().item()
-    counted = count_launches(lambda: (x * 2).sum().item())
+    counted = count_cuda_launches(lambda: (x * 2).sum().item())
     assert counted["kernel launches"] >= 2
     assert counted["waits"] >= 1
-    assert count_launches(lambda: x * 2) == {"kernel launches": 1, "copies and fills": 0, "waits": 0}
+    assert count_cuda_launches(lambda: x * 2) == {"kernel launches": 1, "copies and fills": 0, "waits": 0}

@@ -13,40 +13,42 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import humor
 from bench.harness.counters.counts_file import (
     SECTIONS,
     CountsError,
     CountsFile,
-    accepted,
-    changes,
     compare_counts,
+    describe_changes,
+    describe_unmatched,
+    merge_counts,
     read_counts,
     torch_version,
-    unmatched,
     write_counts,
 )
 from bench.harness.counters.python_calls import count_call
 from bench.harness.modes import counts_mode
-from bench.harness.modes.counts_mode import CHANGED, EQUAL, Tally, counts_breaks, not_counted
+from bench.harness.modes.counts_mode import CHANGED, EQUAL, UNCOUNTED_FILES, Tally, counts_breaks, not_counted
 from humor import HumorModel
 from humor.precision import cpu_half_emulation
 from tests.support.planting import plant
 
 ROOT = Path(__file__).parents[3]
+PACKAGE = Path(humor.__file__).parent
 TABLES = st.dictionaries(st.text(max_size=3), st.integers(1, 10**12), max_size=3)
 COUNTS = st.dictionaries(st.sampled_from(list(SECTIONS)), TABLES.filter(bool))
 
 
 @given(COUNTS)
-def test_the_same_counts_compare_as_the_same(counts):
+def test_equal_counts_have_no_changes(counts):
     assert compare_counts(counts, json.loads(json.dumps(counts))) == []
 
 
 @given(COUNTS, COUNTS)
-def test_every_other_number_is_told(old, new):
-    told = compare_counts(old, new)
-    assert (old == new) == (told == [])
-    assert compare_counts(new, old) != told or not told
+def test_every_changed_number_has_a_sentence(old, new):
+    sentences = compare_counts(old, new)
+    assert (old == new) == (sentences == [])
+    assert compare_counts(new, old) != sentences or not sentences
     changed = [
         (section, name)
         for section in SECTIONS
@@ -55,7 +57,7 @@ def test_every_other_number_is_told(old, new):
     ]
     with_the_cast = {name for section, name in changed if section == "casts"}
     apart = [each for each in changed if each[0] != "cast bytes" or each[1] not in with_the_cast]
-    assert len(told) == len(apart)
+    assert len(sentences) == len(apart)
 
 
 def test_what_changed_is_named_with_its_factor():
@@ -128,21 +130,21 @@ def test_the_build_of_pytorch_does_not_count():
 def test_accepting_some_cases_keeps_the_others_and_drops_what_is_gone():
     one, two = {"totals": {"kernels": 1}}, {"totals": {"kernels": 2}}
     old, new = CountsFile("2.13.0", {"a": one, "b": one, "gone": one}), CountsFile("2.13.0", {"a": two, "c": two})
-    assert changes(old, new) == ["a", "  kernels: 1 -> 2 (x2)"]
-    assert accepted(old, new, {"a", "b", "c"}).cases == {"a": two, "b": one, "c": two}
-    assert accepted(old, new, None).cases == {"a": two, "b": one, "c": two, "gone": one}
-    assert unmatched(old, new, {"a", "b", "c"}) == [
+    assert describe_changes(old, new) == ["a", "  kernels: 1 -> 2 (x2)"]
+    assert merge_counts(old, new, {"a", "b", "c"}).cases == {"a": two, "b": one, "c": two}
+    assert merge_counts(old, new, None).cases == {"a": two, "b": one, "c": two, "gone": one}
+    assert describe_unmatched(old, new, {"a", "b", "c"}) == [
         "c: new, without counts to compare with",
         "gone: has counts, but is no case any more",
     ]
-    assert unmatched(old, new, None) == ["c: new, without counts to compare with"]
+    assert describe_unmatched(old, new, None) == ["c: new, without counts to compare with"]
 
 
 def test_a_file_never_mixes_two_versions_of_pytorch():
     old, new = CountsFile("2.12.1", {"a": {}, "b": {}}), CountsFile("2.13.0", {"a": {}})
     with pytest.raises(CountsError, match=r"made with PyTorch 2\.12\.1, and here is 2\.13\.0: some cases alone"):
-        accepted(old, new, {"a", "b"})
-    assert accepted(old, new, {"a"}) == new
+        merge_counts(old, new, {"a", "b"})
+    assert merge_counts(old, new, {"a"}) == new
 
 
 def judged(monkeypatch, tmp_path, here, accept=False, failed=False, known=("bench_x[a]",)):
@@ -256,11 +258,11 @@ def test_a_cpu_without_half_precision_counts_the_same(monkeypatch, half):
 
     def decoded():
         with torch.autocast("cpu", half):
-            told = model.prior_net(rows)
-        told.float().sum().backward()
+            out = model.prior_net(rows)
+        out.float().sum().backward()
 
     decoded()
-    plain = count_call(decoded, graph_breaks=False)
+    plain = count_call(decoded, False, PACKAGE, UNCOUNTED_FILES)
     with cpu_half_emulation.emulate_half_on_cpu():
-        assert count_call(decoded, graph_breaks=False) == plain
+        assert count_call(decoded, False, PACKAGE, UNCOUNTED_FILES) == plain
     assert plain["casts"]

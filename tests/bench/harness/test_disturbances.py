@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.harness.environment.disturbances import Ticks, Weather, others, read_ticks
+from bench.harness.environment.disturbances import DisturbanceMonitor, Ticks, cores_used_by_others, read_ticks
 from bench.harness.environment.nvidia import no_gpu
 
 QUIET_GPU = {"utilization.gpu": "0 %", "temperature.gpu": "41"}
@@ -54,7 +54,9 @@ class Machine:
         self.write("sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq", mhz * 1000)
 
     def begin(self):
-        return Weather.begin(self.root, lambda fields: {name: self.gpu[name] for name in fields if name in self.gpu})
+        return DisturbanceMonitor.begin(
+            self.root, lambda fields: {name: self.gpu[name] for name in fields if name in self.gpu}
+        )
 
 
 @pytest.fixture
@@ -65,54 +67,54 @@ def machine(tmp_path):
 def test_a_quiet_machine_says_nothing(machine):
     machine.gpu = QUIET_GPU
     machine.frequency(3000)
-    watch = machine.begin()
+    monitor = machine.begin()
     for _ in range(5):
         machine.run(seconds=1, own=1.0, neighbours=0.05)
-        watch.look()
-    assert watch.warnings() == []
+        monitor.look()
+    assert monitor.warnings() == []
 
 
 def test_what_the_run_uses_itself_is_no_disturbance(machine):
     machine.run(seconds=1, child=1.0)
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.run(seconds=10, own=1.0, child=1.0)
-    assert watch.warnings() == []
+    assert monitor.warnings() == []
 
 
 def test_other_processes_are_said_with_their_share(machine):
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.run(seconds=10, own=1.0, neighbours=0.9)
-    assert watch.warnings() == [
+    assert monitor.warnings() == [
         "busy machine: other processes used 0.9 of 2 cores during the run; verdicts may need longer."
     ]
 
 
 def test_a_neighbour_for_part_of_the_run_is_seen_by_the_looks(machine):
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.run(seconds=99, own=1.0)
-    watch.look()
+    monitor.look()
     machine.run(seconds=1, own=1.0, neighbours=1.0)
-    watch.look()
-    assert watch.warnings() == [
+    monitor.look()
+    assert monitor.warnings() == [
         "busy machine: other processes used 0.0 of 2 cores during the run (1.0 at worst); verdicts may need longer."
     ]
 
 
 def test_looks_more_often_than_every_half_second_change_nothing(machine):
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.run(seconds=9, own=1.0)
-    watch.look()
+    monitor.look()
     machine.run(seconds=0.1, neighbours=2.0)  # 20 ticks of a coarse clock
-    watch.look()
+    monitor.look()
     machine.run(seconds=0.9, own=1.0)
-    assert watch.warnings() == []
+    assert monitor.warnings() == []
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.05, 0), (0.15, 1)])
 def test_a_run_too_short_to_judge_says_nothing(machine, seconds, said):
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.run(seconds=seconds, neighbours=2.0)
-    assert len(watch.warnings()) == said
+    assert len(monitor.warnings()) == said
 
 
 @pytest.mark.parametrize(
@@ -125,9 +127,9 @@ def test_a_run_too_short_to_judge_says_nothing(machine, seconds, said):
     ],
 )
 def test_what_every_machine_does_is_not_said(machine, disturbance, said):
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.run(seconds=100, own=1.0, **disturbance)
-    assert len(watch.warnings()) == said
+    assert len(monitor.warnings()) == said
 
 
 @pytest.mark.parametrize(
@@ -137,34 +139,34 @@ def test_what_every_machine_does_is_not_said(machine, disturbance, said):
 def test_what_every_gpu_does_is_not_said(machine, before, after, said):
     counter = "clocks_event_reasons_counters.sw_power_cap"
     machine.gpu = {"utilization.gpu": before, counter: "0 us"}
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.gpu = {counter: after}
-    assert len(watch.warnings()) == said
+    assert len(monitor.warnings()) == said
 
 
 def test_time_that_the_host_took_is_said(machine):
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.run(seconds=10, own=1.0, stolen=0.2)
-    assert watch.warnings() == [
+    assert monitor.warnings() == [
         "busy host: 10% of this virtual machine's CPU time went to others; verdicts may need longer."
     ]
 
 
 def test_load_before_the_run_is_said(machine):
     machine.write("proc/loadavg", "1.80 0.20 0.30 1/99 1234")
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.write("proc/loadavg", "9.90 0.20 0.30 1/99 1234")
     machine.run(seconds=10, own=2.0)
-    assert watch.warnings() == ["busy before the run: a load average of 1.8 on 2 cores; wait until it has settled."]
+    assert monitor.warnings() == ["busy before the run: a load average of 1.8 on 2 cores; wait until it has settled."]
 
 
 def test_a_clock_that_falls_is_said(machine):
-    watch = machine.begin()
+    monitor = machine.begin()
     for mhz in (3000, 2000, 2900):
         machine.frequency(mhz)
         machine.run(seconds=1, own=1.0)
-        watch.look()
-    assert watch.warnings() == [
+        monitor.look()
+    assert monitor.warnings() == [
         "unsteady clock: the CPU went from 3000 down to 2000 MHz during the run; fix the CPU's frequency."
     ]
 
@@ -172,11 +174,11 @@ def test_a_clock_that_falls_is_said(machine):
 def test_heat_is_said_and_only_that_of_the_run(machine):
     machine.write("sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", 5)
     machine.write("sys/devices/system/cpu/cpu1/thermal_throttle/package_throttle_count", 2)
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.run(seconds=1, own=1.0)
-    assert watch.warnings() == []
+    assert monitor.warnings() == []
     machine.write("sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", 8)
-    assert watch.warnings() == ["hot machine: heat slowed the CPU 3 times; let it cool."]
+    assert monitor.warnings() == ["hot machine: heat slowed the CPU 3 times; let it cool."]
 
 
 @pytest.mark.parametrize(
@@ -198,45 +200,45 @@ def test_a_battery_is_said(machine, supply, on_battery):
 
 def test_a_gpu_in_use_before_the_run_is_said(machine):
     machine.gpu = QUIET_GPU | {"utilization.gpu": "37 %"}
-    watch = machine.begin()
+    monitor = machine.begin()
     machine.gpu = QUIET_GPU | {"utilization.gpu": "99 %"}
-    assert watch.warnings() == ["busy GPU: it was in use 37 % of the time before the run; let it alone."]
+    assert monitor.warnings() == ["busy GPU: it was in use 37 % of the time before the run; let it alone."]
 
 
 def test_a_gpu_slowed_during_the_run_is_said_with_its_reasons(machine):
     counters = "clocks_event_reasons_counters"
     machine.gpu = QUIET_GPU | {f"{counters}.sw_power_cap": "1000000 us", f"{counters}.hw_thermal_slowdown": "7 us"}
-    watch = machine.begin()
-    assert watch.warnings() == []
+    monitor = machine.begin()
+    assert monitor.warnings() == []
     machine.gpu = {
         "temperature.gpu": "84",
         f"{counters}.sw_power_cap": "2500000 us",
         f"{counters}.hw_thermal_slowdown": "200007 us",
     }
-    assert watch.warnings() == [
+    assert monitor.warnings() == [
         "slowed GPU: by its power limit for 1.5 s and heat for 0.2 s, at 84 °C; lock lower clocks."
     ]
 
 
 def test_a_machine_without_proc_says_what_is_not_known(tmp_path):
-    watch = Weather.begin(tmp_path, no_gpu)
-    watch.look()
-    assert watch.warnings() == ["how busy the machine was is not known: there is no /proc/stat here."]
+    monitor = DisturbanceMonitor.begin(tmp_path, no_gpu)
+    monitor.look()
+    assert monitor.warnings() == ["how busy the machine was is not known: there is no /proc/stat here."]
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 256))
 def test_others_are_never_negative_and_never_more_than_there_are_cores(own, busy, idle, cores):
     """However the counters disagree: a process that ends is missed by one of two readings."""
-    first = Ticks(cores, total=7, busy=3, stolen=0, own=1)
-    last = Ticks(cores, total=8 + busy + idle, busy=3 + busy, stolen=0, own=1 + own)
-    assert 0.0 <= others(first, last) <= cores
+    first = Ticks(cores, total=7, busy=3, stolen=0, process_tree=1)
+    last = Ticks(cores, total=8 + busy + idle, busy=3 + busy, stolen=0, process_tree=1 + own)
+    assert 0.0 <= cores_used_by_others(first, last) <= cores
 
 
 BURN = "import time\nwhile time.process_time() < 0.4: pass\nprint('burnt', flush=True)\ninput()"
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="there is no /proc/stat here")
-def test_time_of_a_child_and_of_its_child_is_ones_own():
+def test_the_process_tree_has_the_time_of_a_child_and_of_its_child():
     command = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BURN!r}], check=True)"
     before = read_ticks(Path("/"))
     with subprocess.Popen([sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
@@ -245,5 +247,5 @@ def test_time_of_a_child_and_of_its_child_is_ones_own():
         child.communicate(b"\n")
     after = read_ticks(Path("/"))
     for reading in (during, after):
-        assert reading.own - before.own >= 30  # 0.4 s in ticks of 10 ms, less what rounding takes
-    assert after.total >= after.busy >= after.own
+        assert reading.process_tree - before.process_tree >= 30  # 0.4 s in ticks of 10 ms, less what rounding takes
+    assert after.total >= after.busy >= after.process_tree

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.harness.stats.verdict import VERDICTS, Rule, Trial, interval_of, next_look
+from bench.harness.stats.verdict import VERDICTS, Rule, SequentialTest, interval_of, next_look
 from tests.support.simulated_machine import NOISES, Machine
 
 RUNS, ROUNDS = 2000, 40
@@ -19,7 +19,7 @@ OFTEN = Rule(error_rate=0.1)  # often enough that some thousand runs tell
 
 
 def looks(count: int, together: int) -> list[int]:
-    """After how many of so many numbers a trial looks that is given some of them together."""
+    """After how many of so many numbers a test looks that is given some of them together."""
     taken, due = [], next_look(0)
     for seen in range(together, count + 1, together):
         if seen >= due:
@@ -29,7 +29,7 @@ def looks(count: int, together: int) -> list[int]:
 
 
 def watched(values: np.ndarray, rule: Rule, together: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends of the interval at every look of every run, (runs, looks); the last is the trial's end."""
+    """Both ends of the interval at every look of every run, (runs, looks); the last is the test's end."""
     low, high = [], []
     counts = looks(values.shape[1], together)
     errors = [*map(rule.error_at, range(len(counts))), rule.error_left(len(counts))]
@@ -61,11 +61,11 @@ def test_many_runs_at_once_are_trials(together):
     low, high = watched(values, OFTEN, together)
     words = verdicts(values, OFTEN, together)
     for run, numbers in enumerate(values):
-        trial = Trial(OFTEN)
-        ended = not any(trial.add(some) for some in numbers.reshape(-1, together))  # until it is clear
-        assert trial.finish() == words[run]
-        last = len(looks(len(trial.values), together)) - (not ended)
-        assert (trial.interval.low, trial.interval.high) == pytest.approx((low[run, last], high[run, last]))
+        test = SequentialTest(OFTEN)
+        ended = not any(test.add(some) for some in numbers.reshape(-1, together))  # until it is clear
+        assert test.finish() == words[run]
+        last = len(looks(len(test.values), together)) - (not ended)
+        assert (test.interval.low, test.interval.high) == pytest.approx((low[run, last], high[run, last]))
     assert len(set(words)) > 1
 
 

@@ -81,7 +81,7 @@ def test_a_whole_summary():
 
 - `new`
 
-**To know**
+**Warnings**
 
 - busy machine: wait.
 

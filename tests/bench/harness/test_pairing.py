@@ -14,10 +14,10 @@ from bench.harness.timing.pairing import (
     BLOCK_PER_BUILD,
     BLOCK_SECONDS,
     DEVICE_SAMPLE_SECONDS,
-    LONG,
+    LONG_CALL,
     PAIRS,
     SAMPLE_SECONDS,
-    WARM_UP,
+    WARM_UP_CALLS,
     compare,
     measure_block,
 )
@@ -26,15 +26,15 @@ from bench.harness.timing.pairing import (
 class World:
     """A clock, what was done by it, and a cost a call for either version."""
 
-    def __init__(self, old=1e-3, new=1e-3):
+    def __init__(self, base=1e-3, head=1e-3):
         self.now = 0.0
-        self.cost = {"old": old, "new": new}
+        self.cost = {"base": base, "head": head}
         self.noise = lambda: 1.0
         self.first_call = 1.0  # times as long as the others
         self.done = []  # ("build", version), or (version, calls)
 
     def builders(self):
-        return tuple(lambda version=version: Built(self, version) for version in ("old", "new"))
+        return tuple(lambda version=version: Built(self, version) for version in ("base", "head"))
 
     def builds(self):
         return [version for what, version in self.done if what == "build"]
@@ -76,13 +76,13 @@ def world(monkeypatch):
 
 def rounds_of(world, count, seed=0, **changed):
     pairs = iter([world.builders()] * count)
-    settings = {"rule": Rule(1e-6, 1e-6), "max_time": 1e9, "chance": random.Random(seed)} | changed
+    settings = {"rule": Rule(1e-6, 1e-6), "max_time": 1e9, "rng": random.Random(seed)} | changed
     return compare(lambda _: next(pairs, None), **settings)
 
 
 def noisy(world, spread, seed=1):
-    chance = random.Random(seed)
-    world.noise = lambda: chance.uniform(1 - spread, 1 + spread)
+    rng = random.Random(seed)
+    world.noise = lambda: rng.uniform(1 - spread, 1 + spread)
 
 
 def test_each_version_is_built_first_once_a_round_in_random_order(world):
@@ -91,9 +91,9 @@ def test_each_version_is_built_first_once_a_round_in_random_order(world):
     builds = world.builds()
     assert len(builds) == 40 * 4
     rounds = [tuple(builds[at : at + 4]) for at in range(0, len(builds), 4)]
-    old_first, new_first = ("old", "new", "new", "old"), ("new", "old", "old", "new")
-    assert set(rounds) == {old_first, new_first}
-    assert 10 <= rounds.count(old_first) <= 30  # of 40; less than one seed in a thousand falls outside
+    base_first, head_first = ("base", "head", "head", "base"), ("head", "base", "base", "head")
+    assert set(rounds) == {base_first, head_first}
+    assert 10 <= rounds.count(base_first) <= 30  # of 40; less than one seed in a thousand falls outside
 
 
 def test_pairs_hold_one_sample_of_each_version_in_random_order(world):
@@ -101,11 +101,11 @@ def test_pairs_hold_one_sample_of_each_version_in_random_order(world):
     rounds_of(world, 10)
     orders = []
     for block in world.blocks():
-        samples = [version for version, _ in block[2 * WARM_UP :]]
+        samples = [version for version, _ in block[2 * WARM_UP_CALLS :]]
         assert len(samples) >= 2 * PAIRS
         orders += list(zip(samples[::2], samples[1::2], strict=True))
-    assert set(orders) == {("old", "new"), ("new", "old")}
-    assert 0.35 < orders.count(("old", "new")) / len(orders) < 0.65
+    assert set(orders) == {("base", "head"), ("head", "base")}
+    assert 0.35 < orders.count(("base", "head")) / len(orders) < 0.65
 
 
 def test_the_chance_decides_the_order_and_nothing_else_does(world):
@@ -120,45 +120,45 @@ def test_the_chance_decides_the_order_and_nothing_else_does(world):
 
 def test_a_slow_first_call_is_not_counted(world):
     world.first_call = 15.0
-    world.cost["new"] = 2e-3
+    world.cost["head"] = 2e-3
     block = measure_block(*world.builders(), True, random.Random(0))
     assert block.log_ratios == pytest.approx([0.6931471805599453] * len(block.log_ratios))
     assert block.seconds[0] == pytest.approx((1e-3, 2e-3))
     timed = world.blocks()[0]
-    assert timed[: 2 * WARM_UP] == [("old", 1)] * WARM_UP + [("new", 1)] * WARM_UP
-    assert {calls for _, calls in timed[2 * WARM_UP :]} == {1}
+    assert timed[: 2 * WARM_UP_CALLS] == [("base", 1)] * WARM_UP_CALLS + [("head", 1)] * WARM_UP_CALLS
+    assert {calls for _, calls in timed[2 * WARM_UP_CALLS :]} == {1}
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "calls"),
+    ("base", "head", "calls"),
     [(1e-5, 1e-5, 20), (1e-5, 1e-2, 20), (1e-2, 1e-5, 20), (0.00015, 0.00015, 2), (0.5, 0.5, 1), (1e-15, 1.0, 200_000)],
 )
-def test_a_sample_is_as_many_calls_as_make_it_long_enough_by_the_faster_version(world, old, new, calls):
-    world.cost |= {"old": old, "new": new}
+def test_a_sample_is_as_many_calls_as_make_it_long_enough_by_the_faster_version(world, base, head, calls):
+    world.cost |= {"base": base, "head": head}
     measure_block(*world.builders(), True, random.Random(0))
-    assert {taken for _, taken in world.blocks()[0][2 * WARM_UP :]} == {calls}
+    assert {taken for _, taken in world.blocks()[0][2 * WARM_UP_CALLS :]} == {calls}
 
 
 @pytest.mark.parametrize("cost", [1e-5, 1e-3, 1e-2, 1.0])
 def test_a_block_lasts_as_long_as_it_should_and_has_pairs_enough(world, cost):
-    world.cost |= {"old": cost, "new": cost}
+    world.cost |= {"base": cost, "head": cost}
     block = measure_block(*world.builders(), False, random.Random(0))
     pair = 2 * cost * max(1, round(SAMPLE_SECONDS / cost))
-    warming = 2 * cost * (1 if cost > LONG else WARM_UP)
+    warming = 2 * cost * (1 if cost > LONG_CALL else WARM_UP_CALLS)
     lasts = max(BLOCK_SECONDS, BLOCK_PER_BUILD * warming)
     assert len(block.log_ratios) == len(block.seconds) == pytest.approx(max(PAIRS, lasts / pair), abs=1)
 
 
 def test_a_long_call_is_warmed_up_once(world):
-    world.cost |= {"old": 2 * LONG, "new": 1e-3}
+    world.cost |= {"base": 2 * LONG_CALL, "head": 1e-3}
     measure_block(*world.builders(), True, random.Random(0))
-    assert world.blocks()[0][: 1 + WARM_UP] == [("old", 1)] + [("new", 1)] * WARM_UP
+    assert world.blocks()[0][: 1 + WARM_UP_CALLS] == [("base", 1)] + [("head", 1)] * WARM_UP_CALLS
 
 
 def test_a_device_is_waited_for_after_longer_samples(world):
-    world.cost |= {"old": 1e-4, "new": 1e-4}
+    world.cost |= {"base": 1e-4, "head": 1e-4}
     measure_block(*world.builders(), True, random.Random(0), DEVICE_SAMPLE_SECONDS)
-    assert {taken for _, taken in world.blocks()[0][2 * WARM_UP :]} == {20}
+    assert {taken for _, taken in world.blocks()[0][2 * WARM_UP_CALLS :]} == {20}
 
 
 @pytest.mark.parametrize(("longest", "seconds"), [(math.inf, 1.5), (2.0, 1.0), (0.5, BLOCK_SECONDS)])
@@ -177,15 +177,15 @@ def test_a_block_lasts_in_proportion_to_its_building_and_no_longer_than_it_may(w
 
 @pytest.mark.parametrize(("cost", "pairs"), [(1.0, 1), (0.4, PAIRS)])
 def test_a_block_that_is_over_its_time_after_warming_up_takes_one_pair(world, cost, pairs):
-    world.cost |= {"old": cost, "new": cost}
+    world.cost |= {"base": cost, "head": cost}
     block = measure_block(*world.builders(), True, random.Random(0), longest=1.0)
     assert len(block.log_ratios) == len(block.seconds) == pairs
 
 
 def test_which_was_built_first_does_not_swap_the_versions(world):
-    world.cost["new"] = 3e-3
-    for old_first in (True, False):
-        block = measure_block(*world.builders(), old_first, random.Random(0))
+    world.cost["head"] = 3e-3
+    for base_first in (True, False):
+        block = measure_block(*world.builders(), base_first, random.Random(0))
         assert min(block.log_ratios) > 1.0
         assert block.seconds[0] == pytest.approx((1e-3, 3e-3))
 
@@ -193,22 +193,22 @@ def test_which_was_built_first_does_not_swap_the_versions(world):
 def test_a_clear_case_ends_at_the_first_look(world):
     noisy(world, 0.001)
     found = rounds_of(world, 100, rule=Rule(0.03))
-    assert (found.trial.verdict, len(found.rounds)) == ("same", FIRST_LOOK // 2)
-    world.cost["new"] *= 1.5
+    assert (found.test.verdict, len(found.rounds)) == ("same", FIRST_LOOK // 2)
+    world.cost["head"] *= 1.5
     found = rounds_of(world, 100, rule=Rule(0.03))
-    assert (found.trial.verdict, len(found.rounds)) == ("slower", FIRST_LOOK // 2)
+    assert (found.test.verdict, len(found.rounds)) == ("slower", FIRST_LOOK // 2)
     assert found.seconds == pytest.approx((1e-3, 1.5e-3), rel=0.01)
-    assert found.trial.interval.low < 0.4054651081081644 < found.trial.interval.high
+    assert found.test.interval.low < 0.4054651081081644 < found.test.interval.high
     assert found.pairs == sum(len(block.log_ratios) for rnd in found.rounds for block in rnd)
 
 
 def test_an_unclear_case_ends_when_its_time_is_spent(world):
     noisy(world, 0.5)
     found = rounds_of(world, 1000, max_time=3.0)
-    assert found.trial.verdict == "unclear"
+    assert found.test.verdict == "unclear"
     a_round = world.now / len(found.rounds)
     assert 3.0 <= world.now <= 3.0 + 2 * a_round
-    assert found.trial.interval.high < 1.0  # it was looked at after the last round
+    assert found.test.interval.high < 1.0  # it was looked at after the last round
 
 
 @pytest.mark.parametrize(("isolated", "rounds"), [(False, FIRST_LOOK // 2), (True, FIRST_LOOK)])
@@ -217,17 +217,17 @@ def test_there_is_a_first_look_however_little_time_there_is(world, max_time, iso
     noisy(world, 0.5)
     found = rounds_of(world, 100, max_time=max_time, isolated=isolated)
     assert len(found.rounds) == rounds
-    assert found.trial.interval.high < float("inf")
+    assert found.test.interval.high < float("inf")
 
 
 def test_a_round_is_two_numbers_and_of_two_processes_their_mean(world):
     noisy(world, 0.5)
     here = rounds_of(world, 5)
     blocks = [block_value(block.log_ratios) for rnd in here.rounds for block in rnd]
-    assert here.trial.values == pytest.approx(blocks)
+    assert here.test.values == pytest.approx(blocks)
     launched = rounds_of(world, 5, isolated=True)
     means = [np.mean([block_value(block.log_ratios) for block in rnd]) for rnd in launched.rounds]
-    assert launched.trial.values == pytest.approx(means)
+    assert launched.test.values == pytest.approx(means)
 
 
 def test_launching_is_not_measuring(world):
@@ -246,8 +246,8 @@ def test_measuring_ends_with_the_last_pair(world, count):
     noisy(world, 0.5)
     found = rounds_of(world, count, isolated=True)
     assert len(found.rounds) == count
-    assert found.trial.verdict == "unclear"
-    assert (found.trial.interval.high < float("inf")) == (count > 1)
+    assert found.test.verdict == "unclear"
+    assert (found.test.interval.high < float("inf")) == (count > 1)
 
 
 def test_every_round_asks_for_its_own_pair(world):

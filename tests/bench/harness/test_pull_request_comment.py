@@ -8,7 +8,7 @@ import pytest
 
 from bench.harness.output import pull_request_comment
 from bench.harness.output.markdown import MARKER
-from bench.harness.output.pull_request_comment import AUTHOR, own_comment
+from bench.harness.output.pull_request_comment import AUTHOR, existing_comment
 
 # Stands in for GitHub's program: comments are a JSON file beside it.
 GH = """#!{python}
@@ -71,7 +71,7 @@ def test_a_quoted_marker_is_left_alone(tmp_path, github):
         {"id": 4, "body": f"> {MARKER}\nwhy?", "author": AUTHOR},
     ]
     bodies = github(*others)
-    assert own_comment(others) is None
+    assert existing_comment(others) is None
     post(tmp_path, f"{MARKER}\nsame")
     assert bodies() == [f"{MARKER}\nmine", f"> {MARKER}\nwhy?", f"{MARKER}\nsame"]
 

@@ -1,4 +1,4 @@
-"""What an interval and a verdict promise, by property; test_error_rates.py simulates how often they are kept."""
+"""Properties of intervals and verdicts; test_error_rates.py simulates their error rates."""
 
 import math
 from itertools import pairwise
@@ -14,7 +14,7 @@ from bench.harness.stats.verdict import (
     VERDICTS,
     Interval,
     Rule,
-    Trial,
+    SequentialTest,
     block_value,
     interval_of,
     next_look,
@@ -28,19 +28,19 @@ SHARES = st.floats(0.001, 0.9)
 MIRRORED = {"slower": "faster", "faster": "slower", "same": "same", "unclear": "unclear"}
 
 
-def trial_of(values, rule):
-    trial = Trial(rule)
+def finished(values, rule):
+    test = SequentialTest(rule)
     for value in values:
-        trial.add([value])
-    trial.finish()
-    return trial
+        test.add([value])
+    test.finish()
+    return test
 
 
 @given(MANY, ERRORS)
-def test_an_interval_contains_its_middle(values, error):
+def test_an_interval_contains_the_mean(values, error):
     interval = interval_of(values, error)
-    assert interval.low <= interval.middle <= interval.high
-    assert interval.middle == pytest.approx(np.mean(values), abs=1e-12)
+    assert interval.low <= interval.estimate <= interval.high
+    assert interval.estimate == pytest.approx(np.mean(values), abs=1e-12)
 
 
 @given(MANY, ERRORS)
@@ -52,20 +52,20 @@ def test_an_interval_is_students(values, error):
 
 
 @given(st.lists(LOG_RATIOS, max_size=1), ERRORS, SHARES)
-def test_fewer_than_two_numbers_say_nothing(values, error, share):
+def test_fewer_than_two_values_are_unclear(values, error, share):
     interval = interval_of(values, error)
     assert (interval.low, interval.high) == (-math.inf, math.inf)
     assert Rule(share).verdict(interval) == "unclear"
-    assert trial_of(values, Rule(share)).verdict == "unclear"
+    assert finished(values, Rule(share)).verdict == "unclear"
 
 
 @given(MANY, SHARES, ERRORS)
 def test_swapping_the_versions_mirrors_the_interval_and_the_verdict(values, share, error):
     rule = Rule(share, error)
-    trial, mirrored = trial_of(values, rule), trial_of([-x for x in values], rule)
-    there, back = trial.interval, mirrored.interval
-    assert (back.low, back.middle, back.high) == pytest.approx((-there.high, -there.middle, -there.low))
-    assert mirrored.verdict == MIRRORED[trial.verdict]
+    test, mirrored = finished(values, rule), finished([-x for x in values], rule)
+    there, back = test.interval, mirrored.interval
+    assert (back.low, back.estimate, back.high) == pytest.approx((-there.high, -there.estimate, -there.low))
+    assert mirrored.verdict == MIRRORED[test.verdict]
 
 
 @given(st.lists(st.lists(st.tuples(*[st.floats(0.001, 10.0)] * 2), min_size=3, max_size=5), min_size=8, max_size=16))
@@ -73,14 +73,14 @@ def test_the_unit_of_time_changes_nothing(blocks):
     def values(scale):
         return [block_value([math.log((scale * new) / (scale * old)) for old, new in pairs]) for pairs in blocks]
 
-    in_seconds, in_milliseconds = trial_of(values(1.0), Rule()), trial_of(values(1000.0), Rule())
+    in_seconds, in_milliseconds = finished(values(1.0), Rule()), finished(values(1000.0), Rule())
     assert in_milliseconds.interval.low == pytest.approx(in_seconds.interval.low, abs=1e-9)
     assert in_milliseconds.interval.high == pytest.approx(in_seconds.interval.high, abs=1e-9)
     assert values(1000.0) == pytest.approx(values(1.0), abs=1e-12)
 
 
 @given(SHARES, SHARES, st.floats(-1.0, 1.0), st.floats(-1.0, 1.0))
-def test_a_wider_threshold_leaves_same_the_same(one, other, low, high):
+def test_what_is_same_stays_same_under_a_wider_threshold(one, other, low, high):
     narrow, wide = sorted((one, other))
     low, high = (0.999 * math.log1p(narrow) * x for x in sorted((low, high)))
     interval = Interval((low + high) / 2, low, high)
@@ -89,7 +89,7 @@ def test_a_wider_threshold_leaves_same_the_same(one, other, low, high):
 
 
 @given(st.floats(-1.0, 1.0), st.floats(0.0, 1.0), SHARES)
-def test_the_four_words_follow_the_interval(middle, half, share):
+def test_the_verdict_follows_from_the_interval(middle, half, share):
     matters, interval = math.log1p(share), Interval(middle, middle - half, middle + half)
     inside = -matters < interval.low and interval.high < matters
     above, below = interval.low > 0, interval.high < 0
@@ -98,14 +98,14 @@ def test_the_four_words_follow_the_interval(middle, half, share):
 
 
 @given(st.floats(-1.0, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 1.0), SHARES)
-def test_a_wider_interval_never_speaks_up(middle, half, more, share):
+def test_an_unclear_interval_stays_unclear_when_it_is_widened(middle, half, more, share):
     interval = Interval(middle, middle - half, middle + half)
     assume(Rule(share).verdict(interval) == "unclear")
     assert Rule(share).verdict(interval.widened(more)) == "unclear"
 
 
 @given(st.floats(1e-6, 0.9), st.integers(1, 200))
-def test_all_looks_together_spend_the_case_s_error_and_all_cases_the_run_s(error, cases):
+def test_the_errors_of_all_looks_sum_to_the_case_s_and_of_all_cases_to_the_run_s(error, cases):
     rule = Rule(error_rate=error, cases=cases)
     for looks in (0, 1, 3, 200):
         spent = [rule.error_at(look) for look in range(looks)]
@@ -114,7 +114,7 @@ def test_all_looks_together_spend_the_case_s_error_and_all_cases_the_run_s(error
         assert sum(spent) + rule.error_left(looks) == pytest.approx(error / cases)
 
 
-def test_looks_grow_by_three_tenths_from_the_first():
+def test_looks_are_due_at_counts_that_grow_by_30_percent():
     taken = [next_look(0)]
     while len(taken) < 25:
         taken.append(next_look(taken[-1]))
@@ -125,19 +125,19 @@ def test_looks_grow_by_three_tenths_from_the_first():
 
 
 @given(st.lists(LOG_RATIOS, min_size=1, max_size=60), st.sampled_from([1, 2]))
-def test_a_trial_looks_when_it_is_time_and_once_at_the_end(values, together):
-    rule, trial = Rule(), Trial(Rule())
+def test_the_interval_is_computed_when_a_look_is_due_and_once_at_the_end(values, together):
+    rule, test = Rule(), SequentialTest(Rule())
     expected, look, due = interval_of([], 1.0), 0, FIRST_LOOK
     for count in range(together, len(values) + 1, together):
-        assert trial.waits_for_first_look == (count - together < FIRST_LOOK)
+        assert test.waits_for_first_look == (count - together < FIRST_LOOK)
         if count >= due:
             expected, look, due = interval_of(values[:count], rule.error_at(look)), look + 1, next_look(count)
-        assert trial.add(values[count - together : count]) == (rule.verdict(expected) != "unclear")
-        assert trial.interval == expected
-    if rule.verdict(expected) == "unclear" and len(trial.values) > 1:
-        expected = interval_of(trial.values, rule.error_left(look))
-    assert trial.finish() == rule.verdict(expected)
-    assert trial.interval == expected
+        assert test.add(values[count - together : count]) == (rule.verdict(expected) != "unclear")
+        assert test.interval == expected
+    if rule.verdict(expected) == "unclear" and len(test.values) > 1:
+        expected = interval_of(test.values, rule.error_left(look))
+    assert test.finish() == rule.verdict(expected)
+    assert test.interval == expected
 
 
 @given(st.lists(LOG_RATIOS, min_size=1, max_size=9))
@@ -148,13 +148,13 @@ def test_a_block_is_the_median_of_all_means_of_two_pairs(pairs):
 
 
 @given(st.lists(LOG_RATIOS, min_size=10, max_size=20), st.sampled_from([-500.0, 500.0]))
-def test_a_fifth_of_spoilt_pairs_does_not_carry_a_block_away(pairs, far):
+def test_a_block_withstands_outliers_in_a_fifth_of_its_pairs(pairs, far):
     spoilt = [*pairs[len(pairs) // 5 :], *([far] * (len(pairs) // 5))]
     assert min(pairs) <= block_value(spoilt) <= max(pairs)
 
 
 @given(st.lists(st.sampled_from(VERDICTS)))
-def test_the_suite_s_word_is_the_worst(words):
+def test_the_verdict_of_a_suite_is_the_worst_of_its_cases(words):
     order = ["slower", "unclear", "faster", "same"]
     expected = next((word for word in order if word in words), "unclear")
     assert verdict_of_suite(words) == expected
