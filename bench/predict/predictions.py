@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from humor import HumorModel, Precision
+from humor.study.published import PUBLISHED_TIMES, PublishedTime
 
 from ..harness.counters.operators import Operator
 from ..harness.environment.fingerprint_probe import describe_machine
@@ -16,7 +17,7 @@ from ..workload import Workload
 from .cost_model import RATE_OF, Machine, as_fp8, concordant_pairs, fit_host, predict, with_tf32
 from .gpus import ACHIEVED, GPUS, Gpu
 from .machine_peaks import measure_this_machine
-from .study_operators import PUBLISHED, StudyOperators, as_on_a_gpu, warm_operators
+from .study_operators import StudyOperators, as_on_a_gpu, is_fitted, warm_operators
 
 HERE = "this machine"
 STUDY_GPU = "t4"
@@ -58,9 +59,9 @@ class Predictor:
     def host(self) -> Machine:
         """The study's machine: a T4 behind a host whose costs fit the published float32 times."""
         rows = [
-            (self.study.phase(row.phase, row.width, row.precision), row.milliseconds / 1000)
-            for row in PUBLISHED
-            if row.fitted
+            (self.study.phase(time.phase, time.width, time.precision), time.milliseconds / 1000)
+            for time in PUBLISHED_TIMES
+            if is_fitted(time)
         ]
         return fit_host(GPUS[STUDY_GPU].machine(0.0, 0.0), rows)
 
@@ -83,16 +84,19 @@ class Predictor:
         ]
         known = {"sheet": gpu.sheet, "achieved": ACHIEVED, "fitted": "the study's float32 numbers"}
         document = _document("prediction", gpu=name, constants={**asdict(machine), **known}, cases=cases)
-        document["published"] = [self._published(row, machine) for row in PUBLISHED] if name == STUDY_GPU else []
+        document["published"] = (
+            [self._published(time, machine) for time in PUBLISHED_TIMES] if name == STUDY_GPU else []
+        )
         document["widths"] = [
             line for loss in ("ours", "published") for windows in WINDOWS for line in self._widths(loss, windows, gpu)
         ]
         return document
 
-    def _published(self, row: Any, machine: Machine) -> Document:
-        predicted = predict(self.study.phase(row.phase, row.width, row.precision), machine).seconds
-        columns = {name: getattr(row, name) for name in ("table", "width", "phase", "precision", "fitted")}
-        return {**columns, "published_ms": row.milliseconds, "predicted_ms": 1000 * predicted}
+    def _published(self, time: PublishedTime, machine: Machine) -> Document:
+        predicted = predict(self.study.phase(time.phase, time.width, time.precision), machine).seconds
+        named = {name: getattr(time, name) for name in ("table", "width", "phase", "precision")}
+        numbers = {"published_ms": time.milliseconds, "predicted_ms": 1000 * predicted}
+        return {**named, "fitted": is_fitted(time), **numbers}
 
     def _widths(self, loss: str, windows: int, gpu: Gpu) -> list[Document]:
         """The predicted speed-up of a whole step over float32, by width, for each precision."""

@@ -6,7 +6,7 @@ reads values, so it runs on the CPU.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +20,7 @@ from humor import HumorLoss, HumorModel, Precision
 from humor.data import WindowBatch
 from humor.model import Transition
 from humor.skinning import LARGE_BLOCK, use_block_size
+from humor.study.published import PUBLISHED_BATCH, PublishedTime
 from humor.training.optimizer import Adamax
 from humor.training.step import TrainStep
 
@@ -29,38 +30,12 @@ from ..studies.phases import loss_alone
 from ..workload import Workload
 from .cost_model import extrapolate
 
-STUDY_WINDOWS = 8
 FITTED_PHASES = ("sample", "loss")  # the study prepares data in another way
 
 
-@dataclass(frozen=True)
-class Published:
-    """A number of the study: one phase of one step of 8 windows on a T4."""
-
-    table: int
-    width: int
-    phase: str
-    precision: str
-    milliseconds: float
-
-    @property
-    def fitted(self) -> bool:
-        """Whether the host's dispatch and launch times are fitted to it."""
-        return self.precision == "fp32" and self.phase in FITTED_PHASES
-
-
-# Source: "Improving the Efficiency of 3D Pose Estimation Model" (Ho, Stanford), tables 2 and 3.
-PUBLISHED = [
-    #         table width phase      precision ms
-    Published(2,    1,    "prepare", "fp32",    3.80),
-    Published(2,    1,    "prepare", "fp16",    4.11),
-    Published(2,    1,    "sample",  "fp32",    6.36),
-    Published(2,    1,    "sample",  "fp16",    8.42),
-    Published(2,    1,    "loss",    "fp32",   84.47),
-    Published(2,    1,    "loss",    "fp16",   98.05),
-    Published(3,    4,    "sample",  "fp32",   17.11),
-    Published(3,    4,    "sample",  "fp16",    9.00),
-]  # fmt: skip
+def is_fitted(time: PublishedTime) -> bool:
+    """Whether the host's dispatch and launch times are fitted to a published time."""
+    return time.precision == "fp32" and time.phase in FITTED_PHASES
 
 
 @contextmanager
@@ -95,7 +70,7 @@ class StudyOperators:
 
     def _phase(self, phase: str, width: int, precision: str) -> list[Operator]:
         """A forward phase of the study's step with the published loss."""
-        batch = self.batch(STUDY_WINDOWS)
+        batch = self.batch(PUBLISHED_BATCH)
         if phase == "prepare":
             return count_operators(lambda: batch.to("meta")).records
         if phase == "sample":

@@ -1,29 +1,17 @@
-"""A profile on paper: the study's Tables 2 and 3 and what its Figures 3 and 4 show, for the machine in front of us."""
+"""A profile as tables: the study's Tables 2 and 3 and what its Figures 3 and 4 show, for this machine."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from ..io.files import write_whole
+from ..training.phase_timer import PHASES
+from .published import PUBLISHED_BATCH, PUBLISHED_TIMES
 
-TITLES = {
-    "wait": "wait for data",
-    "prepare": "prepare data",
-    "sample": "sample (network forward)",
-    "loss": "loss",
-    "backward": "backward",
-    "optimize": "optimize",
-    "graph": "recorded graph: all after prepare",
-}
-PUBLISHED_BATCH = 8
-# The study's Table 2 and Table 3 by width, milliseconds on an NVIDIA T4, fp32 and fp16.
-PUBLISHED: Mapping[int, tuple[str, Mapping[str, tuple[float, float]]]] = {
-    1: ("Table 2", {"prepare": (3.80, 4.11), "sample": (6.36, 8.42), "loss": (84.47, 98.05)}),
-    4: ("Table 3", {"sample": (17.11, 9.00)}),
-}
+TITLES = {**PHASES, "backward": "backward"}  # through loss and network, which a profile does not separate
 
 
 def write_profile(document: Mapping[str, Any], out: Path) -> None:
@@ -47,29 +35,39 @@ def profile_tables(document: Mapping[str, Any]) -> list[Table]:
 
 
 def _step_table(document: Mapping[str, Any], width: int) -> Table:
+    """A row for each phase and for the whole step; for each precision its columns."""
     runs = [run for run in document["runs"] if run["width"] == width]
-    name, published = PUBLISHED.get(width, ("", {})) if document["batch"] == PUBLISHED_BATCH else ("", {})
+    published = [time for time in PUBLISHED_TIMES if time.width == width and document["batch"] == PUBLISHED_BATCH]
     on_gpu = any(phase["device"] is not None for run in runs for phase in run["phases"].values())
     kinds = ("host", "device", "first") if on_gpu else ("host", "first")
-    title = f"width {width}, {document['batch']} windows" + (f": the study's {name}" if name else "")
-    table = Table(title=title, title_justify="left")
+    title = f"width {width}, {document['batch']} windows"
+    table = Table(
+        title=f"{title}: the study's Table {published[0].table}" if published else title, title_justify="left"
+    )
     table.add_column("ms")
     heads = [
         f"{run['precision']} {kind}" if on_gpu or kind == "first" else run["precision"]
         for run in runs
         for kind in kinds
     ]
-    for head in (*heads, *((f"published, T4: {precision}" for precision in ("fp32", "fp16")) if name else ())):
+    precisions = dict.fromkeys(time.precision for time in published)
+    for head in (*heads, *(f"published, T4: {precision}" for precision in precisions)):
         table.add_column(head, justify="right")
     for phase, title in TITLES.items():
         cells = [_ms(run["phases"].get(phase, {}).get(kind)) for run in runs for kind in kinds]
         if any(cells):
-            table.add_row(title, *cells, *(f"{ms:.2f}" for ms in published.get(phase, ())))
-    wholes = [_whole(run, runs[0]) for run in runs]
-    blank = [""] * (len(kinds) - 2)
-    for title in wholes[0]:
-        table.add_row(title, *(cell for whole in wholes for cell in (whole[title][0], *blank, whole[title][1])))
+            table.add_row(title, *cells, *(f"{time.milliseconds:.2f}" for time in published if time.phase == phase))
+    for title, cells in _whole_steps(runs, blank=[""] * (len(kinds) - 2)).items():
+        table.add_row(title, *cells)
     return table
+
+
+def _whole_steps(runs: Sequence[Mapping[str, Any]], blank: Sequence[str]) -> dict[str, list[str]]:
+    """The rows of whole steps: a run's cells are that of its steps, blank ones, and that of its first step."""
+    wholes = [_whole(run, runs[0]) for run in runs]
+    return {
+        title: [cell for whole in wholes for cell in (whole[title][0], *blank, whole[title][1])] for title in wholes[0]
+    }
 
 
 def _whole(run: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
