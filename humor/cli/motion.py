@@ -13,7 +13,6 @@ import torch
 import tyro
 from rich.console import Console
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from torch import Tensor
 
 from ..body import BodyModel
@@ -32,34 +31,34 @@ from ..precision.presets import PrecisionName
 from ..state import MotionState
 from ..training.distributed import joined
 from ..training.progress import counted
+from .terminal import console, print_table
 
-console = Console(highlight=False, soft_wrap=True)
-TOGETHER = 16  # rollouts at once: a step of so many takes hardly longer than one
+ROLLOUT_BATCH = 16  # a step of so many takes hardly longer than a step of one
 
 
 @dataclass(frozen=True)
 class MotionSettings:
-    """What every command that makes motion is told."""
+    """The options of every command that makes motion."""
 
-    checkpoint: Path  # network, ours (run/best.pt) or a released one
+    checkpoint: Path  # weights of the network: a run's best.pt, or the released ones
     out: Path  # folder to write to
     precision: PrecisionName = "fp32"  # number format of the network
-    device: str | None = None  # cpu, cuda or cuda:N; cuda if there is one
-    body_model: Path | None = None  # folder of SMPL+H files of all genders; a mannequin if it is left out
-    mesh: bool = False  # the mesh of a --body-model in the page, too; mind its licence before you pass the page on
+    device: str | None = None  # cpu, cuda or cuda:N (default: cuda if there is one)
+    body_model: Path | None = None  # folder of SMPL+H files of all genders (default: mannequins)
+    mesh: bool = False  # also put the mesh of a --body-model into the page; mind its licence before you share the page
 
     def network(self) -> Network:
-        """The network, on its device."""
+        """Load the network to its device. Raises CheckpointError and SettingError."""
         with joined(self.device) as team:
             return Network(HumorModel.load(self.checkpoint), self.precision, team.device)
 
 
-Given = Annotated[MotionSettings, tyro.conf.arg(name="")]
+MotionOptions = Annotated[MotionSettings, tyro.conf.arg(name="")]
 
 
 @dataclass
-class Output:
-    """A folder of clips: each is written when it is made and, whatever ends the work, a page that plays them."""
+class OutputFolder:
+    """A folder of clips: each is written when it is made, and at the end, even of a failure, a page that plays them."""
 
     settings: MotionSettings
     bodies: Mapping[str, BodyModel]
@@ -67,11 +66,11 @@ class Output:
     written: int = 0
     shown: list[RawClip] = field(default_factory=list)
 
-    def __enter__(self) -> "Output":
+    def __enter__(self) -> "OutputFolder":
         return self
 
-    def keep(self, name: str, state: MotionState, betas: np.ndarray, gender: str) -> RawClip | None:
-        """Write a motion (frames, ...) and show it; None, and a word about it, for one that is not finite."""
+    def write(self, name: str, state: MotionState, betas: np.ndarray, gender: str) -> RawClip | None:
+        """Write a motion (frames, ...) and add it to the page; None, and a message, for one that is not finite."""
         try:
             clip = clip_of(name, state, betas, gender)
         except MotionError as error:
@@ -96,55 +95,60 @@ class Output:
 
 
 @emulate_half_on_cpu()
-def sample(settings: Given, data: Path | None = None, seconds: float = 10.0, num: int = 16, seed: int = 0) -> None:
+def sample(
+    settings: MotionOptions, data: Path | None = None, seconds: float = 10.0, num: int = 16, seed: int = 0
+) -> None:
     """Generate motion: OUT/000_... .npz and so on, in AMASS's format, and OUT/motion.html, which plays it.
 
     Args:
-        settings: with what, and where to.
-        data: store that `humor process` built, whose frames are begun at; a synthetic gait if it is left out.
-        seconds: length of each, 30 frames a second.
-        num: how many.
-        seed: of the frames begun at and of the latents.
+        settings: the network to use and the folder to write to.
+        data: motion store that `humor process` built, to draw the first frames from (default: a synthetic gait).
+        seconds: length of each motion, 30 frames a second.
+        num: number of motions.
+        seed: of the first frames and of the latents.
     """
     frames, network = _frames(seconds), settings.network()
     bodies, store = load_bodies_and_store(settings.body_model, data)
     starts = draw_starts(store, num, seed)
     generator = torch.Generator(network.device).manual_seed(seed)
-    with Output(settings, bodies, "Samples") as output:
+    with OutputFolder(settings, bodies, "Samples") as output:
         with counted("sampling") as advance:
-            for first in range(0, num, TOGETHER):
-                chosen = starts[first : first + TOGETHER]
+            for first in range(0, num, ROLLOUT_BATCH):
+                chosen = starts[first : first + ROLLOUT_BATCH]
                 initial = [store.states(at.clip).map(itemgetter(at.frame)) for at in chosen]
                 states = generation.sample(network, MotionState.stack(initial, 0), frames - 1, generator)
                 for row, at in enumerate(chosen):
                     info = store.clips[at.clip]
                     name = motion_name(first + row, info.name, at.frame)
-                    output.keep(name, states.map(itemgetter(row)), store.betas[at.clip], info.gender)
+                    output.write(name, states.map(itemgetter(row)), store.betas[at.clip], info.gender)
                     advance(num)
         if not output.written:
             raise MotionError(f"none of {num} samples stayed finite for {seconds:g} s; train the network longer.")
 
 
 @emulate_half_on_cpu()
-def reconstruct(settings: Given, data: Path | None = None, seconds: float = 10.0, num: int = 16) -> None:
-    """Encode and decode clips (the posterior's mean), write what comes out, and say how far it is off.
+def reconstruct(settings: MotionOptions, data: Path | None = None, seconds: float = 10.0, num: int = 16) -> None:
+    """Encode and decode clips (the posterior's mean), write the reconstructions, and print their errors.
 
     Args:
-        settings: with what, and where to.
-        data: store that `humor process` built; a synthetic gait if it is left out.
-        seconds: how much of each clip, from its beginning.
-        num: how many clips, the store's first.
+        settings: the network to use and the folder to write to.
+        data: motion store that `humor process` built (default: a synthetic gait).
+        seconds: length to reconstruct, from the start of each clip.
+        num: number of clips, the first of the store.
     """
     frames, network = _frames(seconds), settings.network()
     bodies, store = load_bodies_and_store(settings.body_model, data)
     rows: list[tuple[str, int, float, float]] = []
-    with Output(settings, bodies, "Each clip, and its reconstruction") as output, counted("reconstructing") as advance:
+    with (
+        OutputFolder(settings, bodies, "Each clip, and its reconstruction") as output,
+        counted("reconstructing") as advance,
+    ):
         for number, info in enumerate(store.clips[:num]):
             truth = store.states(number).map(itemgetter(slice(frames)))
             betas, body = store.betas[number], bodies[info.gender]
             true = clip_of(info.name, truth, betas, info.gender)
             own, single = generation.reconstruct(network, truth)
-            clip = output.keep(motion_name(number, info.name), own, betas, info.gender)
+            clip = output.write(motion_name(number, info.name), own, betas, info.gender)
             if clip is not None:
                 output.shown.insert(-1, true)
                 joints = joints_of(true, body)
@@ -155,11 +159,11 @@ def reconstruct(settings: Given, data: Path | None = None, seconds: float = 10.0
 
 
 @emulate_half_on_cpu()
-def fit(settings: Given, observations: Path) -> None:
-    """Fit motion to noisy or missing joints: OUT/motion.npz, and OUT/pose.npz from before the network had its say.
+def fit(settings: MotionOptions, observations: Path) -> None:
+    """Fit motion to noisy or missing joints: OUT/motion.npz, and OUT/pose.npz of the stage before the motion prior.
 
     Args:
-        settings: with what, and where to.
+        settings: the network to use and the folder to write to.
         observations: .npz with joints3d (T,22,3), metres, NaN where missing; or joints2d (T,22,3), pixels and
             confidence, with camera (fx, fy, cx, cy), rotation (3,3) and translation (3), world to camera. 30 frames a
             second, z up. It may hold noise (metres or pixels), gender, and truth (T,22,3) to compare with.
@@ -172,31 +176,31 @@ def fit(settings: Given, observations: Path) -> None:
         bar.update(task[0], advance=1, description=f"{stage}: energy {energy:.5g}")
 
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed} evaluations"), TimeElapsedColumn())
-    with Output(settings, bodies, "Fitted stage by stage") as output:
+    with OutputFolder(settings, bodies, "Fitted stage by stage") as output:
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task.append(bar.add_task("fitting", total=None))
             found = fit_motion(network, bodies[observed.gender], observed, on_step=on_step)
         for stage in ("pose", "motion"):
-            output.keep(stage, found[stage].state(), found[stage].betas.cpu().numpy(), observed.gender)
+            output.write(stage, found[stage].state(), found[stage].betas.cpu().numpy(), observed.gender)
     _print_fit(observed, {stage: fitted.joints.cpu() for stage, fitted in found.items()})
 
 
 def _print_fit(observed: Observations, stages: Mapping[str, Tensor]) -> None:
-    """How far what each stage found is from what was seen and, where it is known, from the truth."""
-    table = Table(title="Joints", title_justify="left")
-    columns = ["from what was seen, standard deviations", "from the truth, mm", "of joints not seen, mm"]
-    for column in ["", *columns[: 1 if observed.truth is None else 3]]:
-        table.add_column(column, justify="right" if column else "left")
-    there = observed.trust > 0
+    """How far each stage's joints are from the observations and, where it is known, from the truth."""
+    columns = ["", "from the observations, standard deviations", "from the truth, mm", "of joints not observed, mm"]
+    observed_joints = observed.trust > 0
+    rows = []
     if observed.truth is not None and observed.camera is None:
-        table.add_row("seen", "0.00", f"{joint_error(observed.seen[there], observed.truth[there]):.1f}", "")
+        error = joint_error(observed.seen[observed_joints], observed.truth[observed_joints])
+        rows.append(["observed", "0.00", f"{error:.1f}", ""])
     for stage, joints in stages.items():
-        row = [f"{float(observed.residuals(joints)[there].square().mean().sqrt()):.2f}"]
+        row = [stage, f"{float(observed.residuals(joints)[observed_joints].square().mean().sqrt()):.2f}"]
         if observed.truth is not None:
-            hidden = "" if there.all() else f"{joint_error(joints[~there], observed.truth[~there]):.1f}"
+            missing = ~observed_joints
+            hidden = f"{joint_error(joints[missing], observed.truth[missing]):.1f}" if missing.any() else ""
             row += [f"{joint_error(joints, observed.truth):.1f}", hidden]
-        table.add_row(stage, *row)
-    console.print(table, markup=False)
+        rows.append(row)
+    print_table("Joints", columns[: 2 if observed.truth is None else 4], rows)
 
 
 def _frames(seconds: float) -> int:
@@ -206,14 +210,14 @@ def _frames(seconds: float) -> int:
 
 
 def _print_errors(rows: list[tuple[str, int, float, float]]) -> None:
+    """A row for each clip, and their mean by frames."""
     if not rows:
         raise MotionError("no clip could be reconstructed; train the network longer.")
-    table = Table(title="Mean joint error, mm", title_justify="left")
-    table.add_column("clip")
-    for column in ("frames", "one step from the truth", "going on from its own"):
-        table.add_column(column, justify="right")
     frames = [row[1] for row in rows]
-    means = (float(np.average([row[k] for row in rows], weights=frames)) for k in (2, 3))
-    for name, count, *errors in [*rows, ("all", sum(frames), *means)]:
-        table.add_row(str(name), str(count), *(f"{error:.1f}" for error in errors))
-    console.print(table, markup=False)
+    means = [float(np.average([row[k] for row in rows], weights=frames)) for k in (2, 3)]
+    columns = ("clip", "frames", "one step from the truth", "from its reconstruction")
+    cells = [
+        (name, count, *(f"{error:.1f}" for error in errors))
+        for name, count, *errors in [*rows, ("all", sum(frames), *means)]
+    ]
+    print_table("Mean joint error, mm", columns, cells, left=("clip",))

@@ -1,0 +1,102 @@
+"""The commands that make motion ready for training: import and process."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ..body import BodyModel, find_bodies
+from ..data.cmu.importing import FPS, import_cmu
+from ..data.preprocess import ClipDefaults, FileOutcome, build_store, process_tree
+from ..data.store import MotionStore
+from ..errors import MotionError
+from ..training.progress import counted
+from .terminal import console, print_table
+
+
+def import_motion(
+    kind: Annotated[Literal["cmu"], tyro.conf.Positional],
+    source: Annotated[Path, tyro.conf.Positional],
+    out: Path,
+    fps: float = FPS,
+    body_model: Path | None = None,
+) -> None:
+    """Turn a folder of CMU's .asf and .amc files into AMASS-format .npz: OUT/CMU/01/01_01_poses.npz, and so on.
+
+    Args:
+        kind: the format of the files.
+        source: the folder to read, with its sub-folders.
+        out: folder to write to.
+        fps: frames a second of the files, which do not state it.
+        body_model: folder of SMPL+H files, whose neutral body is fitted to the skeletons (default: a mannequin).
+    """
+    body = BodyModel.mannequin("neutral") if body_model is None else BodyModel.load(find_bodies(body_model)["neutral"])
+    with counted("importing") as advance:
+        summary = import_cmu(source, out, body, fps, lambda _, total: advance(total))
+    for clip in summary.left_out:
+        console.print(f"left out: {clip.note}", markup=False)
+    frames = sum(clip.frames for clip in summary.imported)
+    rows = [("imported", len(summary.imported), frames / fps), ("left out", len(summary.left_out), 0.0)]
+    print_table("CMU motion", ("", "clips", "minutes"), [(what, count, f"{s / 60:.1f}") for what, count, s in rows])
+    if not summary.imported:
+        raise MotionError(
+            f"{source}: none of {len(summary.clips)} motions could be imported; mend what is named above."
+        )
+
+
+def process(
+    raw: Annotated[Path, tyro.conf.Positional],
+    out: Path,
+    workers: int = os.cpu_count() or 1,
+    body_model: Path | None = None,
+    fps: float | None = None,
+    gender: Literal["male", "female", "neutral"] | None = None,
+    up: Literal["z", "y"] = "z",
+) -> None:
+    """Process motion for training: an AMASS tree, imported CMU motion, or already processed HuMoR files.
+
+    The same command given again continues after a stop.
+
+    Args:
+        raw: a folder of .npz files, or one file.
+        out: folder to write to: a processed file for each clip in OUT/clips, and the store that training reads.
+        workers: number of processes.
+        body_model: folder of SMPL+H files of all genders (default: mannequins).
+        fps: frames a second of files that do not state it.
+        gender: body of files that name no gender.
+        up: the axis that points up in the files.
+    """
+    with counted("processing") as advance:
+        outcomes = process_tree(
+            raw, out, body_model, ClipDefaults(fps, gender, up), workers, lambda _, total: advance(total)
+        )
+    for problem in (outcome.reason for outcome in outcomes if outcome.kind == "not readable"):
+        console.print(f"not readable: {problem}", markup=False)
+    _print_outcomes(outcomes)
+    if not any(outcome.kind == "kept" for outcome in outcomes):
+        raise MotionError(f"{raw}: none of {len(outcomes)} files was kept; the table says why.")
+    with counted("building the store") as advance:
+        store, problems = build_store(out, lambda _, total: advance(total))
+    for problem in problems:
+        console.print(f"left out of the store: {problem}", markup=False)
+    console.print(_store_line(out, store), markup=False)
+
+
+def _print_outcomes(outcomes: Sequence[FileOutcome]) -> None:
+    """A row for what was kept, and one for each reason why a file was not."""
+    minutes = sum(outcome.seconds for outcome in outcomes) / 60
+    counts = Counter((outcome.kind, outcome.cause) for outcome in outcomes)
+    kept = counts.pop(("kept", ""), 0)
+    rows = [(kind, why, count, "") for (kind, why), count in sorted(counts.items())]
+    print_table(
+        "Files", ("", "why", "files", "minutes"), [("kept", "", kept, f"{minutes:.1f}"), *rows], left=("", "why")
+    )
+
+
+def _store_line(out: Path, store: MotionStore) -> str:
+    subsets = Counter(clip.subset for clip in store.clips)
+    named = ", ".join(f"{subset or 'no subset'} {count}" for subset, count in sorted(subsets.items()))
+    return f"store {out}: {len(store)} clips, {store.frames.sum()} frames ({named})"

@@ -1,0 +1,25 @@
+"""What the commands print with."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], left: Sequence[str] = ("",)
+) -> None:
+    """Print a table; columns are set right, except those named in `left`."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table, markup=False)
+
+
+def print_error(message: object) -> None:
+    """Print one sentence on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"humor: {message}", markup=False)
