@@ -1,6 +1,5 @@
 """What benchmarks and tests share: the device, the bodies and the motion that the command line asks for."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -29,12 +28,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fps", type=float, help="frame rate of motion files that hold none")
     group.addoption("--gender", help="male, female or neutral, for motion files that hold none")
     group.addoption("--up", default="z", help="y or z: the axis that points up in the motion files (default: z)")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`pytest` alone spreads the tests over the cores; what is named, benchmarks above all, runs in this process."""
-    return min(4, os.cpu_count() or 1) if config.args_source is config.ArgsSource.TESTPATHS else 0
 
 
 @pytest.hookimpl(tryfirst=True)

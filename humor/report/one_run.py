@@ -1,19 +1,18 @@
-"""The block of one saved run: what each case took, with its precisions side by side."""
+"""The answer from one saved run: what each case took, with its precisions side by side."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
-from .blocks import Block, Figure, Table, source_of
-from .documents import Document, table_of
+from .document_types import SavedRun
+from .layout import Answer, Figure, Table
 from .numbers import TIMES, count, digits, multiple, unit_of, whole
 from .row_charts import points
-from .saved_runs import stats_of
-from .style import Point, Style, style_of
+from .saved_runs import Timing, timing_of
+from .style import Point, style_of
 
-NONE = "no precision"  # of a case that has no network
+NO_PRECISION = "no precision"  # of a case that has no network
 OURS, PUBLISHED = "ours", "published"
 NOTE = (
     "Medians of one run, one case after the other: a look, no verdict. pytest bench --pays compares precisions in "
@@ -22,79 +21,76 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class _Time:
+class CaseTiming:
+    """What one case took in one precision."""
+
     benchmark: str  # the function
     case: str  # its parameters, without the precision
     precision: str
-    stats: Any
+    timing: Timing
 
 
-def single(documents: Sequence[Document], name: str) -> Block | None:
-    """One run: a chart for each benchmark. Nothing where there are more, whose block is their history."""
-    times = [time for document in documents for time in _times(document)]
-    if len(documents) != 1 or not times:
+def one_run(run: SavedRun, name: str) -> Answer | None:
+    """One run: a chart for each benchmark."""
+    times = list(_case_timings(run))
+    if not times:
         return None
-    precisions = list(dict.fromkeys(time.precision for time in times))
-    styles = {precision: style_of(precision, precisions) for precision in precisions}
-    benchmarks = dict.fromkeys(time.benchmark for time in times)
     figures = [
-        _figure(f"{name}-{number}", benchmark, [time for time in times if time.benchmark == benchmark], styles)
-        for number, benchmark in enumerate(benchmarks)
+        _figure(f"{name}-{number}", benchmark, [time for time in times if time.benchmark == benchmark])
+        for number, benchmark in enumerate(dict.fromkeys(time.benchmark for time in times))
     ]
-    told = [f"{count(len(times), 'case')} of one run", *_faster(times), *_against_published(times)]
-    return Block("; ".join(told) + ".", figures, source_of(documents[0]), [NOTE])
+    parts = [f"{count(len(times), 'case')} of one run", *_faster_than_fp32(times), *_published_to_ours(times)]
+    return Answer("; ".join(parts) + ".", figures, [NOTE])
 
 
-def _times(document: Document) -> Iterator[_Time]:
-    for bench in document.content["benchmarks"]:
-        if stats := stats_of(bench):
-            precision = str(table_of(bench, "extra_info").get("precision") or NONE)
-            benchmark, _, parameters = bench["name"].rstrip("]").partition("[")
+def _case_timings(run: SavedRun) -> Iterator[CaseTiming]:
+    for bench in run.benchmarks:
+        if timing := timing_of(bench.stats):
+            precision = bench.extra_info.precision or NO_PRECISION
+            benchmark, _, parameters = bench.name.rstrip("]").partition("[")
             case = parameters.removeprefix(precision).removeprefix("-")
-            yield _Time(benchmark, case or benchmark, precision, stats)
+            yield CaseTiming(benchmark, case or benchmark, precision, timing)
 
 
-def _figure(name: str, benchmark: str, times: Sequence[_Time], styles: Mapping[str, Style]) -> Figure:
+def _figure(name: str, benchmark: str, times: Sequence[CaseTiming]) -> Figure:
     """A row for each case, a mark for each of its precisions."""
-    factor, unit = unit_of((time.stats["median"] for time in times), TIMES)
+    factor, unit = unit_of((time.timing.median for time in times), TIMES)
     rows: dict[str, list[Point]] = {}
     cells = []
     for time in times:
-        middle, low, high = (time.stats[key] / factor for key in ("median", "q1", "q3"))
+        middle, low, high = (x / factor for x in (time.timing.median, time.timing.q1, time.timing.q3))
         shown = [digits(x) for x in (middle, low, high)]
-        told = f"{time.precision}: {shown[0]} {unit} [{shown[1]}, {shown[2]}]"
-        rows.setdefault(time.case, []).append(Point(time.precision, middle, low, high, told))
-        cells.append([time.case, time.precision, *shown, whole(time.stats["rounds"])])
+        tooltip = f"{time.precision}: {shown[0]} {unit} [{shown[1]}, {shown[2]}]"
+        rows.setdefault(time.case, []).append(Point(time.precision, middle, low, high, tooltip))
+        cells.append([time.case, time.precision, *shown, whole(time.timing.rounds)])
     columns = ("case", "precision", f"median, {unit}", "first quartile", "third quartile", "rounds")
-    own = {
-        precision: style for precision, style in styles.items() if any(time.precision == precision for time in times)
-    }
-    chart = points(name, benchmark, f"{unit}: median and middle half; left is faster", list(rows.items()), own)
+    styles = {time.precision: style_of(time.precision) for time in times}
+    chart = points(name, benchmark, f"{unit}: median and middle half; left is faster", list(rows.items()), styles)
     return Figure(chart, Table(benchmark, columns, cells))
 
 
-def _faster(times: Sequence[_Time]) -> Iterator[str]:
+def _faster_than_fp32(times: Sequence[CaseTiming]) -> Iterator[str]:
     """In how many cases the median of a precision was below that of fp32."""
-    single_precision = {(t.benchmark, t.case): t.stats["median"] for t in times if t.precision == "fp32"}
+    reference = {(t.benchmark, t.case): t.timing.median for t in times if t.precision == "fp32"}
     pairs, faster = Counter[str](), Counter[str]()
     for time in times:
         ours = time.case.split("-")[-1] != PUBLISHED
-        if ours and time.precision != "fp32" and (time.benchmark, time.case) in single_precision:
+        if ours and time.precision != "fp32" and (time.benchmark, time.case) in reference:
             pairs[time.precision] += 1
-            faster[time.precision] += time.stats["median"] < single_precision[time.benchmark, time.case]
+            faster[time.precision] += time.timing.median < reference[time.benchmark, time.case]
     if pairs:
-        told = (f"{precision} in {faster[precision]} of {number}" for precision, number in pairs.items())
-        yield f"the median is below that of fp32 for {', '.join(told)}"
+        shares = (f"{precision} in {faster[precision]} of {number}" for precision, number in pairs.items())
+        yield f"the median is below that of fp32 for {', '.join(shares)}"
 
 
-def _against_published(times: Sequence[_Time]) -> Iterator[str]:
+def _published_to_ours(times: Sequence[CaseTiming]) -> Iterator[str]:
     """What the published code takes, for each benchmark that has both."""
-    found = {(t.benchmark, t.precision, t.case): t.stats["median"] for t in times}
+    seconds = {(t.benchmark, t.precision, t.case): t.timing.median for t in times}
     ratios: dict[str, list[float]] = {}
-    for (benchmark, precision, case), seconds in found.items():
+    for (benchmark, precision, case), ours in seconds.items():
         published = f"{case.removesuffix(OURS)}{PUBLISHED}"
-        if case.endswith(OURS) and (benchmark, precision, published) in found:
-            ratios.setdefault(benchmark, []).append(found[benchmark, precision, published] / seconds)
+        if case.endswith(OURS) and (benchmark, precision, published) in seconds:
+            ratios.setdefault(benchmark, []).append(seconds[benchmark, precision, published] / ours)
     if ratios:
-        told = (f"{multiple(median(each))} in {benchmark}" for benchmark, each in ratios.items())
-        yield f"times that the published code takes of ours: {', '.join(told)}"
+        each = (f"{multiple(median(found))} in {benchmark}" for benchmark, found in ratios.items())
+        yield f"times that the published code takes of ours: {', '.join(each)}"

@@ -10,7 +10,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .numbers import digits
-from .style import Number, Point, Style, handle_of, legend, logarithmic, shortened
+from .schema import Number
+from .style import Point, Style, handle_of, legend, logarithmic, shortened
 from .svg import INK, PAPER, SERIES, SOFT, chart, mark
 
 MOST_ROWS = 48  # of a chart; its table has all
@@ -31,9 +32,9 @@ def bars(
             for part, value, colour in zip(parts, values, SERIES, strict=False):
                 if value is None:
                     continue
-                told = f"{label}, {part}: {digits(value)} {unit}"
+                tooltip = f"{label}, {part}: {digits(value)} {unit}"
                 (bar,) = axes.barh(at, value, 0.9 * _share(wide), left, color=colour, edgecolor=PAPER, linewidth=0.8)
-                mark(bar, told)
+                mark(bar, tooltip)
                 if value > (0.07 if wide else 0.15) * widest:
                     where: Any = {"ha": "center", "va": "center", "fontsize": 11}
                     axes.text(left + value / 2, at, digits(value, 2), color=PAPER, **where)
@@ -97,7 +98,7 @@ def _dot(axes: Axes, y: float, label: str, point: Point, style: Style, least: fl
     face = PAPER if style.hollow else style.colour
     where = max(point.middle, least)
     (dot,) = axes.plot(where, y, style.marker, color=style.colour, markersize=7, markerfacecolor=face, clip_on=False)
-    mark(dot, f"{label}, {point.told}")
+    mark(dot, f"{label}, {point.tooltip}")
 
 
 def _label_rows(axes: Axes, wide: bool, labels: Sequence[str]) -> None:

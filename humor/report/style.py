@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -10,26 +11,26 @@ from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from .schema import Number
 from .svg import PAPER, SERIES
 
-Number = float | int | None
 MARKERS = ("o", "s", "^", "P", "X", "D", "v")
+COMMON = ("bf16", "fp16", "tf32", "bf16-weights", "fp16-weights", "fp32", "fp8")  # precisions with a colour each
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a series looks: never told by its colour alone."""
+    """How a series looks: two series never differ by colour alone."""
 
     colour: str
     marker: str
     hollow: bool = False
 
 
-def style_of(name: str, names: Sequence[str]) -> Style:
-    """The style of a precision, the same in every chart, or of another name by its place among its like."""
-    known = ("bf16", "fp16", "tf32", "bf16-weights", "fp16-weights", "fp32", "fp8")
-    at = known.index(name) if name in known else names.index(name)
-    return Style(SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)])
+def style_of(precision: str) -> Style:
+    """The style of a precision: the same in every chart of every report, with a colour of its own if it is common."""
+    at = COMMON.index(precision) if precision in COMMON else len(COMMON) + crc32(precision.encode()) % 42
+    return Style(SERIES[at % len(SERIES)], MARKERS[(at + at // len(SERIES)) % len(MARKERS)])
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Point:
     middle: Number
     low: Number
     high: Number
-    told: str
+    tooltip: str
 
 
 def logarithmic(axis: Axis, values: Sequence[float] | np.ndarray) -> None:
@@ -58,6 +59,7 @@ def legend(axes: Axes, handles: Sequence[Artist], wide: bool) -> None:
 
 
 def handle_of(series: str, style: Style) -> Line2D:
+    """The entry of a series in a legend."""
     face = PAPER if style.hollow else style.colour
     return Line2D([], [], color=style.colour, marker=style.marker, markerfacecolor=face, linestyle="", label=series)
 

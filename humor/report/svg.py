@@ -38,9 +38,9 @@ MARK = "mark|"
 Draw = Callable[[Axes, bool], None]  # axes, and whether they are wide
 
 
-def mark(artist: Artist, told: str) -> None:
+def mark(artist: Artist, tooltip: str) -> None:
     """Make an artist a mark of the data: one group of the SVG, with a text that a pointer shows."""
-    artist.set_gid(MARK + told)
+    artist.set_gid(MARK + tooltip)
 
 
 def chart(name: str, title: str, description: str, draw: Draw, heights: tuple[float, float]) -> Markup:

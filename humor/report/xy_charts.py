@@ -11,18 +11,19 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from ..study.tables import draw_curve
-from ..study.trainings import StudyResult
+from ..io.run_tables import RunCurves
 from .numbers import digits, multiple
-from .style import Number, Point, handle_of, legend, logarithmic, shortened, style_of
+from .schema import Number
+from .style import Point, handle_of, legend, logarithmic, shortened, style_of
 from .svg import HEAT, INK, PAPER, SERIES, SOFT, chart, mark
 
+DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))  # so that curves which agree are seen both
 EVENS = (0.5, 0.8, 0.95, 1.05, 1.25, 2.0)  # between the seven colours of the heat map
 
 
-def heat(
+def heat_map(
     name: str,
     title: str,
     rows: tuple[str, Sequence[str]],
@@ -36,11 +37,11 @@ def heat(
             for x, point in enumerate(line):
                 if point.middle is None:
                     continue
-                told = point.low is not None and point.high is not None and not point.low <= 1 <= point.high
-                tint = HEAT[int(np.searchsorted(EVENS, point.middle))] if told else HEAT[3]
-                mark(axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=tint, ec=PAPER, lw=2)), point.told)
+                clear = point.low is not None and point.high is not None and not point.low <= 1 <= point.high
+                tint = HEAT[int(np.searchsorted(EVENS, point.middle))] if clear else HEAT[3]
+                mark(axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=tint, ec=PAPER, lw=2)), point.tooltip)
                 where: Any = {"ha": "center", "va": "center", "fontsize": 12 if wide else 10.5}
-                axes.text(x, y, digits(point.middle, 2), color=INK if told else SOFT, **where)
+                axes.text(x, y, digits(point.middle, 2), color=INK if clear else SOFT, **where)
         axes.set(xlim=(-0.5, len(columns[1]) - 0.5), ylim=(-0.5, len(rows[1]) - 0.5), xlabel=columns[0], ylabel=rows[0])
         axes.set_xticks(range(len(columns[1])), columns[1], fontsize=12 if wide else 10.5)
         axes.set_yticks(range(len(rows[1])), rows[1], fontsize=12 if wide else 10.5)
@@ -54,12 +55,11 @@ def heat(
     )  # fmt: skip
 
 
-def roofline(
+def roofline_chart(
     name: str, title: str, peaks: Mapping[str, Number], bandwidth: float, cases: Sequence[tuple[str, float, float, str]]
 ) -> Markup:
-    """Work a second over work a byte; cases are (precision, FLOP a byte, FLOP/s, what to tell), numbered as given."""
-    names = [*peaks, *(series for series, *_ in cases)]
-    styles = {series: style_of(series, list(dict.fromkeys(names))) for series in dict.fromkeys(names)}
+    """Work a second over work a byte; cases are (precision, FLOP a byte, FLOP/s, tooltip), numbered as given."""
+    styles = {series: style_of(series) for series in [*peaks, *(series for series, *_ in cases)]}
     known = {series: peak for series, peak in peaks.items() if peak}
     across = [x for _, x, _, _ in cases] + [peak / bandwidth for peak in known.values()]
     edges = np.array([min(across) / 3, max(across) * 3])
@@ -72,10 +72,10 @@ def roofline(
             axes.plot(path, np.minimum(path * bandwidth, peak), color=styles[series].colour, linewidth=1.8)
             axes.annotate(series, (edges[1], min(edges[1] * bandwidth, peak)), (-2, 3), textcoords="offset points",
                           ha="right", fontsize=11, color=styles[series].colour)  # fmt: skip
-        for number, (series, x, y, told) in enumerate(cases, 1):
+        for number, (series, x, y, tooltip) in enumerate(cases, 1):
             style = styles[series]
             (dot,) = axes.plot(x, y, style.marker, color=style.colour, markersize=7, markeredgecolor=PAPER)
-            mark(dot, told)
+            mark(dot, tooltip)
             if len(cases) <= 24:
                 side = ((6, -5), "left") if number % 2 else ((-6, -5), "right")  # so that neighbours stay apart
                 axes.annotate(str(number), (x, y), side[0], textcoords="offset points", ha=side[1], color=SOFT)
@@ -129,13 +129,13 @@ def lines(name: str, title: str, axis: str, ticks: Sequence[str], curves: Sequen
     return chart(name, title, text, draw, (320 + 18 * len(coloured), 300 + 18 * len(coloured)))
 
 
-def curves(name: str, title: str, result: StudyResult, curve: str) -> Markup:
-    """Loss by epoch, as the study draws it."""
+def loss_curves(name: str, title: str, runs: RunCurves, curve: str) -> Markup:
+    """Loss by epoch: the mean over seeds and their range."""
 
     def draw(axes: Axes, wide: bool) -> None:
-        for label, line in draw_curve(axes, result, curve, SERIES).items():
+        for label, line in draw_curve(axes, runs, curve, SERIES).items():
             mark(line, label)
-        values = np.concatenate([losses.ravel() for losses in getattr(result, curve).values()])
+        values = np.concatenate([losses.ravel() for losses in getattr(runs, curve).values()])
         logarithmic(axes.yaxis, values[np.isfinite(values) & (values > 0)])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axes.set_ylabel("loss")
@@ -143,8 +143,21 @@ def curves(name: str, title: str, result: StudyResult, curve: str) -> Markup:
         if len(handles) > 1:
             legend(axes, handles, wide)
 
-    text = f"{len(result.precisions)} curves by epoch; the table below has the numbers."
+    text = f"{len(runs.precisions)} curves by epoch; the table below has the numbers."
     return chart(name, title, text, draw, (300, 260))
+
+
+def draw_curve(axes: Axes, runs: RunCurves, curve: str, colours: Sequence[str]) -> dict[str, Line2D]:
+    """Loss by epoch on matplotlib's axes: the mean over seeds, and a band from the lowest to the highest of them."""
+    drawn = {}
+    for name, colour, dashes in zip(runs.precisions, colours, DASHES, strict=False):
+        losses = getattr(runs, curve)[name]
+        epochs = np.arange(1, losses.shape[1] + 1)
+        (drawn[name],) = axes.plot(epochs, losses.mean(0), color=colour, linestyle=dashes, marker=".", label=name)
+        axes.fill_between(epochs, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return drawn
 
 
 def _power(x: float) -> str:

@@ -1,7 +1,7 @@
 """Training steps in several precisions, timed by phase.
 
-The precisions take turns, a step each, on one network with one optimizer: what drifts drifts for all of them, and the
-memory that a precision takes is that of a run of its own. Batches come from the trainer's loader.
+The precisions alternate, a step each, on one network with one optimizer: machine drift affects all of them alike, and
+the memory that a precision takes is that of a separate run. Batches come from the trainer's loader.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ from ..training.execution import Execution
 from ..training.optimizer import Adamax
 from ..training.phase_timer import STEP_PHASES, PhaseClock
 from ..training.step import TrainStep
-from .tracing import recorded
+from .torch_profiler import chrome_trace
 
 PHASES = ("wait", *STEP_PHASES)
 STEP = "step"  # what a whole step is called in a trace
@@ -65,11 +65,11 @@ class ProfileSettings:
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Seconds of one step: from its beginning until the device is done, and of each phase."""
+    """Seconds of one step: from its start until the device is done, and of each phase."""
 
     whole: float
-    host: Mapping[str, float]  # until the host goes on to the next phase
-    device: Mapping[str, float]  # on the device's own clock; empty on a CPU
+    host: Mapping[str, float]  # until the host starts the next phase
+    device: Mapping[str, float]  # on the GPU's clock; empty on a CPU
 
     @property
     def other(self) -> float:
@@ -107,31 +107,31 @@ class StepRun:
 
 
 class StepClock(PhaseClock):
-    """The host's time by phase, and beside it a GPU's; both backward passes, loss and network, are one phase."""
+    """Time by phase on the host and on a GPU; both backward passes, of loss and network, are one phase."""
 
-    def __init__(self, device: torch.device) -> None:
-        super().__init__(torch.device("cpu"))
-        self.own = PhaseClock(device) if device.type == "cuda" else None
+    def __init__(self, device: torch.device, now: Callable[[], float] = perf_counter) -> None:
+        super().__init__(torch.device("cpu"), now)
+        self.gpu = PhaseClock(device) if device.type == "cuda" else None
 
     def enter(self, phase: str) -> None:
         """Begin a phase, which ends the one before."""
         if phase == "network backward":
             return
         super().enter(phase)
-        if self.own is not None:
-            self.own.enter(phase)
+        if self.gpu is not None:
+            self.gpu.enter(phase)
 
     def finish(self) -> tuple[dict[str, float], dict[str, float]]:
         """Seconds of each phase of a step that ends here, on the host and on the device, which is waited for."""
-        host, device = self.read(), {} if self.own is None else self.own.read()
-        for clock in (self, self.own):
+        host, device = self.read(), {} if self.gpu is None else self.gpu.read()
+        for clock in (self, self.gpu):
             if clock is not None:
                 clock.stop()
         return host, device
 
 
-class Turns:
-    """Steps of one network in several precisions, each with its turn."""
+class InterleavedSteps:
+    """Steps of one network in several precisions, which alternate. `now` is the host's clock, in seconds."""
 
     def __init__(
         self,
@@ -140,11 +140,12 @@ class Turns:
         loss: HumorLoss,
         batches: Iterator[WindowBatch],
         device: torch.device,
+        now: Callable[[], float] = perf_counter,
     ) -> None:
-        self.settings, self.width, self.batches, self.device = settings, width, batches, device
+        self.settings, self.width, self.batches, self.device, self.now = settings, width, batches, device, now
         torch.manual_seed(0)
         model = HumorModel(width).to(device)
-        self.optimizer, self.clock = Adamax(model.parameters()), StepClock(device)
+        self.optimizer, self.clock = Adamax(model.parameters()), StepClock(device, now)
         self.steps: dict[str, TrainStep] = {
             name: TrainStep(
                 model, loss, self.optimizer, Precision(name), clock=self.clock, execution=settings.execution
@@ -154,51 +155,54 @@ class Turns:
         for step in self.steps.values():
             step.settle_gradient_scale()
 
-    def take(self, precision: str) -> StepTimes:
-        """One step, waiting for its batch and then for the device."""
+    def time_step(self, precision: str) -> StepTimes:
+        """Take one step, waiting for its batch and then for the device."""
         step = self.steps[precision]
         step.half_weights.refresh()  # of weights that the others have changed
-        started = perf_counter()
+        started = self.now()
         with record_function(STEP):
             self.clock.enter("wait")
             with record_function("wait"):
                 batch = next(self.batches)
             step(batch)
             host, device = self.clock.finish()
-        return StepTimes(perf_counter() - started, host, device)
+        return StepTimes(self.now() - started, host, device)
 
-    def first(self) -> list[StepRun]:
-        """Each precision's first step, which makes the optimizer's averages, compiles, and so on."""
+    def first_steps(self) -> list[StepRun]:
+        """Take each precision's first step, which allocates the optimizer's averages, compiles, and so on."""
         runs = []
         for name in self.steps:
             self.optimizer.state.clear()
-            runs.append(StepRun(self.width, name, self.take(name)))
+            runs.append(StepRun(self.width, name, self.time_step(name)))
         return runs
 
-    def measure(self, runs: list[StepRun], told: Callable[[float], None]) -> None:
-        """Add steps to the runs, the one that is furthest behind next: alike in speed, they alternate; one that is slow
-        has its fewer steps spread over the whole time. Interrupted, they keep what they have."""
+    def measure(self, runs: list[StepRun], on_progress: Callable[[float], None]) -> None:
+        """Add steps to the runs, always to the one that is furthest behind.
+
+        Runs of the same speed alternate; a slow one has its fewer steps spread over the whole time. Interrupted, the
+        runs keep what was measured. `on_progress` is called with the share that is done, 0 to 1.
+        """
         warmed = {name: 0.0 for name in self.steps}
         for _ in range(self.settings.warm_up):
             for run in runs:
                 if warmed[run.precision] < self.settings.seconds:
-                    warmed[run.precision] += self.take(run.precision).whole
+                    warmed[run.precision] += self.time_step(run.precision).whole
         done = {name: 0.0 for name in self.steps}  # the larger share: of the steps or of the time
-        spent = {name: 0.0 for name in self.steps}
+        measured = {name: 0.0 for name in self.steps}
         while min(done.values()) < 1:
             run = min(runs, key=lambda run: done[run.precision])
-            self._measure_one(run, spent)
+            self._measure_one(run, measured)
             steps = len(run.steps) / self.settings.steps
-            done[run.precision] = max(steps, spent[run.precision] / self.settings.seconds)
-            told(min(1.0, sum(done.values()) / len(done)))
+            done[run.precision] = max(steps, measured[run.precision] / self.settings.seconds)
+            on_progress(min(1.0, sum(done.values()) / len(done)))
 
-    def _measure_one(self, run: StepRun, spent: dict[str, float]) -> None:
+    def _measure_one(self, run: StepRun, measured: dict[str, float]) -> None:
         recordings = self.steps[run.precision].recordings
         played = 0 if recordings is None else recordings.played
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        times = self.take(run.precision)
-        spent[run.precision] += times.whole
+        times = self.time_step(run.precision)
+        measured[run.precision] += times.whole
         if recordings is not None and recordings.played == played:
             return  # it ran by operators, and its recording is still to be made
         run.steps.append(times)
@@ -207,15 +211,15 @@ class Turns:
 
     def trace(self, path: Path) -> None:
         """Write a few steps of each precision as a Chrome trace, to be opened at ui.perfetto.dev."""
-        with recorded(self.device, path):
+        with chrome_trace(self.device, path):
             for name in self.steps:
                 for _ in range(TRACED):
                     with record_function(name):
-                        self.take(name)
+                        self.time_step(name)
 
 
 class RepeatedSampler(WindowSampler):
-    """Draws every batch several times in a row, so that all who take turns see the same windows."""
+    """Draws every batch several times in a row, so that every precision sees the same windows."""
 
     def __init__(self, store: MotionStore, batch_size: int, times: int) -> None:
         super().__init__(store, batch_size, seed=0)

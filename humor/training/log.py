@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from ..errors import CheckpointError, FileError
 from ..io.files import remove_unfinished
+from ..io.run_tables import read_table
 from .phase_timer import PHASES
 from .run_folder import Run
 
@@ -125,14 +126,6 @@ class RunLog:
         with _told(self.out / "tensorboard"):
             for name, value in scalars.items():
                 self.board.add_scalar(name, value, step)
-
-
-def read_table(path: Path) -> dict[str, list[float]]:
-    """The columns of a table by name."""
-    with path.open() as file:
-        names = file.readline().strip().split(",")
-        rows = [[float(value) for value in line.split(",")] for line in file]
-    return {name: [row[index] for row in rows] for index, name in enumerate(names)}
 
 
 def rounded(value: float | int) -> float:

@@ -1,7 +1,7 @@
 """Time by phase, on the device's own clock."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 
 import torch
@@ -28,8 +28,8 @@ class PhaseClock:
     spends without work, because there are no data yet, counts for the phase that has not given it any.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, now: Callable[[], float] = perf_counter) -> None:
+        self.device, self._host_now = device, now
         self._marks: list[tuple[str, float | torch.cuda.Event]] = []
 
     def enter(self, phase: str) -> None:
@@ -57,7 +57,7 @@ class PhaseClock:
 
     def _now(self) -> float | torch.cuda.Event:
         if self.device.type != "cuda":
-            return perf_counter()
+            return self._host_now()
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event

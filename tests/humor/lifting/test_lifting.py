@@ -13,6 +13,7 @@ from torch import nn
 
 from humor import BodyModel, Precision
 from humor.errors import SettingError
+from humor.io.run_tables import read_table
 from humor.lifting import NOISES, LiftingBatch, LiftingMotion, Noise, PoseFormer, PoseFormerV2
 from humor.lifting.cameras import FARTHEST, FILLED, MIRROR, NAMES, NEAREST, PIXEL, detected, draw_cameras, lifted_joints
 from humor.lifting.networks import Attention, Block, MixedBlock, dct_matrix
@@ -20,7 +21,6 @@ from humor.lifting.training import LiftingSettings, LiftingStep, LiftingTrainer,
 from humor.precision.presets import PRESETS
 from humor.skeleton import BODY_NAMES
 from humor.training.distributed import Team
-from humor.training.log import read_table
 from humor.training.optimizer import Adamax
 from humor.training.seeded_noise import generator
 from tests.support import golden_values as golden

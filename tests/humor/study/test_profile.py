@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 import pytest
@@ -14,23 +14,23 @@ import torch
 from rich.console import Console
 
 import humor.cli
-import humor.cli.training
-import humor.study.profile
+import humor.cli.study
+import humor.study.step_profile
 from humor import HumorLoss
 from humor.data import BatchLoader
 from humor.errors import FileError, SettingError
 from humor.study.interleaved_profile import (
     PHASES,
+    InterleavedSteps,
     ProfileSettings,
     RepeatedSampler,
     StepClock,
     StepRun,
     StepTimes,
-    Turns,
 )
-from humor.study.profile import Profile, measure_profile
 from humor.study.profile_tables import TITLES, profile_tables, write_profile
-from humor.study.tracing import parts, split_linear
+from humor.study.step_profile import Profile, measure_profile
+from humor.study.torch_profiler import split_call, split_linear
 from humor.training.phase_timer import PhaseClock
 from tests.support import golden_values as golden
 from tests.support.tiny_run import tiny_split
@@ -45,15 +45,16 @@ def split():
 
 
 @pytest.fixture
-def turns(split):
-    """Two precisions with their turns on one network, and the batches that they are given."""
+def interleaved(split):
+    """Steps of two precisions on one network, by a clock that is one second later each time that it is read."""
     sampler = RepeatedSampler(split.train, TINY.batch, len(TINY.precisions))
     with closing(BatchLoader(sampler.batch, 100).epoch(0)) as batches:
-        yield Turns(TINY, 1, HumorLoss(golden.bodies()), batches, CPU)
+        now = map(float, count()).__next__
+        yield InterleavedSteps(TINY, 1, HumorLoss(golden.bodies()), batches, CPU, now)
 
 
-def scripted(turns, monkeypatch, duration, **changes):
-    """Turns whose steps take no time, but say that they took what `duration` says of a precision and a count."""
+def scripted(interleaved, monkeypatch, duration, **changes):
+    """Make steps take no time and report what `duration` says of a precision and a count; returns what was taken."""
     taken = []
 
     def take(precision):
@@ -61,43 +62,43 @@ def scripted(turns, monkeypatch, duration, **changes):
         whole = duration(precision, taken.count(precision))
         return StepTimes(whole, {"sample": 0.75 * whole, "loss": 0.25 * whole}, {})
 
-    monkeypatch.setattr(turns, "take", take)
-    monkeypatch.setattr(turns, "settings", ProfileSettings(**{**vars(TINY), **changes}))
+    monkeypatch.setattr(interleaved, "time_step", take)
+    monkeypatch.setattr(interleaved, "settings", ProfileSettings(**{**vars(TINY), **changes}))
     return taken
 
 
-def test_phases_add_up_to_a_step_that_is_timed_around_them(turns):
-    runs = turns.first()
-    turns.measure(runs, lambda share: None)
+def test_phases_add_up_to_a_step_that_is_timed_around_them(interleaved):
+    """The clock is read before a step, at the start of each phase, and twice after the last."""
+    runs = interleaved.first_steps()
+    interleaved.measure(runs, lambda share: None)
     for run in runs:
         assert len(run.steps) == TINY.steps
         for step in (run.first, *run.steps):
-            assert set(step.host) == set(PHASES)
-            assert min(step.host.values()) > 0
-            assert 0 <= step.other <= 0.05 * step.whole
+            assert step.host == dict.fromkeys(PHASES, 1.0)
+            assert (step.whole, step.other) == (len(PHASES) + 2, 2)
 
 
-def test_the_first_step_and_the_warm_up_are_in_no_median(turns, monkeypatch):
-    scripted(turns, monkeypatch, lambda precision, count: {1: 100.0, 2: 50.0}.get(count, float(count)))
-    runs = turns.first()
-    turns.measure(runs, lambda share: None)
-    told = runs[0].summary()
-    assert (told["first"], told["step"], told["steps"]) == (100.0, 3.5, 2)
-    assert told["phases"]["sample"] == {"host": 0.75 * 3.5, "device": None, "first": 75.0}
-    assert (told["step_low"], told["step_high"]) == (3.25, 3.75)
+def test_the_first_step_and_the_warm_up_are_in_no_median(interleaved, monkeypatch):
+    scripted(interleaved, monkeypatch, lambda precision, count: {1: 100.0, 2: 50.0}.get(count, float(count)))
+    runs = interleaved.first_steps()
+    interleaved.measure(runs, lambda share: None)
+    summary = runs[0].summary()
+    assert (summary["first"], summary["step"], summary["steps"]) == (100.0, 3.5, 2)
+    assert summary["phases"]["sample"] == {"host": 0.75 * 3.5, "device": None, "first": 75.0}
+    assert (summary["step_low"], summary["step_high"]) == (3.25, 3.75)
 
 
-def test_precisions_alternate(turns, monkeypatch):
-    taken = scripted(turns, monkeypatch, lambda precision, count: 1.0, steps=5)
-    turns.measure(turns.first(), lambda share: None)
+def test_precisions_alternate(interleaved, monkeypatch):
+    taken = scripted(interleaved, monkeypatch, lambda precision, count: 1.0, steps=5)
+    interleaved.measure(interleaved.first_steps(), lambda share: None)
     assert taken == ["fp32", "bf16"] * (1 + TINY.warm_up + 5)
 
 
-def test_a_slow_precision_ends_in_time_and_its_steps_lie_among_the_others(turns, monkeypatch):
+def test_a_slow_precision_ends_in_time_and_its_steps_lie_among_the_others(interleaved, monkeypatch):
     slow = {"fp32": 0.1, "bf16": 10.0}
-    taken = scripted(turns, monkeypatch, lambda name, count: slow[name], warm_up=5, steps=30, seconds=30.0)
-    runs, shares = turns.first(), []
-    turns.measure(runs, shares.append)
+    taken = scripted(interleaved, monkeypatch, lambda name, count: slow[name], warm_up=5, steps=30, seconds=30.0)
+    runs, shares = interleaved.first_steps(), []
+    interleaved.measure(runs, shares.append)
     assert [len(run.steps) for run in runs] == [30, 3]
     first, warm_up, measured = taken[:2], taken[2:10], "".join(name[0] for name in taken[10:])
     assert Counter(first) == {"fp32": 1, "bf16": 1}
@@ -107,20 +108,20 @@ def test_a_slow_precision_ends_in_time_and_its_steps_lie_among_the_others(turns,
     assert shares[-1] == 1
 
 
-def test_all_precisions_see_the_same_windows_and_start_alike(turns, monkeypatch):
+def test_all_precisions_see_the_same_windows_and_start_alike(interleaved, monkeypatch):
     """Each first step makes the optimizer's averages anew."""
     seen = []
-    for name, step in turns.steps.items():
+    for name, step in interleaved.steps.items():
         prepare = step.prepare
 
         def watched(batch, name=name, prepare=prepare):
-            seen.append((name, batch.past.trans, len(turns.optimizer.state)))
+            seen.append((name, batch.past.trans, len(interleaved.optimizer.state)))
             return prepare(batch)
 
         monkeypatch.setattr(step, "prepare", watched)
-    turns.first()
+    interleaved.first_steps()
     for precision in TINY.precisions:
-        turns.take(precision)
+        interleaved.time_step(precision)
     names, windows, states = zip(*seen, strict=True)
     assert names == ("fp32", "bf16", "fp32", "bf16")
     assert states[:2] == (0, 0)
@@ -134,14 +135,14 @@ def test_float16_takes_its_updates_from_the_first_step_on(split):
     sampler = RepeatedSampler(split.train, 2, 1)
     with closing(BatchLoader(sampler.batch, 1).epoch(0)) as batches:
         settings = ProfileSettings(precisions=("fp16",))
-        turns = Turns(settings, 1, HumorLoss(golden.bodies()), batches, CPU)
-        turns.first()
-    assert turns.optimizer.taken == 1
+        interleaved = InterleavedSteps(settings, 1, HumorLoss(golden.bodies()), batches, CPU)
+        interleaved.first_steps()
+    assert interleaved.optimizer.taken == 1
 
 
-def test_the_device_has_a_clock_of_its_own():
+def test_a_gpu_has_its_own_time_beside_the_hosts():
     clock = StepClock(CPU)
-    clock.own = PhaseClock(CPU)  # in place of a GPU's
+    clock.gpu = PhaseClock(CPU)  # in place of a GPU's
     for phase in ("wait", "backward", "network backward", "optimize"):
         clock.enter(phase)
     host, device = clock.finish()
@@ -152,12 +153,12 @@ def test_the_device_has_a_clock_of_its_own():
 def test_an_interruption_keeps_what_was_measured(split, tmp_path):
     profile = Profile(TINY, CPU)
 
-    def told(part, share):
+    def interrupt(part, share):
         if share > 0.5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure_profile(profile, split.train, golden.bodies(), tmp_path / "trace.json.gz", told)
+        measure_profile(profile, split.train, golden.bodies(), tmp_path / "trace.json.gz", interrupt)
     assert [(run["precision"], run["steps"]) for run in profile.document()["runs"]] == [("fp32", 2), ("bf16", 1)]
 
 
@@ -183,7 +184,7 @@ CALL = FakeEvent("call", 100, 60, [
 @pytest.mark.parametrize(("on_gpu", "casts", "launch", "kernel"), [(False, 30, 25, 45), (True, 20, 40, 40)])
 def test_a_call_is_split_into_casts_kernel_and_the_rest(on_gpu, casts, launch, kernel):
     expected = {"casts": casts / 1e6, "launch": launch / 1e6, "kernel": kernel / 1e6, "total": 1e-4}
-    assert parts(CALL, on_gpu) == pytest.approx(expected)
+    assert split_call(CALL, on_gpu) == pytest.approx(expected)
 
 
 def test_only_half_precision_casts_and_the_parts_of_a_layer_add_up():
@@ -204,8 +205,8 @@ def finished(split, tmp_path_factory):
     """A small profile by the command: what it wrote, and what it printed."""
     out = tmp_path_factory.mktemp("profile")
     with pytest.MonkeyPatch.context() as put:
-        put.setattr(humor.study.profile, "LINEAR_SIZES", (64, 128))
-        put.setattr(humor.cli.training, "_motion_and_bodies", lambda *given: (split, golden.bodies()))
+        put.setattr(humor.study.step_profile, "LINEAR_SIZES", (64, 128))
+        put.setattr(humor.cli.study, "load_split_and_bodies", lambda *given: (split, golden.bodies()))
         words = "--batch 2 --precisions fp32 bf16 --widths 1 --steps 2 --warm-up 0 --rows 4 --device cpu --out"
         with redirect_stdout(StringIO()) as printed:
             humor.cli.main(["profile", *words.split(), str(out)])
@@ -222,7 +223,7 @@ def test_the_document_is_as_its_readers_expect(finished):
     for run in document["runs"]:
         assert list(run["phases"]) == list(PHASES)
         assert all(phase["host"] > 0 and phase["device"] is None for phase in run["phases"].values())
-        assert sum(phase["first"] for phase in run["phases"].values()) == pytest.approx(run["first"], rel=0.05)
+        assert 0 < sum(phase["first"] for phase in run["phases"].values()) <= run["first"]
         assert run["step_low"] <= run["step"] <= run["step_high"]
         assert run["peak_bytes"] is None
     linear = [(call["size"], call["rows"], call["precision"]) for call in document["linear"]]
@@ -247,8 +248,8 @@ def test_the_trace_has_ranges_that_nest_and_operators_that_lie_in_phases(finishe
         "bf16": 2,
     }
     outer = sorted(ranges["fp32"] + ranges["bf16"])
-    for turn, step, *phases in zip(outer, ranges["step"], *(ranges[name] for name in PHASES), strict=True):
-        assert inside(step, turn)
+    for whole, step, *phases in zip(outer, ranges["step"], *(ranges[name] for name in PHASES), strict=True):
+        assert inside(step, whole)
         assert all(inside(phase, step) for phase in phases)
         assert all(before[1] <= after[0] for before, after in pairwise(phases))
     every = [span for name in PHASES for span in ranges[name]]
@@ -310,7 +311,7 @@ def test_a_profile_of_nothing_has_no_tables():
 
 
 def test_every_phase_has_a_title():
-    assert set(TITLES) == {*PHASES, "graph"}
+    assert {*PHASES, "graph"} < set(TITLES)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ def test_a_wrong_setting_is_one_sentence(changes, sentence):
 def test_a_wrong_command_is_one_sentence(words, sentence, tmp_path, split, monkeypatch, capsys):
     (tmp_path / "file").touch()
     if "--data" not in words:
-        monkeypatch.setattr(humor.cli.training, "_motion_and_bodies", lambda *given: (split, golden.bodies()))
+        monkeypatch.setattr(humor.cli.study, "load_split_and_bodies", lambda *given: (split, golden.bodies()))
     with pytest.raises(SystemExit) as stop:
         humor.cli.main(["profile", "--device", "cpu", *words.format(tmp_path).split()])
     assert stop.value.code == 1
@@ -357,14 +358,14 @@ def test_a_wrong_command_is_one_sentence(words, sentence, tmp_path, split, monke
 def test_ctrl_c_prints_and_writes_what_there_is(tmp_path, split, monkeypatch, capsys):
     taken = []
 
-    def take(turns, precision):
+    def time_step(steps, precision):
         taken.append(precision)
         if len(taken) == 4:
             raise KeyboardInterrupt
         return StepTimes(1.0, {"loss": 1.0}, {})
 
-    monkeypatch.setattr(Turns, "take", take)
-    monkeypatch.setattr(humor.cli.training, "_motion_and_bodies", lambda *given: (split, golden.bodies()))
+    monkeypatch.setattr(InterleavedSteps, "time_step", time_step)
+    monkeypatch.setattr(humor.cli.study, "load_split_and_bodies", lambda *given: (split, golden.bodies()))
     words = "--precisions fp32 fp16 --widths 1 --warm-up 0 --device cpu --out"
     with pytest.raises(SystemExit) as stop:
         humor.cli.main(["profile", *words.split(), str(tmp_path)])

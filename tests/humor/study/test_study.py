@@ -7,14 +7,14 @@ import pytest
 import torch
 from rich.console import Console
 
-import humor.study.trainings
+import humor.study.precision_trainings
 from humor.cli.app import main
 from humor.errors import SettingError
-from humor.study.curve_verdict import AGREE, DIFFER, UNTOLD, compare_curves
-from humor.study.tables import curve_rows, sentences, time_table, write_report
-from humor.study.trainings import StudyResult, StudySettings, run_study
+from humor.io.run_tables import RunCurves, read_table
+from humor.report.curve_comparison import AGREE, DIFFER, UNDECIDED, compare_curves, comparison_sentences
+from humor.study.precision_trainings import StudySettings, run_study
+from humor.study.training_tables import curves_csv, time_table, write_report
 from humor.training.distributed import Team
-from humor.training.log import read_table
 from humor.training.phase_timer import PHASES
 from tests.support import golden_values as golden
 from tests.support.tiny_run import tiny_split
@@ -31,8 +31,8 @@ SEEDS = np.array([[0.95], [1.0], [1.05]])  # what a seed changes: 5 %
         (FALLING * SEEDS * [[1.001], [0.999], [1.0]], AGREE),
         (FALLING * SEEDS * 1.2, DIFFER),
         (FALLING * SEEDS / 1.2, DIFFER),
-        (FALLING * SEEDS * [[1.04], [1.05], [1.06]], UNTOLD),
-        (FALLING * SEEDS * [[1.2], [0.9], [1.0]], UNTOLD),
+        (FALLING * SEEDS * [[1.04], [1.05], [1.06]], UNDECIDED),
+        (FALLING * SEEDS * [[1.2], [0.9], [1.0]], UNDECIDED),
         (FALLING * SEEDS * [[1.0], [1.0], [math.nan]], DIFFER),
         (FALLING * SEEDS * [[1.0], [1.0], [math.inf]], DIFFER),
     ],
@@ -53,7 +53,7 @@ def test_curves_agree_differ_or_cannot_be_told(other, word):
 )
 def test_what_shows_nothing_is_not_called_agreement(reference, why):
     found = compare_curves(reference, reference)
-    assert (found.word, found.why) == (UNTOLD, why)
+    assert (found.word, found.why) == (UNDECIDED, why)
 
 
 def test_the_interval_is_students_t_of_the_paired_differences():
@@ -70,7 +70,7 @@ def result(**seconds):
     times = {name: dict(seconds_of) for name in ("fp32", "fp16")}
     times["fp16"] |= seconds
     curves = {"fp32": FALLING * SEEDS, "fp16": FALLING * SEEDS * 1.001}
-    return StudyResult(("fp32", "fp16"), curves, curves, times)
+    return RunCurves(("fp32", "fp16"), curves, curves, times)
 
 
 def test_the_table_counts_waiting_and_says_what_a_faster_network_could_save():
@@ -93,14 +93,14 @@ def test_the_table_counts_waiting_and_says_what_a_faster_network_could_save():
 def test_a_report_is_a_table_a_figure_the_curves_and_a_sentence(tmp_path):
     verdicts = write_report(result(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.csv", "curves.svg", "table.md"]
-    assert verdicts == sentences(result())
+    assert verdicts == comparison_sentences(result())
     assert verdicts == [
         "The curves of fp16 and fp32 agree: "
         "train +0.1 % [+0.1, +0.1], another seed 5 % (the change is smaller than what another seed changes); "
         "validation +0.1 % [+0.1, +0.1], another seed 5 % (the change is smaller than what "
         "another seed changes)."
     ]
-    assert curve_rows(result()).splitlines()[:2] == [
+    assert curves_csv(result()).splitlines()[:2] == [
         "precision,seed,epoch,train_loss,validation_loss",
         "fp32,0,0,0.95,0.95",
     ]
@@ -117,8 +117,10 @@ def test_a_study_trains_each_precision_on_the_same_and_only_once(tmp_path, monke
     assert half == pytest.approx(single, rel=0.02)
     assert half != single
     assert all(found.seconds[name]["loss"] > 0 for name in found.precisions)
-    assert sentences(found)[0].startswith(f"The curves of bf16 and fp32 {UNTOLD}: train (one seed has no spread)")
-    monkeypatch.setattr(humor.study.trainings, "Trainer", None)
+    assert comparison_sentences(found)[0].startswith(
+        f"The curves of bf16 and fp32 {UNDECIDED}: train (one seed has no spread)"
+    )
+    monkeypatch.setattr(humor.study.precision_trainings, "Trainer", None)
     again = run_study(settings, *arguments)
     assert np.array_equal(again.train["bf16"], found.train["bf16"])
     with pytest.raises(SettingError) as error:
@@ -140,11 +142,9 @@ def test_a_study_compares_something_with_something():
 def test_commands_pass_their_settings_on(monkeypatch, tmp_path):
     seen = {}
     monkeypatch.setattr(
-        "humor.cli.training._motion_and_bodies", lambda *given: (seen.update(given=given), ("split", {}))[1]
+        "humor.cli.study.load_split_and_bodies", lambda *given: (seen.update(given=given), ("split", {}))[1]
     )
-    monkeypatch.setattr(
-        "humor.cli.training.run_study", lambda settings, *rest: seen.update(settings=settings) or result()
-    )
+    monkeypatch.setattr("humor.cli.study.run_study", lambda settings, *rest: seen.update(settings=settings) or result())
     main(
         [
             "study",
@@ -162,7 +162,7 @@ def test_commands_pass_their_settings_on(monkeypatch, tmp_path):
         ]
     )
     assert seen["settings"] == StudySettings(("fp32", "bf16"), epochs=3)
-    assert seen["given"] == (None, ("CMU",), None, True)
+    assert seen["given"] == (None, ("CMU",), None, False)
 
     class Recorder:
         def __init__(self, settings, split, bodies, out, team, console):

@@ -22,7 +22,7 @@ from humor import HumorModel
 from humor.data import BatchLoader, MotionStore
 from humor.data.store import ClipInfo
 from humor.errors import CheckpointError, FileError, MotionError, SettingError
-from humor.training.log import read_table
+from humor.io.run_tables import read_table
 from humor.training.split import split_clips
 from tests.support import golden_values as golden
 from tests.support.tiny_run import STEPS, compute_in_double, tiny_split, tiny_trainer

@@ -1,21 +1,26 @@
 """What a report cannot read is refused in one sentence, before anything is written."""
 
+import copy
 import json
 
 import pytest
 
 from humor.cli.app import main
 from humor.errors import FileError
-from humor.report import read_document
+from humor.report import as_document, read_document, render_page
+from humor.report.document_types import Machine
 from tests.support import report_documents as made
+from tests.support.parsed_page import Page
 
 EXPECTED = (
     "give JSON that humor profile, pytest bench --pays, --predict-to, --verdicts or --benchmark-json, or python -m "
     "bench.studies.crossover wrote, or the folder of humor train or humor study."
 )
+AGAIN = "write it again with this version."
 
 
 def changed(document, *path):
+    document = copy.deepcopy(document)
     *inner, (key, value) = path
     place = document
     for name in inner:
@@ -35,28 +40,36 @@ def changed(document, *path):
         ("[1]", f"none of the documents that a report knows; {EXPECTED}"),
         ('{"kind": "recipe"}', f"none of the documents that a report knows; {EXPECTED}"),
         ('{"kind": ["profile"]}', f"none of the documents that a report knows; {EXPECTED}"),
-        (changed(made.profile(), ("runs", ...)), "a profile with no runs; write it again with this version."),
+        (changed(made.profile(), ("runs", ...)), f"as a document of kind profile, runs is missing; {AGAIN}"),
         (
             changed(made.profile(), "runs", 2, ("step", "fast")),
-            "a profile with runs[2].step 'fast', not a number; write it again with this version.",
+            f"as a document of kind profile, runs[2].step is 'fast', expected a number or null; {AGAIN}",
         ),
         (
             changed(made.profile(), "runs", 0, "phases", "loss", ("host", True)),
-            "a profile with runs[0].phases[loss].host True, not a number; write it again with this version.",
+            f"as a document of kind profile, runs[0].phases[loss].host is True, expected a number or null; {AGAIN}",
         ),
         (
             changed(made.precisions(), "cases", 1, ("case", 7)),
-            "a precisions with cases[1].case 7, not text; write it again with this version.",
+            f"as a document of kind precisions, cases[1].case is 7, expected text; {AGAIN}",
         ),
         (changed(made.verdicts(), ("cases", {})).replace("{}", "3"),
-         "a verdicts with cases 3, not a list; write it again with this version."),
+         f"as a document of kind verdicts, cases is 3, expected a list; {AGAIN}"),
         (
             changed(made.crossover(), "precisions", "bf16", ("low", [[1.0]])),
-            "a crossover with a low of bf16 that is not 5 sizes by 5 rows; write it again with this version.",
+            f"as a document of kind crossover, precisions[bf16].low is not 5 sizes by 5 rows; {AGAIN}",
+        ),
+        (
+            changed(made.profile(), "machine", ("torch", 2)),
+            f"as a document of kind profile, machine.torch is 2, expected text; {AGAIN}",
+        ),
+        (
+            changed(made.saved_run(), "benchmarks", 1, ("stats", None)),
+            f"as a saved run of pytest-benchmark, benchmarks[1].stats is None, expected an object; {AGAIN}",
         ),
         (
             changed(made.roofline(), ("peaks", {"fp32": "much"})),
-            "a roofline with peaks {'fp32': 'much'}, not names with numbers; write it again with this version.",
+            f"as a document of kind roofline, peaks[fp32] is 'much', expected a number or null; {AGAIN}",
         ),
     ],
 )  # fmt: skip
@@ -86,3 +99,22 @@ def test_folders_that_hold_no_curves_are_refused(tmp_path):
         with pytest.raises(FileError) as error:
             read_document(path)
         assert str(error.value) == sentence
+
+
+def test_a_file_may_hold_what_json_does_not_know(tmp_path):
+    content = (
+        json.dumps(made.precisions())
+        .replace('"bound": 0.03', '"bound": NaN')
+        .replace('"low": ', '"low": -Infinity, "x": ')
+    )
+    (tmp_path / "p.json").write_text(content)
+    assert Page(render_page([read_document(tmp_path / "p.json")])).sections == ["precisions"]
+
+
+def test_what_a_writer_does_not_know_may_be_left_out():
+    document = copy.deepcopy(made.profile())
+    del document["machine"]["threads"]
+    document["machine"]["device"] = None
+    found = as_document(document, "p.json").content
+    assert found.machine == Machine(name="Xeon, H100", torch="2.11.0", when=document["machine"]["when"])
+    assert as_document({**document, "machine": None}, "p.json").content.machine == Machine()

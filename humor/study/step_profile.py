@@ -17,12 +17,12 @@ from ..data.store import MotionStore
 from ..losses import HumorLoss
 from ..precision.presets import Precision
 from ..training.execution import require_execution
-from .interleaved_profile import ProfileSettings, RepeatedSampler, StepRun, Turns
-from .tracing import LinearCall, split_linear
+from .interleaved_profile import InterleavedSteps, ProfileSettings, RepeatedSampler, StepRun
+from .torch_profiler import LinearCall, split_linear
 
 LINEAR_SIZES = (1024, 4096)  # of the study's Figures 3 and 4
 _ENDLESS = 1 << 40  # steps of an epoch
-Told = Callable[[str, float], None]  # what is under way, and how much of it is done, 0 to 1
+OnProgress = Callable[[str, float], None]  # the part under way, and the share of it that is done, 0 to 1
 
 
 @dataclass(eq=False)
@@ -39,7 +39,7 @@ class Profile:
         middle = [sorted(calls, key=lambda call: call.total)[len(calls) // 2] for calls in self.linear.values()]
         return {
             "kind": "profile",
-            "machine": machine(self.device),
+            "machine": describe_machine(self.device),
             "batch": self.settings.batch,
             "steps": self.settings.steps,
             "execution": self.settings.execution,
@@ -49,9 +49,9 @@ class Profile:
 
 
 def measure_profile(
-    profile: Profile, store: MotionStore, bodies: Mapping[str, BodyModel], trace: Path | None, told: Told
+    profile: Profile, store: MotionStore, bodies: Mapping[str, BodyModel], trace: Path | None, on_progress: OnProgress
 ) -> None:
-    """Fill a profile, a width after the other and then the linear layers; interrupted, it keeps what it has.
+    """Fill a profile width by width, then with the linear layers; interrupted, it keeps what was measured.
 
     Raises SettingError for what the device cannot do, before anything is measured.
     """
@@ -63,25 +63,25 @@ def measure_profile(
     sampler = RepeatedSampler(store, settings.batch, len(settings.precisions))
     for width in settings.widths:
         label = f"width {width}"
-        told(label, 0.0)
+        on_progress(label, 0.0)
         with closing(BatchLoader(sampler.batch, _ENDLESS, device).epoch(0)) as batches:
-            turns = Turns(settings, width, loss, batches, device)
-            runs = turns.first()
+            steps = InterleavedSteps(settings, width, loss, batches, device)
+            runs = steps.first_steps()
             profile.runs += runs
-            turns.measure(runs, partial(told, label))
+            steps.measure(runs, partial(on_progress, label))
             if trace is not None and width == settings.widths[0]:
-                turns.trace(trace)
-        del turns  # or its network is kept while the next is made
+                steps.trace(trace)
+        del steps  # or its network is kept while the next is made
     for size in LINEAR_SIZES:
         label = f"linear {size}"
-        told(label, 0.0)
+        on_progress(label, 0.0)
         for share, call in split_linear(size, settings.rows, settings.precisions, device, settings.seconds):
             profile.linear.setdefault((size, call.precision), []).append(call)
-            told(label, share)
+            on_progress(label, share)
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the times were measured on."""
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """What the times were measured on, and when."""
     return {
         "name": _processor(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
@@ -92,7 +92,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its model's name, where the system tells."""
+    """The processor's model, where the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

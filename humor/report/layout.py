@@ -1,4 +1,4 @@
-"""What a page is made of: sections of blocks, each a sentence, charts and their tables."""
+"""What a page is made of: sections of answers, each a sentence with charts and their tables."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .documents import Document, table_of
+from .documents import Document
 from .numbers import UNKNOWN
 
 CELL = re.compile(rf"[-+]?[\d.]+(e[-+]\d+)?(\s?[%×])?|{UNKNOWN}|")
@@ -14,7 +14,7 @@ CELL = re.compile(rf"[-+]?[\d.]+(e[-+]\d+)?(\s?[%×])?|{UNKNOWN}|")
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers as text; the first cell of a row names it."""
+    """A table of text cells; the first cell of a row names the row."""
 
     caption: str
     columns: Sequence[str]
@@ -35,41 +35,37 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Block:
+class Answer:
     """What one document says to a section's question."""
 
     sentence: str
     figures: Sequence[Figure]
-    source: str
     notes: Sequence[str] = ()
     word: str = ""  # of a verdict, before the sentence
 
 
 @dataclass(frozen=True)
 class Section:
-    """A question with the blocks that answer it."""
+    """A question with its answers, each with the source that it is from."""
 
     name: str
     title: str
-    blocks: Sequence[Block]
+    answers: Sequence[tuple[Answer, str]]
 
 
 def source_of(document: Document) -> str:
     """Which file, on which machine, with what, when."""
-    machine = table_of(document.content, "machine") or table_of(document.content, "machine_info")
-    parts = [document.name, *(str(machine[name]) for name in ("name", "device") if _is_text(machine.get(name)))]
-    if machine.get("torch"):
-        parts.append(f"PyTorch {machine['torch']}")
-    if machine.get("threads"):
-        parts.append(f"{machine['threads']} threads")
-    when = machine.get("when") or document.content.get("datetime")
-    return ", ".join(dict.fromkeys([*parts, *([when_of(when)] if when else [])]))
+    machine = document.content.machine
+    parts = [
+        document.name,
+        *filter(None, (machine.name, machine.device)),
+        *([f"PyTorch {machine.torch}"] if machine.torch else []),
+        *([f"{machine.threads} threads"] if machine.threads else []),
+        *([minute_of(machine.when)] if machine.when else []),
+    ]
+    return ", ".join(dict.fromkeys(parts))
 
 
-def when_of(stamp: object) -> str:
+def minute_of(stamp: str) -> str:
     """The day and the minute of an ISO time."""
-    return str(stamp)[:16].replace("T", " ")
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
+    return stamp[:16].replace("T", " ")

@@ -1,4 +1,4 @@
-"""Whether two precisions train alike: a pure function of their curves."""
+"""Whether two precisions train alike: a pure function of their loss curves."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-AGREE, DIFFER, UNTOLD = "agree", "differ", "cannot be told apart at this length"
+from ..io.run_tables import RunCurves
+
+CURVES = ("train", "validation")  # of RunCurves
+AGREE, DIFFER, UNDECIDED = "agree", "differ", "cannot be told apart at this length"
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class CurveVerdict:
+class CurveComparison:
     """One of three words, and the numbers behind it: of the log loss, so that 0.01 is one percent."""
 
     word: str
@@ -24,7 +27,7 @@ class CurveVerdict:
 
 def compare_curves(
     reference: Float[np.ndarray, "seeds epochs"], other: Float[np.ndarray, "seeds epochs"]
-) -> CurveVerdict:
+) -> CurveComparison:
     """Compare loss curves of the same seeds: the same first weights, batches and noise.
 
     A curve's level is its mean log loss over the last half of the epochs. The change is the mean over seeds of the
@@ -38,13 +41,13 @@ def compare_curves(
       two seeds, or the reference itself has not fallen by more than its spread since the first epoch.
     """
     if not np.isfinite(reference).all():
-        return _untold("the reference is not finite")
+        return _undecided("the reference is not finite")
     if not np.isfinite(other).all():
-        return CurveVerdict(DIFFER, "it does not stay finite", *[float("nan")] * 4)
+        return CurveComparison(DIFFER, "it does not stay finite", *[float("nan")] * 4)
     if (reference <= 0).any() or (other <= 0).any():
-        return _untold("a loss is not above zero")
+        return _undecided("a loss is not above zero")
     if len(reference) < 2:
-        return _untold("one seed has no spread")
+        return _undecided("one seed has no spread")
     ours, theirs = np.log(other), np.log(reference)
     late = slice(theirs.shape[1] // 2, None)
     levels = theirs[:, late].mean(1)
@@ -53,28 +56,42 @@ def compare_curves(
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(changes) - 1) * changes.std(ddof=1) / np.sqrt(len(changes)))
     numbers = (change, change - reach, change + reach, spread)
     if abs(change) - reach > spread:
-        return CurveVerdict(DIFFER, "the change is larger than what another seed changes", *numbers)
+        return CurveComparison(DIFFER, "the change is larger than what another seed changes", *numbers)
     if float((theirs[:, 0] - levels).mean()) <= spread:
-        return CurveVerdict(UNTOLD, "the loss has hardly fallen yet", *numbers)
+        return CurveComparison(UNDECIDED, "the loss has hardly fallen yet", *numbers)
     if abs(change) + reach <= spread:
-        return CurveVerdict(AGREE, "the change is smaller than what another seed changes", *numbers)
-    return CurveVerdict(UNTOLD, "the interval reaches across what another seed changes", *numbers)
+        return CurveComparison(AGREE, "the change is smaller than what another seed changes", *numbers)
+    return CurveComparison(UNDECIDED, "the interval reaches across what another seed changes", *numbers)
 
 
-def verdict_sentence(name: str, reference: str, curves: dict[str, CurveVerdict]) -> str:
+def comparison_sentences(runs: RunCurves) -> list[str]:
+    """A sentence on each precision beside the first."""
+    reference, *others = runs.precisions
+    sentences = []
+    for name in others:
+        curves = {
+            curve: compare_curves(getattr(runs, curve)[reference], getattr(runs, curve)[name])
+            for curve in CURVES
+            if not np.isnan(getattr(runs, curve)[reference]).all()  # nothing validated
+        }
+        sentences.append(comparison_sentence(name, reference, curves))
+    return sentences
+
+
+def comparison_sentence(name: str, reference: str, curves: dict[str, CurveComparison]) -> str:
     """One sentence over several curves, e.g. train and validation: agree where all do, differ where one does."""
     words = [verdict.word for verdict in curves.values()]
-    word = DIFFER if DIFFER in words else UNTOLD if UNTOLD in words else AGREE
-    told = "; ".join(f"{curve} {_numbers(verdict)}" for curve, verdict in curves.items())
-    return f"The curves of {name} and {reference} {word}: {told}."
+    word = DIFFER if DIFFER in words else UNDECIDED if UNDECIDED in words else AGREE
+    numbers = "; ".join(f"{curve} {_numbers(verdict)}" for curve, verdict in curves.items())
+    return f"The curves of {name} and {reference} {word}: {numbers}."
 
 
-def _numbers(verdict: CurveVerdict) -> str:
+def _numbers(verdict: CurveComparison) -> str:
     if not np.isfinite(verdict.change):
         return f"({verdict.why})"
     low, change, high, spread = (100 * x for x in (verdict.low, verdict.change, verdict.high, verdict.spread))
     return f"{change:+.2g} % [{low:+.2g}, {high:+.2g}], another seed {spread:.2g} % ({verdict.why})"
 
 
-def _untold(why: str) -> CurveVerdict:
-    return CurveVerdict(UNTOLD, why, *[float("nan")] * 4)
+def _undecided(why: str) -> CurveComparison:
+    return CurveComparison(UNDECIDED, why, *[float("nan")] * 4)

@@ -1,4 +1,4 @@
-"""What PyTorch's profiler sees: a trace for a viewer, and what a linear layer's time is made of."""
+"""What PyTorch's profiler records: a trace for a viewer, and what a linear layer's time is made of."""
 
 import os
 import tempfile
@@ -31,7 +31,7 @@ def profiled(device: torch.device) -> Iterator[profile]:
 
 
 @contextmanager
-def recorded(device: torch.device, path: Path) -> Iterator[None]:
+def chrome_trace(device: torch.device, path: Path) -> Iterator[None]:
     """Write what is inside as a Chrome trace, a .json.gz, to be opened at ui.perfetto.dev. Raises FileError."""
     with profiled(device) as found:
         yield
@@ -49,7 +49,7 @@ class LinearCall:
     rows: int
     precision: str
     casts: float  # of input, weight and bias to half
-    launch: float  # the rest: dispatch, launches, memory given back, autocast's own work, and the profiler's
+    launch: float  # the rest: dispatch, launches, freed memory, autocast's work and the profiler's
     kernel: float  # the product
     total: float  # until the device is done
 
@@ -60,7 +60,7 @@ class LinearCall:
 
 @runtime_checkable
 class Event(Protocol):
-    """What is read of a profiler's event; microseconds, those of the events within it included."""
+    """What is read of a profiler's event; microseconds, nested events included."""
 
     name: str
     cpu_time_total: float
@@ -71,9 +71,9 @@ class Event(Protocol):
 def split_linear(
     size: int, rows: int, precisions: Sequence[str], device: torch.device, seconds: float
 ) -> Iterator[tuple[float, LinearCall]]:
-    """Call a layer in each precision in turns, until all have their calls or the time is over.
+    """Call a layer in alternating precisions, until all have `CALLS` calls or the time is over.
 
-    With each call comes the share that is done, 0 to 1.
+    Yields the share that is done, 0 to 1, with each call.
     """
     torch.manual_seed(0)
     layer, inputs = nn.Linear(size, size).to(device), torch.randn(rows, size, device=device)
@@ -94,11 +94,11 @@ def split_linear(
                 call(name)
             share = max(taken / CALLS, (perf_counter() - began) / seconds)
             whole = next(event for event in found.events() or () if event.name == _CALL)
-            yield min(1.0, share), LinearCall(size, rows, name, **parts(whole, device.type == "cuda"))
+            yield min(1.0, share), LinearCall(size, rows, name, **split_call(whole, device.type == "cuda"))
 
 
-def parts(whole: Event, on_gpu: bool) -> dict[str, float]:
-    """Seconds of a call's parts: casts and the product where they run, and what is left."""
+def split_call(whole: Event, on_gpu: bool) -> dict[str, float]:
+    """Seconds of a call's parts: casts and the product, on the device that runs them, and the rest."""
 
     def within(event: Event, names: Sequence[str]) -> float:
         if event.name in names:
