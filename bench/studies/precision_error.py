@@ -1,10 +1,9 @@
-"""How far from float32's are the loss and the gradients of a training step in each precision?
+"""How far are the loss and the gradients of a training step in each precision from float32's?
 
-`python -m bench.studies.precision_error` takes the same steps from the same weights in each, on the same batches with
-the same noise, and prints differences relative to float32's, and what they are in roundings of the format. fp64 shows
-what float32's own roundings do. fp8 is emulated: bf16, but for the layers of at least `--smallest` inputs and
-outputs, multiples of 16; the precision itself converts those of 2048 and more, which a network of width 1 has none
-of.
+`python -m bench.studies.precision_error` takes the same steps from the same weights in each precision, on the same
+batches with the same noise, and prints the differences from float32, relative and in units of the format's roundoff.
+fp64 shows the effect of float32's roundings. fp8 is emulated in all layers of at least `--smallest` inputs and outputs
+that are multiples of 16; on a GPU it has those from 2048 on, of which a network of width 1 has none.
 """
 
 import argparse
@@ -17,13 +16,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 from humor import BodyModel, HumorLoss, HumorModel, Precision
 from humor.data import MotionStore, WindowBatch, WindowSampler, load_bodies_and_store
 from humor.precision.cpu_half_emulation import emulate_half_on_cpu
 from humor.precision.fp8 import MULTIPLE, Float8Layers, emulated_layer, float8_layers
-from humor.precision.half_weights import HalfWeights
 from humor.precision.presets import PRESETS
 from humor.training.optimizer import Adamax
 from humor.training.settings import TrainSettings
@@ -40,29 +38,41 @@ EPOCH = 50  # from which all terms of the loss have their full weight
 
 
 @dataclass
-class Taken:
-    """The losses before each step and after the last, and the gradients of the first, all of them in a row."""
+class StepResults:
+    """The loss before each step and after the last, and the gradients of the first step as one vector."""
 
     losses: list[float]
     gradients: Tensor
 
 
+class EmulatedFloat8(Precision):
+    """fp8 on any device, in layers of other sizes than the preset's."""
+
+    def __init__(self, smallest: int) -> None:
+        super().__init__(EMULATED)
+        self.smallest = smallest
+
+    def half_weights(self, network: nn.Module) -> Float8Layers:
+        """The network's layers from `smallest` inputs and outputs on, emulated."""
+        return Float8Layers(network, emulated_layer, self.smallest)
+
+
 @emulate_half_on_cpu()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Compare and print."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=8, help="windows")
+    """Take the steps and print the table."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--steps", type=int, default=20, help="of training (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="windows a step (default: %(default)s)")
     options = parser.parse_args(arguments)
     if options.steps < 0 or options.batch < 1:
         parser.error("--steps is a whole number from 0, --batch from 1.")
-    model, bodies, store = supplies(options)
+    model, bodies, store = load_inputs(options)
     loss, sampler = HumorLoss(bodies), WindowSampler(store, options.batch, options.seed)
     batches = [sampler.batch(0, number) for number in range(options.steps + 1)]
     noise = torch.randn(len(batches), options.batch, 10, 48, generator=torch.Generator().manual_seed(options.seed))
 
-    take = partial(taken, model=model, loss=loss, batches=batches, noise=noise, smallest=options.smallest)
-    reference = take(REFERENCE)
+    run = partial(run_steps, model=model, loss=loss, batches=batches, noise=noise, smallest=options.smallest)
+    reference = run(REFERENCE)
     layers = len(float8_layers(model, options.smallest))
     title = f"relative difference from fp32, width {model.width}, {options.batch} windows; fp8 in {layers} layers"
     table = Table(title=title, title_justify="left")
@@ -70,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for column in ("", "loss, first step", "in roundings", last, "gradient", "in roundings"):
         table.add_column(column, justify="right" if column else "left")
     for name in options.precisions:
-        table.add_row(name, *compared(take(name), reference, unit_of(name)))
+        table.add_row(name, *error_cells(run(name), reference, roundoff_of(name)))
     console = Console(width=120)
     console.print(table)
     console.print(
@@ -78,75 +88,76 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def taken(
+def run_steps(
     name: str, model: HumorModel, loss: HumorLoss, batches: Sequence[WindowBatch], noise: Tensor, smallest: int
-) -> Taken:
-    """Steps in a precision, one fewer than there are batches: the last tells its loss alone, unless it is the first."""
-    step, kind = step_of(name, copy.deepcopy(model), loss, smallest), format_of(name)
-    found = Taken([], torch.empty(0))
+) -> StepResults:
+    """Take steps in a precision, one fewer than there are batches: only the loss of the last batch is computed."""
+    step, dtype = make_step(name, copy.deepcopy(model), loss, smallest), dtype_of(name)
+    results = StepResults([], torch.empty(0))
     for number, batch in enumerate(batches):
         if number:
             step.optimize()
-        ready = batch.to("cpu", kind)
-        total, _ = step.compare(step.sample(ready, noise[number].to(kind)), ready, EPOCH)
-        found.losses.append(total.item())
+        ready = batch.to("cpu", dtype)
+        total, _ = step.compare(step.sample(ready, noise[number].to(dtype)), ready, EPOCH)
+        results.losses.append(total.item())
         if number == 0 or number + 1 < len(batches):
             step.backward(total)
         if number == 0:
             gradients = torch.cat([weight.grad.flatten() for weight in step.model.parameters()])  # type: ignore[union-attr]
-            found.gradients = gradients / step.scaler.get_scale()
-    return found
+            results.gradients = gradients / step.scaler.get_scale()
+    return results
 
 
-def compared(found: Taken, reference: Taken, unit: float) -> list[str]:
-    """The cells of a precision."""
-    first, last = (abs(found.losses[at] / reference.losses[at] - 1) for at in (0, -1))
-    apart = torch.linalg.vector_norm(found.gradients - reference.gradients)
-    gradient = (apart / torch.linalg.vector_norm(reference.gradients)).item()
-    return [f"{first:.1e}", f"{first / unit:.2g}", f"{last:.1e}", f"{gradient:.1e}", f"{gradient / unit:.2g}"]
+def error_cells(results: StepResults, reference: StepResults, roundoff: float) -> list[str]:
+    """A precision's row: relative errors of losses and gradients, and those in units of its roundoff."""
+    first, last = (abs(results.losses[at] / reference.losses[at] - 1) for at in (0, -1))
+    difference = torch.linalg.vector_norm(results.gradients - reference.gradients)
+    gradient = (difference / torch.linalg.vector_norm(reference.gradients)).item()
+    return [f"{first:.1e}", f"{first / roundoff:.2g}", f"{last:.1e}", f"{gradient:.1e}", f"{gradient / roundoff:.2g}"]
 
 
-def step_of(name: str, model: HumorModel, loss: HumorLoss, smallest: int) -> TrainStep:
-    """A training step in a precision, past the overflows that float16 begins with."""
-    model, loss = model.to(format_of(name)), loss.to(format_of(name))
-    precision, half_weights = in_precision(name, model, smallest)
-    step = TrainStep(model, loss, Adamax(model.parameters(), lr=TrainSettings().learning_rate), precision)
-    step.half_weights = half_weights
+def make_step(name: str, model: HumorModel, loss: HumorLoss, smallest: int) -> TrainStep:
+    """A training step in a precision, with float16's gradient scale settled."""
+    model, loss = model.to(dtype_of(name)), loss.to(dtype_of(name))
+    optimizer = Adamax(model.parameters(), lr=TrainSettings().learning_rate)
+    step = TrainStep(model, loss, optimizer, make_precision(name, smallest))
     step.settle_gradient_scale()
     return step
 
 
-def in_precision(name: str, model: HumorModel, smallest: int) -> tuple[Precision, HalfWeights]:
-    """The precision and the half weights (or float8 layers) that a pass through the network runs inside."""
-    if name == EMULATED:
-        return Precision("bf16"), Float8Layers(model, emulated_layer, smallest)
-    precision = Precision(REFERENCE if name == EXACT else name)
-    return precision, precision.half_weights(model)
+def make_precision(name: str, smallest: int) -> Precision:
+    """The precision of a name; float64 needs no other than float32."""
+    return EmulatedFloat8(smallest) if name == EMULATED else Precision(REFERENCE if name == EXACT else name)
 
 
-def format_of(name: str) -> torch.dtype:
-    """The format of weights and of everything that is not multiplied in a lower one."""
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype of weights, batches and of everything that is not multiplied in a lower one."""
     return torch.float64 if name == EXACT else torch.float32
 
 
-def unit_of(name: str) -> float:
-    """A rounding; float32's for float64, which is free of them."""
+def roundoff_of(name: str) -> float:
+    """The unit roundoff of a precision; for float64, by comparison, float32's."""
     return Precision(REFERENCE if name == EXACT else name).unit_roundoff
 
 
-def parser_of(description: str | None) -> argparse.ArgumentParser:
-    """What this command and `bench.studies.rollout_error` are both told."""
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that this command and `bench.studies.rollout_error` share."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--checkpoint", type=Path, help="a trained network; default: fresh weights")
-    parser.add_argument("--width", type=int, default=1, help="of fresh weights")
-    parser.add_argument("--data", type=Path, help="store that humor process built; default: a synthetic gait")
+    parser.add_argument("--width", type=int, default=1, help="of the network with fresh weights")
+    parser.add_argument("--data", type=Path, help="folder that humor process built; default: a synthetic gait")
     parser.add_argument("--precisions", nargs="+", choices=CHOICES, default=CHOICES)
-    parser.add_argument("--smallest", type=int, default=MULTIPLE, help="sides of layers that fp8 converts")
+    parser.add_argument(
+        "--smallest",
+        type=int,
+        default=MULTIPLE,
+        help="inputs and outputs from which on fp8 converts a layer (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
 
-def supplies(options: argparse.Namespace) -> tuple[HumorModel, dict[str, BodyModel], MotionStore]:
+def load_inputs(options: argparse.Namespace) -> tuple[HumorModel, dict[str, BodyModel], MotionStore]:
     """The network, the bodies and the motion."""
     torch.manual_seed(options.seed)
     model = HumorModel.load(options.checkpoint) if options.checkpoint else HumorModel(options.width)

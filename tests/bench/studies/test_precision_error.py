@@ -1,4 +1,4 @@
-"""Differences between precisions are of the same steps and the same motions, in the units that are said."""
+"""Errors of precisions are of the same steps and the same motions, in the units that are printed."""
 
 import copy
 import math
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bench.studies import precision_error, rollout_error
-from bench.studies.precision_error import Taken, compared, in_precision, step_of
-from bench.studies.rollout_error import bound, drifted, latents_of, rolled
+from bench.studies.precision_error import StepResults, error_cells, make_precision, make_step
+from bench.studies.rollout_error import draw_latents, error_bound, median_errors, roll_out
 from humor import HumorLoss, HumorModel, MotionState
 from humor.precision.fp8 import Float8Layers
 from tests.support import golden_values as golden
@@ -27,9 +27,9 @@ def rows_of(text):
 
 
 def test_a_difference_is_relative_and_in_roundings():
-    reference = Taken([2.0, 4.0, 1.0], torch.tensor([3.0, 4.0]))
-    found = Taken([2.02, 9.0, 0.8], torch.tensor([3.0, 4.5]))
-    assert compared(found, reference, 2.0**-4) == ["1.0e-02", "0.16", "2.0e-01", "1.0e-01", "1.6"]
+    reference = StepResults([2.0, 4.0, 1.0], torch.tensor([3.0, 4.0]))
+    found = StepResults([2.02, 9.0, 0.8], torch.tensor([3.0, 4.5]))
+    assert error_cells(found, reference, 2.0**-4) == ["1.0e-02", "0.16", "2.0e-01", "1.0e-01", "1.6"]
 
 
 def test_lower_precisions_are_further_off(capsys):
@@ -42,65 +42,66 @@ def test_lower_precisions_are_further_off(capsys):
 
 def test_the_first_gradients_are_unscaled_and_the_steps_are_taken(monkeypatch, capsys):
     """Of float32 beside itself: the same losses, a whole gradient, and weights that have moved."""
-    seen = []
+    steps = []
 
     def watched(name, *given):
-        seen.append(step_of("fp32", *given))
-        return seen[-1]
+        steps.append(make_step("fp32", *given))
+        return steps[-1]
 
-    monkeypatch.setattr(precision_error, "step_of", watched)
+    monkeypatch.setattr(precision_error, "make_step", watched)
     precision_error.main(["--steps", "2", "--batch", "1", "--precisions", "fp16"])
     out = capsys.readouterr().out
     assert rows_of(out) == {"fp16": [0.0] * 5}
-    one, other = ([*step.model.parameters()] for step in seen)
+    one, other = ([*step.model.parameters()] for step in steps)
     torch.manual_seed(0)
     assert not torch.equal(one[0], next(HumorModel().parameters()))
     assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
     assert "after 2 steps" in out
 
 
-def test_float8_is_bfloat16_with_float8_layers(model):
-    precision, layers = in_precision("fp8", model, 16)
-    assert precision.name == "bf16"
-    assert isinstance(layers, Float8Layers)
-    assert in_precision("fp64", model, 16)[0].name == "fp32"
-    assert step_of("fp64", copy.deepcopy(model), HumorLoss({}), 16).model.decoder.net[0].weight.dtype == torch.float64
+def test_float8_is_emulated_in_layers_of_the_sizes_given(model):
+    precision = make_precision("fp8", 16)
+    assert precision.autocast("cpu").fast_dtype == torch.bfloat16
+    assert isinstance(precision.half_weights(model), Float8Layers)
+    assert isinstance(make_step("fp8", copy.deepcopy(model), HumorLoss({}), 16).half_weights, Float8Layers)
+    assert make_precision("fp64", 16).name == "fp32"
+    assert make_step("fp64", copy.deepcopy(model), HumorLoss({}), 16).model.decoder.net[0].weight.dtype == torch.float64
 
 
-def test_drift_is_the_median_motions_mean_distance_in_millimetres():
+def test_an_error_is_the_median_motions_mean_distance_in_millimetres():
     reference = random_state((3, 60))
     shift = torch.zeros(3, 60, 3, dtype=reference.trans.dtype)
     shift[:, 29, 0] = torch.tensor([0.003, 9.0, 0.001])
     shift[0, 59], shift[1, 59] = torch.tensor([0.0, 0.3, 0.4]), torch.tensor([9.0, 0.0, 0.0])
     moved = {"trans": reference.trans + shift, "joints": reference.joints + shift.unsqueeze(2)}
-    found = drifted(MotionState(**{**vars(reference), **moved}), reference, [30, 60])
+    found = median_errors(MotionState(**{**vars(reference), **moved}), reference, [30, 60])
     torch.testing.assert_close(found[0], torch.tensor([3.0, 500.0], dtype=found.dtype))
     torch.testing.assert_close(found[1], torch.zeros(2, dtype=found.dtype), atol=1e-9, rtol=0)
     bent = reference.joints.clone()
     bent[:, 59, 5] += torch.tensor([0.0, 0.0, 0.022])
-    found = drifted(MotionState(**{**vars(reference), "joints": bent}), reference, [30, 60])
+    found = median_errors(MotionState(**{**vars(reference), "joints": bent}), reference, [30, 60])
     torch.testing.assert_close(found[1], torch.tensor([0.0, 1.0], dtype=found.dtype))
 
 
-def test_the_bound_is_float32s_drift_in_the_formats_roundings():
-    found = bound("bf16", torch.tensor([[1.0, 2.0], [3.0, 4.0]]), (1, 4))
+def test_the_bound_is_float32s_error_in_the_formats_roundoff():
+    found = error_bound("bf16", torch.tensor([[1.0, 2.0], [3.0, 4.0]]), (1, 4))
     expected = torch.tensor([[1.0, 2.0 * 2], [3.0, 4.0 * 2]]) * 2**16 * 30**0.5
     torch.testing.assert_close(found, expected)
 
 
-def test_latents_that_were_read_give_the_motion_again(model):
+def test_drawn_latents_give_the_motion_again(model):
     initial, again = random_state((3,), dtype=torch.float32), torch.Generator().manual_seed(4)
-    latents = latents_of(model, initial, 5, 4)
+    latents = draw_latents(model, initial, 5, 4)
     with torch.no_grad():
         expected = model.rollout(initial, 5, generator=again).state
-    torch.testing.assert_close(rolled("fp32", model, initial, 5, latents, 16).to_vector(), expected.to_vector())
-    exact = rolled("fp64", model, initial, 5, latents, 16)
+    torch.testing.assert_close(roll_out("fp32", model, initial, 5, latents, 16).to_vector(), expected.to_vector())
+    exact = roll_out("fp64", model, initial, 5, latents, 16)
     assert exact.trans.dtype == torch.float64
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert not model.decoder._forward_pre_hooks
 
 
-def test_drift_is_printed_for_both_ways_to_choose_latents(capsys):
+def test_errors_are_printed_for_both_ways_to_choose_latents(capsys):
     rollout_error.main(["--motions", "1", "--seconds", "1", "--precisions", "bf16"])
     out = capsys.readouterr().out
     by_mean, _, by_latents = out.partition("given latents")
