@@ -1,4 +1,4 @@
-"""What disturbs a run is said in one sentence each, and a quiet machine says nothing."""
+"""Each disturbance of a run gives one warning, and an idle machine gives none."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ QUIET_GPU = {"utilization.gpu": "0 %", "temperature.gpu": "41"}
 
 
 class Machine:
-    """A tree of proc and sys of two cores whose counters a test moves on."""
+    """A folder with the proc and sys of two cores, whose counters a test advances."""
 
     def __init__(self, root):
         self.root = root
@@ -31,7 +31,7 @@ class Machine:
         file.write_text(f"{content}\n")
 
     def run(self, seconds, own=0.0, child=0.0, neighbours=0.0, stolen=0.0):
-        """Let time pass; the rest are numbers of cores."""
+        """Let time pass while numbers of cores are used."""
         used = round(100 * seconds * (own + child + neighbours))
         self.busy += used
         self.stolen += round(100 * seconds * stolen)
@@ -64,7 +64,7 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-def test_a_quiet_machine_says_nothing(machine):
+def test_an_idle_machine_gives_no_warning(machine):
     machine.gpu = QUIET_GPU
     machine.frequency(3000)
     monitor = machine.begin()
@@ -74,14 +74,14 @@ def test_a_quiet_machine_says_nothing(machine):
     assert monitor.warnings() == []
 
 
-def test_what_the_run_uses_itself_is_no_disturbance(machine):
+def test_what_the_run_itself_uses_is_no_disturbance(machine):
     machine.run(seconds=1, child=1.0)
     monitor = machine.begin()
     machine.run(seconds=10, own=1.0, child=1.0)
     assert monitor.warnings() == []
 
 
-def test_other_processes_are_said_with_their_share(machine):
+def test_other_processes_give_a_warning_with_the_cores_that_they_used(machine):
     monitor = machine.begin()
     machine.run(seconds=10, own=1.0, neighbours=0.9)
     assert monitor.warnings() == [
@@ -89,7 +89,7 @@ def test_other_processes_are_said_with_their_share(machine):
     ]
 
 
-def test_a_neighbour_for_part_of_the_run_is_seen_by_the_looks(machine):
+def test_a_process_that_is_busy_for_part_of_the_run_is_detected_between_looks(machine):
     monitor = machine.begin()
     machine.run(seconds=99, own=1.0)
     monitor.look()
@@ -100,7 +100,7 @@ def test_a_neighbour_for_part_of_the_run_is_seen_by_the_looks(machine):
     ]
 
 
-def test_looks_more_often_than_every_half_second_change_nothing(machine):
+def test_a_look_within_half_a_second_of_the_last_changes_nothing(machine):
     monitor = machine.begin()
     machine.run(seconds=9, own=1.0)
     monitor.look()
@@ -110,15 +110,15 @@ def test_looks_more_often_than_every_half_second_change_nothing(machine):
     assert monitor.warnings() == []
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0.05, 0), (0.15, 1)])
-def test_a_run_too_short_to_judge_says_nothing(machine, seconds, said):
+@pytest.mark.parametrize(("seconds", "warnings"), [(0.05, 0), (0.15, 1)])
+def test_a_run_too_short_to_judge_gives_no_warning(machine, seconds, warnings):
     monitor = machine.begin()
     machine.run(seconds=seconds, neighbours=2.0)
-    assert len(monitor.warnings()) == said
+    assert len(monitor.warnings()) == warnings
 
 
 @pytest.mark.parametrize(
-    ("disturbance", "said"),
+    ("disturbance", "warnings"),
     [
         ({"neighbours": 0.15}, 0),
         ({"neighbours": 0.25}, 1),
@@ -126,25 +126,25 @@ def test_a_run_too_short_to_judge_says_nothing(machine, seconds, said):
         ({"stolen": 0.03}, 1),
     ],
 )
-def test_what_every_machine_does_is_not_said(machine, disturbance, said):
+def test_what_every_machine_does_gives_no_warning(machine, disturbance, warnings):
     monitor = machine.begin()
     machine.run(seconds=100, own=1.0, **disturbance)
-    assert len(monitor.warnings()) == said
+    assert len(monitor.warnings()) == warnings
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "warnings"),
     [("5 %", "0 us", 0), ("15 %", "0 us", 1), ("0 %", "5000 us", 0), ("0 %", "15000 us", 1), ("?", "?", 0)],
 )
-def test_what_every_gpu_does_is_not_said(machine, before, after, said):
+def test_what_every_gpu_does_gives_no_warning(machine, before, after, warnings):
     counter = "clocks_event_reasons_counters.sw_power_cap"
     machine.gpu = {"utilization.gpu": before, counter: "0 us"}
     monitor = machine.begin()
     machine.gpu = {counter: after}
-    assert len(monitor.warnings()) == said
+    assert len(monitor.warnings()) == warnings
 
 
-def test_time_that_the_host_took_is_said(machine):
+def test_time_stolen_by_the_host_gives_a_warning(machine):
     monitor = machine.begin()
     machine.run(seconds=10, own=1.0, stolen=0.2)
     assert monitor.warnings() == [
@@ -152,7 +152,7 @@ def test_time_that_the_host_took_is_said(machine):
     ]
 
 
-def test_load_before_the_run_is_said(machine):
+def test_load_before_the_run_gives_a_warning(machine):
     machine.write("proc/loadavg", "1.80 0.20 0.30 1/99 1234")
     monitor = machine.begin()
     machine.write("proc/loadavg", "9.90 0.20 0.30 1/99 1234")
@@ -160,7 +160,7 @@ def test_load_before_the_run_is_said(machine):
     assert monitor.warnings() == ["busy before the run: a load average of 1.8 on 2 cores; wait until it has settled."]
 
 
-def test_a_clock_that_falls_is_said(machine):
+def test_a_falling_clock_gives_a_warning(machine):
     monitor = machine.begin()
     for mhz in (3000, 2000, 2900):
         machine.frequency(mhz)
@@ -171,7 +171,7 @@ def test_a_clock_that_falls_is_said(machine):
     ]
 
 
-def test_heat_is_said_and_only_that_of_the_run(machine):
+def test_thermal_throttling_gives_a_warning_if_it_occurs_during_the_run(machine):
     machine.write("sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", 5)
     machine.write("sys/devices/system/cpu/cpu1/thermal_throttle/package_throttle_count", 2)
     monitor = machine.begin()
@@ -190,7 +190,7 @@ def test_heat_is_said_and_only_that_of_the_run(machine):
         ({"type": "Mains", "online": "1"}, False),
     ],
 )
-def test_a_battery_is_said(machine, supply, on_battery):
+def test_a_discharging_battery_gives_a_warning(machine, supply, on_battery):
     for name, content in supply.items():
         machine.write(f"sys/class/power_supply/BAT0/{name}", content)
     assert machine.begin().warnings() == (
@@ -198,14 +198,14 @@ def test_a_battery_is_said(machine, supply, on_battery):
     )
 
 
-def test_a_gpu_in_use_before_the_run_is_said(machine):
+def test_a_gpu_in_use_before_the_run_gives_a_warning(machine):
     machine.gpu = QUIET_GPU | {"utilization.gpu": "37 %"}
     monitor = machine.begin()
     machine.gpu = QUIET_GPU | {"utilization.gpu": "99 %"}
     assert monitor.warnings() == ["busy GPU: it was in use 37 % of the time before the run; let it alone."]
 
 
-def test_a_gpu_slowed_during_the_run_is_said_with_its_reasons(machine):
+def test_a_gpu_throttled_during_the_run_gives_a_warning_with_the_reasons(machine):
     counters = "clocks_event_reasons_counters"
     machine.gpu = QUIET_GPU | {f"{counters}.sw_power_cap": "1000000 us", f"{counters}.hw_thermal_slowdown": "7 us"}
     monitor = machine.begin()
@@ -220,15 +220,15 @@ def test_a_gpu_slowed_during_the_run_is_said_with_its_reasons(machine):
     ]
 
 
-def test_a_machine_without_proc_says_what_is_not_known(tmp_path):
+def test_a_machine_without_proc_warns_of_what_is_unknown(tmp_path):
     monitor = DisturbanceMonitor.begin(tmp_path, no_gpu)
     monitor.look()
     assert monitor.warnings() == ["how busy the machine was is not known: there is no /proc/stat here."]
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 256))
-def test_others_are_never_negative_and_never_more_than_there_are_cores(own, busy, idle, cores):
-    """However the counters disagree: a process that ends is missed by one of two readings."""
+def test_cores_used_by_others_are_between_zero_and_all(own, busy, idle, cores):
+    """Even where the counters disagree, because a process that ends is missed by one of two readings."""
     first = Ticks(cores, total=7, busy=3, stolen=0, process_tree=1)
     last = Ticks(cores, total=8 + busy + idle, busy=3 + busy, stolen=0, process_tree=1 + own)
     assert 0.0 <= cores_used_by_others(first, last) <= cores

@@ -1,4 +1,4 @@
-"""A baseline counts only where machine, software and settings are those of now; each difference is named."""
+"""A baseline is refused where machine, software or settings differ from now, and each difference is named."""
 
 import dataclasses
 import json
@@ -99,7 +99,7 @@ def test_a_missing_fingerprint_is_refused(then):
     assert sentence == "refused: the baseline does not say where it was measured; measure a new baseline here."
 
 
-# What is read, from files made for it.
+# Readings from files made for the test.
 
 
 def write(root, **files):
@@ -116,7 +116,7 @@ def test_two_readings_are_equal():
     assert first.driver is None  # a time on the CPU does not depend on it
 
 
-def test_nothing_is_made_up_where_nothing_can_be_read(tmp_path):
+def test_what_cannot_be_read_is_none(tmp_path):
     found = here(tmp_path)
     for name in ("memory_gib", "cpu_quota", "governor", "max_mhz", "turbo", "smt", "huge_pages", *GPU_FIELDS):
         assert getattr(found, name) is None
@@ -131,7 +131,7 @@ def test_cpu_and_memory_come_from_proc(tmp_path):
     assert (here(tmp_path).cpu, here(tmp_path).memory_gib) == ("Model A", 24)
 
 
-def test_the_machine_is_told_apart_and_not_named(tmp_path, monkeypatch):
+def test_machines_have_different_hashes_that_do_not_name_them(tmp_path, monkeypatch):
     write(tmp_path, **{"etc__machine-id": "3d12aabb"})
     found = here(tmp_path).machine
     assert found == machine_hash("3d12aabb", "host")
@@ -172,20 +172,20 @@ def test_turbo_comes_from_either_driver(tmp_path, file, content, turbo):
 
 
 @pytest.mark.parametrize(("limit", "quota"), [("max 100000", None), ("150000 100000", "1.5 cores")])
-def test_the_quota_of_a_container(tmp_path, limit, quota):
+def test_the_quota_of_a_container_is_in_cores(tmp_path, limit, quota):
     write(tmp_path / "sys/fs/cgroup", **{"cpu.max": limit})
     assert here(tmp_path).cpu_quota == quota
 
 
 @pytest.mark.parametrize(("name", "field"), [("OMP_NUM_THREADS", "omp_num_threads"), ("MKL_NUM_THREADS",) * 2])
-def test_thread_counts_of_the_environment(tmp_path, monkeypatch, name, field):
+def test_thread_counts_come_from_the_environment(tmp_path, monkeypatch, name, field):
     monkeypatch.delenv(name, raising=False)
     assert getattr(here(tmp_path), field.lower()) is None
     monkeypatch.setenv(name, "7")
     assert getattr(here(tmp_path), field.lower()) == "7"
 
 
-def test_variables_that_change_a_time_are_kept_without_folders(tmp_path, monkeypatch):
+def test_environment_variables_that_change_times_are_listed_without_folders(tmp_path, monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     assert here(tmp_path).environment is None
@@ -208,7 +208,7 @@ def test_affinity_is_written_as_linux_does(tmp_path):
         (torch.backends.cuda.matmul, "allow_tf32", True, "matmul_tf32", "on"),
     ],
 )
-def test_precision_switches_are_seen(tmp_path, module, switch, value, field, seen):
+def test_precision_switches_are_part_of_the_fingerprint(tmp_path, module, switch, value, field, seen):
     assert getattr(here(tmp_path), field) != seen
     before = getattr(module, switch)
     try:
@@ -218,7 +218,7 @@ def test_precision_switches_are_seen(tmp_path, module, switch, value, field, see
         setattr(module, switch, before)
 
 
-def test_the_precision_of_multiplies_is_seen(tmp_path):
+def test_the_precision_of_multiplies_is_part_of_the_fingerprint(tmp_path):
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("medium")
@@ -227,7 +227,7 @@ def test_the_precision_of_multiplies_is_seen(tmp_path):
         torch.set_float32_matmul_precision(before)
 
 
-def test_deterministic_algorithms_and_threads_are_seen(tmp_path):
+def test_deterministic_algorithms_and_threads_are_part_of_the_fingerprint(tmp_path):
     threads = torch.get_num_threads()
     try:
         torch.use_deterministic_algorithms(True)
@@ -251,7 +251,7 @@ def test_the_newer_tf32_switch_overrules_the_older(tmp_path, monkeypatch):
     assert (found.matmul_tf32, found.matmul_fp32_precision) == ("overruled", "tf32")
 
 
-def test_versions_are_read(tmp_path, monkeypatch):
+def test_versions_are_part_of_the_fingerprint(tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprint_probe.platform, "python_version", lambda: "9.5")
     monkeypatch.setattr(fingerprint_probe.platform, "system", lambda: "Linux")
     monkeypatch.setattr(fingerprint_probe.platform, "release", lambda: "9.6")
@@ -264,7 +264,7 @@ def test_versions_are_read(tmp_path, monkeypatch):
     assert (found.python, found.system) == ("9.5", "Linux 9.6")
 
 
-# nvidia-smi, stood in for by a program of that name.
+# Readings from a fake nvidia-smi.
 
 SMI = """#!/bin/sh
 fields=${{2#--query-gpu=}}
@@ -301,19 +301,19 @@ def test_a_field_that_the_driver_does_not_know_leaves_the_others(tmp_path, smi):
     assert (found.graphics_clock, found.memory_clock, found.driver) == ("1980 MHz", None, "595.71")
 
 
-def test_a_gpu_that_nvidia_smi_does_not_know_answers_nothing(smi):
+def test_a_gpu_that_nvidia_smi_does_not_know_has_no_fields(smi):
     smi()
     assert gpu_query("GPU-2")(["driver_version"]) == {}
     assert gpu_query(None)(["driver_version"]) == {}
 
 
-def test_no_nvidia_smi_answers_nothing(tmp_path, monkeypatch):
+def test_without_nvidia_smi_there_are_no_fields(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpu_query("GPU-1")(["driver_version"]) == {}
 
 
 @pytest.mark.cuda
-def test_a_real_gpu_answers():
+def test_a_real_gpu_has_fields():
     found = take_fingerprint("cuda")
     assert found.device == torch.cuda.get_device_name()
     assert found.driver is not None

@@ -1,4 +1,4 @@
-"""The verdict file as Markdown: worst first, whole, short enough for a comment, and deaf to markup in names."""
+"""Verdicts as Markdown: the worst first, short enough for a comment, with all text escaped."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ from bench.harness.output.markdown import MARKER, code, markdown, plain
 from bench.harness.output.verdict_table import EXIT_CODES
 
 ROOT = Path(__file__).parents[3]
-COMMENT = 65_536 - 500  # characters that GitHub takes, and room for the link
+COMMENT = 65_536 - 500  # GitHub's limit in characters, less room for the link
 
 
 def case(name, verdict="same", change=0.0, **more):
@@ -44,7 +44,7 @@ def report(*cases, verdict="same", **more):
     } | more
 
 
-def test_a_whole_summary():
+def test_a_report_has_a_heading_a_table_lists_and_details():
     text = markdown(
         report(
             case("linear[a]", "same", 0.002, low=-0.004, high=0.009, base_ms=1.0224, head_ms=1.0244),
@@ -101,14 +101,14 @@ def rows(text):
     return [line.split("`")[1] for line in text.splitlines() if line.startswith("| ") and "`" in line]
 
 
-def test_the_worst_comes_first():
+def test_the_worst_case_comes_first():
     words = ["faster", "same", "unclear", "slower"]
     cases = [case(f"{word} {change}", word, change) for word in words for change in (-0.1, 0.3, 0.2)]
     order = ["slower", "unclear", "faster", "same"]
     assert rows(markdown(report(*cases, verdict="slower"))) == [f"{w} {c}" for w in order for c in (0.3, 0.2, -0.1)]
 
 
-def test_a_refusal_says_why():
+def test_a_refusal_gives_its_reason():
     text = markdown(report(verdict="refused", reason="another machine: A then, B now."))
     assert "### refused: no case was compared" in text
     assert "another machine: A then, B now." in text
@@ -116,7 +116,7 @@ def test_a_refusal_says_why():
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
-def test_a_number_that_is_not_known_is_a_question_mark(value):
+def test_an_unknown_number_is_a_question_mark(value):
     text = markdown(report(case("a", "unclear", 0.1, high=value, base_ms=value), verdict="unclear"))
     assert "| **unclear** | `a` | 1.100 [1.090, ?] | ? | 1.1 |" in text
 
@@ -211,7 +211,7 @@ def test_a_damaged_verdict_is_no_verdict(tmp_path, found, problem):
     assert str(error.value) == f"v.json: {problem}; it is no document of verdicts, measure again."
 
 
-def test_it_runs_as_a_program_with_nothing_but_python(tmp_path):
+def test_it_runs_with_the_standard_library_alone(tmp_path):
     file = tmp_path / "v.json"
     file.write_text(json.dumps(report(case("a"))), encoding="utf-8")
     command = [

@@ -1,4 +1,4 @@
-"""Two versions are measured in alternation, balanced, and no longer than need be: with a clock that only tests turn."""
+"""Two versions are measured in alternation, balanced, and no longer than necessary; with a simulated clock."""
 
 import gc
 import math
@@ -24,7 +24,7 @@ from bench.harness.timing.pairing import (
 
 
 class World:
-    """A clock, what was done by it, and a cost a call for either version."""
+    """A simulated clock, a log of builds and calls, and the seconds of a call of either version."""
 
     def __init__(self, base=1e-3, head=1e-3):
         self.now = 0.0
@@ -40,7 +40,7 @@ class World:
         return [version for what, version in self.done if what == "build"]
 
     def blocks(self):
-        """What was timed, by block, a block beginning with two builds."""
+        """The timed samples of each block, which begins with two builds."""
         blocks = []
         for index, (what, rest) in enumerate(self.done):
             if what == "build":
@@ -108,7 +108,7 @@ def test_pairs_hold_one_sample_of_each_version_in_random_order(world):
     assert 0.35 < orders.count(("base", "head")) / len(orders) < 0.65
 
 
-def test_the_chance_decides_the_order_and_nothing_else_does(world):
+def test_the_order_depends_on_the_random_generator_alone(world):
     noisy(world, 0.5)
     rounds_of(world, 6, seed=3)
     first = world.builds()
@@ -118,7 +118,7 @@ def test_the_chance_decides_the_order_and_nothing_else_does(world):
     assert world.builds() == first
 
 
-def test_a_slow_first_call_is_not_counted(world):
+def test_a_slow_first_call_is_warm_up(world):
     world.first_call = 15.0
     world.cost["head"] = 2e-3
     block = measure_block(*world.builders(), True, random.Random(0))
@@ -155,7 +155,7 @@ def test_a_long_call_is_warmed_up_once(world):
     assert world.blocks()[0][: 1 + WARM_UP_CALLS] == [("base", 1)] + [("head", 1)] * WARM_UP_CALLS
 
 
-def test_a_device_is_waited_for_after_longer_samples(world):
+def test_samples_on_a_device_are_longer(world):
     world.cost |= {"base": 1e-4, "head": 1e-4}
     measure_block(*world.builders(), True, random.Random(0), DEVICE_SAMPLE_SECONDS)
     assert {taken for _, taken in world.blocks()[0][2 * WARM_UP_CALLS :]} == {20}
@@ -176,13 +176,13 @@ def test_a_block_lasts_in_proportion_to_its_building_and_no_longer_than_it_may(w
 
 
 @pytest.mark.parametrize(("cost", "pairs"), [(1.0, 1), (0.4, PAIRS)])
-def test_a_block_that_is_over_its_time_after_warming_up_takes_one_pair(world, cost, pairs):
+def test_a_block_whose_time_is_used_up_by_warming_up_takes_one_pair(world, cost, pairs):
     world.cost |= {"base": cost, "head": cost}
     block = measure_block(*world.builders(), True, random.Random(0), longest=1.0)
     assert len(block.log_ratios) == len(block.seconds) == pairs
 
 
-def test_which_was_built_first_does_not_swap_the_versions(world):
+def test_the_order_of_building_does_not_swap_the_versions(world):
     world.cost["head"] = 3e-3
     for base_first in (True, False):
         block = measure_block(*world.builders(), base_first, random.Random(0))
@@ -202,7 +202,7 @@ def test_a_clear_case_ends_at_the_first_look(world):
     assert found.pairs == sum(len(block.log_ratios) for rnd in found.rounds for block in rnd)
 
 
-def test_an_unclear_case_ends_when_its_time_is_spent(world):
+def test_an_unclear_case_ends_when_its_time_is_used_up(world):
     noisy(world, 0.5)
     found = rounds_of(world, 1000, max_time=3.0)
     assert found.test.verdict == "unclear"
@@ -220,7 +220,7 @@ def test_there_is_a_first_look_however_little_time_there_is(world, max_time, iso
     assert found.test.interval.high < float("inf")
 
 
-def test_a_round_is_two_numbers_and_of_two_processes_their_mean(world):
+def test_a_round_is_two_values_or_their_mean_if_isolated(world):
     noisy(world, 0.5)
     here = rounds_of(world, 5)
     blocks = [block_value(block.log_ratios) for rnd in here.rounds for block in rnd]
@@ -230,7 +230,7 @@ def test_a_round_is_two_numbers_and_of_two_processes_their_mean(world):
     assert launched.test.values == pytest.approx(means)
 
 
-def test_launching_is_not_measuring(world):
+def test_launching_processes_does_not_use_up_time(world):
     noisy(world, 0.5)
 
     def launched(index):
@@ -250,7 +250,7 @@ def test_measuring_ends_with_the_last_pair(world, count):
     assert (found.test.interval.high < float("inf")) == (count > 1)
 
 
-def test_every_round_asks_for_its_own_pair(world):
+def test_every_round_has_a_pair_of_its_own(world):
     noisy(world, 0.5)
     asked = []
 

@@ -108,10 +108,10 @@ def test_an_unclear_interval_stays_unclear_when_it_is_widened(middle, half, more
 def test_the_errors_of_all_looks_sum_to_the_case_s_and_of_all_cases_to_the_run_s(error, cases):
     rule = Rule(error_rate=error, cases=cases)
     for looks in (0, 1, 3, 200):
-        spent = [rule.error_at(look) for look in range(looks)]
-        assert all(0 < later < sooner for sooner, later in pairwise(spent))
-        assert sum(spent) <= error / cases / 3 * (1 + 1e-12)
-        assert sum(spent) + rule.error_left(looks) == pytest.approx(error / cases)
+        errors = [rule.error_at(look) for look in range(looks)]
+        assert all(0 < later < sooner for sooner, later in pairwise(errors))
+        assert sum(errors) <= error / cases / 3 * (1 + 1e-12)
+        assert sum(errors) + rule.error_left(looks) == pytest.approx(error / cases)
 
 
 def test_looks_are_due_at_counts_that_grow_by_30_percent():
