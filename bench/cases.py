@@ -210,17 +210,3 @@ def left_out(
     if emulates and case.has_weights and case.cost > TINY:
         return "PyTorch emulates half precision on this CPU and takes minutes; --full runs it"
     return None
-
-
-def not_lower(precision: str | None) -> str | None:
-    """Why there is no lower precision to judge in a benchmark, or None."""
-    if precision is None:
-        return "it has no precision to choose"
-    return "what the other precisions are measured against" if precision == "fp32" else None
-
-
-def not_compared(implementation: str, sleeps: bool) -> str | None:
-    """Why two versions of the library are not compared by a benchmark, or None."""
-    if implementation not in OUR_IMPLEMENTATIONS:
-        return "other implementations do not change with the library"
-    return "its time is mostly a pause" if sleeps else None

@@ -17,13 +17,33 @@ if TYPE_CHECKING:
     from humor.data import Clip, MotionStore, WindowBatch
 
 
+OPTIONS = ("--body-model", "--motion", "--fps", "--gender", "--up", "--execution")  # that a workload is made of
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add OPTIONS to the command line."""
+    group = parser.getgroup("humor-bench", "humor-bench: bodies and motion")
+    group.addoption("--body-model", type=Path, metavar="DIR", help="SMPL+H files of all genders (default: a mannequin)")
+    group.addoption("--motion", type=Path, metavar="PATH", help="AMASS .npz file or folder (default: a synthetic gait)")
+    group.addoption("--fps", type=float, help="frame rate of motion files that hold none")
+    group.addoption("--gender", help="male, female or neutral, for motion files that hold none")
+    group.addoption("--up", default="z", help="y or z: the axis that points up in the motion files (default: z)")
+    group.addoption(
+        "--execution",
+        default="eager",
+        choices=["eager", "compile", "cuda-graph"],
+        help="how train step, sampling, rollout and fit run (default: eager)",
+    )
+
+
 class Workload:
     """The device, bodies and clips of a run, each made once and when first asked for."""
 
-    def __init__(self, option: Callable[[str], Any]) -> None:  # what the command line says, by the option's name
-        self.device = choose_device(option("--device"), option("--require-cuda"))
-        self._body_folder: Path | None = option("--body-model")
-        self._motion: Path | None = option("--motion")
+    def __init__(self, option: Callable[[str], Any], device: "torch.device") -> None:
+        self.device, self.execution = device, option("--execution")
+        self._body_folder, self._motion = (
+            Path(given) if (given := option(name)) else None for name in ("--body-model", "--motion")
+        )
         self._supplied = checked_supplies(option("--fps"), option("--gender"), option("--up"))
         self.passed_over: list[str] = []  # motion files that could not be used, a sentence each
         self.body_name = str(self._body_folder or "mannequin")
@@ -107,31 +127,6 @@ class Workload:
         return folder
 
 
-def choose_device(name: str | None, require_cuda: bool) -> "torch.device":
-    """The device of a name, or the best one there is. Raises SettingError where it is not there."""
-    import torch
-
-    from humor.errors import SettingError
-
-    if require_cuda and not torch.cuda.is_available():
-        raise SettingError("--require-cuda: there is no CUDA device here; run on a machine that has one.")
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingError(f'--device "{name}" is no device; give cpu, cuda or cuda:0.') from None
-    if device.type not in ("cpu", "cuda"):
-        raise SettingError(f'--device "{name}" is not supported; give cpu, cuda or cuda:0.')
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingError(f'--device "{name}": there are {torch.cuda.device_count()} CUDA devices here; give cpu.')
-    if require_cuda and device.type != "cuda":
-        raise SettingError(f'--require-cuda and --device "{name}" exclude each other; leave one out.')
-    if device.index is not None:
-        torch.cuda.set_device(device)  # what a clock waits for is the current device
-    return device
-
-
 def checked_supplies(fps: float | None, gender: str | None, up: str) -> dict[str, Any]:
     """What the command line says of motion files that do not say it themselves. Raises SettingError."""
     from humor.body import require_gender
@@ -144,18 +139,13 @@ def checked_supplies(fps: float | None, gender: str | None, up: str) -> dict[str
     return {"fps": fps, "gender": None if gender is None else require_gender(gender), "up": up}
 
 
-_WORKLOAD = pytest.StashKey[Workload]()
-
-
-def workload_of(config: pytest.Config) -> Workload:
-    """The run's workload; a mistake in an option ends the run with its sentence."""
+def make_workload(option: Callable[[str], Any], device: "torch.device") -> Workload:
+    """The workload that the options ask for. Raises UsageError for a mistake in one of them."""
     from humor import HumorError
     from humor.training.execution import require_execution
 
-    if _WORKLOAD not in config.stash:
-        try:
-            config.stash[_WORKLOAD] = Workload(config.getoption)
-            require_execution(config.getoption("--execution"), config.stash[_WORKLOAD].device)
-        except HumorError as error:
-            raise pytest.UsageError(str(error)) from error
-    return config.stash[_WORKLOAD]
+    try:
+        require_execution(option("--execution"), device)
+        return Workload(option, device)
+    except HumorError as error:
+        raise pytest.UsageError(str(error)) from error

@@ -1,7 +1,12 @@
-"""Hooks on pytest and pytest-benchmark: which cases run here, with which clock, and what is written beside a time."""
+"""A pytest plugin over pytest-benchmark: which cases run here, with which clock, and what is written beside a time.
+
+A project's conftest.py names this module in `pytest_plugins`, and gives its `Project` by the hook
+`pytest_bench_project`. Benchmarks are functions in files bench_*.py that call the fixture `measure`.
+"""
 
 import time
 import traceback
+import types
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -9,44 +14,45 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..cases import Choice, left_out, not_compared, not_lower
-from ..workload import workload_of
-from .environment.fingerprint_probe import describe_machine
+from .case import BenchmarkCase, case_of, is_benchmark
 from .output.verdict_table import REFUSED
-from .stats.verdict import Rule
+from .project import HookSpecs, Project, Run
+from .pytest_benchmark_adapter import timed_benchmarks, use_timer
+from .session import COLLECTED, CONCLUDED, LEFT_OUT, device_of, project_of, workload_of
 
 if TYPE_CHECKING:
     import torch
 
-LEFT_OUT = pytest.StashKey[Counter[str]]()
-COLLECTED = pytest.StashKey[set[str]]()  # every benchmark's name, those left out too
-CONCLUDED = pytest.StashKey[bool]()  # a gate came to its exit code
-# What a run does instead of timing each case once.
-_MODES = ("--predict", "--against", "--pays", "--self-test", "--counts", "--accept-counts", "--calibrate")
+# The driver comes after the modes that it imports: pytest must see a plugin before anything else imports it.
+pytest_plugins = [f"{__package__}.modes.{name}" for name in ("compare_saved", "driver")]
 TESTS_AND_BENCHMARKS = (
     "run pytest bench and pytest one after the other: tests check the shapes of every call, and that would be measured."
 )
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(HookSpecs)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("humor-bench cases", "humor-bench: which benchmarks run")
+    group = parser.getgroup("bench cases", "benchmarks: which run, and on what")
     group.addoption("--quick", action="store_true", help="only the smallest case of each table")
     group.addoption("--full", action="store_true", help="also what takes minutes on a CPU")
-    group.addoption("--threads", type=int, metavar="N", help="PyTorch's (default: its own; 1 for --against on a CPU)")
+    group.addoption("--device", help="cpu, cuda or cuda:N (default: cuda where there is one, else cpu)")
+    group.addoption("--require-cuda", action="store_true", help="fail unless there is a CUDA device, and skip nothing")
     group.addoption(
-        "--execution",
-        default="eager",
-        choices=["eager", "compile", "cuda-graph"],
-        help="how train step, sampling, rollout and fit run (default: eager)",
+        "--threads",
+        type=int,
+        metavar="N",
+        help="of PyTorch (default: PyTorch's; where versions or precisions are compared on a CPU, 1)",
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    given = [name for name in _MODES if config.getoption(name)]
-    if len(given) > 1:
-        raise pytest.UsageError(f"{given[0]} and {given[1]} exclude each other; leave one out.")
+    config.addinivalue_line("markers", "sleeps: its time is mostly a pause, so that no two versions are compared by it")
     config.stash[LEFT_OUT] = Counter()
+    config.pluginmanager.register(_fixtures_of(project_of(config)), "bench-fixtures")
     if config.getoption("--threads"):
         import torch
 
@@ -55,115 +61,108 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
-    """Let no exit code but a gate's pass for a verdict: pytest's 3 is an internal error, Python's 1 a traceback."""
-    gated = config.getoption("--against") or config.getoption("benchmark_compare")
+    """Let only a comparison's exit code pass for a verdict: pytest's 3 is an internal error, Python's 1 a traceback."""
+    from .modes.driver import chosen_mode
+
+    mode = chosen_mode(config)
+    gated = (mode is not None and mode.fails_closed) or config.getoption("benchmark_compare")
     if not gated or config.getoption("collectonly"):
         return (yield)
     try:
         code = yield
     except pytest.UsageError:
-        raise  # pytest says it, and ends with 4
+        raise  # pytest prints it, and ends with 4
     except Exception:
         traceback.print_exc()
         return REFUSED
     return code if CONCLUDED in config.stash or code == pytest.ExitCode.INTERRUPTED else REFUSED
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    workload_of(session.config)  # a mistake in an option ends the run before anything is collected
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every benchmark that takes a precision those that the device supports."""
-    if _is_benchmark(metafunc.definition) and "precision" in metafunc.fixturenames:
-        from humor.precision.presets import PRESETS, Precision
-
-        device = workload_of(metafunc.config).device
-        metafunc.parametrize("precision", [name for name in PRESETS if Precision(name).supports(device)])
+    precisions = project_of(metafunc.config).precisions
+    if precisions and is_benchmark(metafunc.definition) and "precision" in metafunc.fixturenames:
+        metafunc.parametrize("precision", precisions.supported(device_of(metafunc.config)))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    benchmarks = [item for item in items if _is_benchmark(item)]
+    from .modes.driver import MODE
+
+    benchmarks = [item for item in items if is_benchmark(item)]
     if not benchmarks:
         return
-    if len(benchmarks) < len(items) and not config.getoption("benchmark_disable"):
+    mode = config.stash.get(MODE, None)
+    if len(benchmarks) < len(items) and (mode is not None or not config.getoption("benchmark_disable")):
         raise pytest.UsageError(TESTS_AND_BENCHMARKS)
     config.stash[COLLECTED] = {item.nodeid for item in benchmarks}
-    _use_device_clock(config)
-    device = workload_of(config).device.type
-    kept, dropped = [], []
-    for item in items:
-        reason = _reason(item, device, config) or _other_execution(item, config) if _is_benchmark(item) else None
-        if reason:
-            config.stash[LEFT_OUT][reason] += 1
-            dropped.append(item)
-        else:
-            kept.append(item)
-        if _is_benchmark(item):
-            item.add_marker(pytest.mark.filterwarnings("default"))  # another PyTorch's news must not stop a measurement
+    if device_of(config).type != "cpu":
+        from .timing.clock import device_timer
+
+        use_timer(config, device_timer)
+    dropped = {item: reason for item in benchmarks if (reason := _left_out(config, case_of(item)))}
+    for item in benchmarks:
+        item.add_marker(pytest.mark.filterwarnings("default"))  # another PyTorch's news must not stop a measurement
     if dropped:
-        config.hook.pytest_deselected(items=dropped)
-        items[:] = kept
+        config.stash[LEFT_OUT].update(dropped.values())
+        config.hook.pytest_deselected(items=list(dropped))
+        items[:] = [item for item in items if item not in dropped]
 
 
-def _is_benchmark(item: pytest.Item) -> bool:
-    return item.path.name.startswith("bench_")
+def _left_out(config: pytest.Config, case: BenchmarkCase) -> str | None:
+    """Why a case is not run, or None."""
+    from .modes.driver import MODE, chosen_flag
 
-
-def _reason(item: pytest.Item, device: str, config: pytest.Config) -> str | None:
-    params: dict[str, Any] = (
-        item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    )
-    if config.getoption("--pays") and (reason := not_lower(params.get("precision"))):
-        return reason
-    if "case" not in params:
-        return None
-    name, case = params["case"]
-    precision, implementation = params.get("precision", "fp32"), params.get("implementation", "ours")
-    choice = Choice(name, case, precision, implementation)
-    counting = config.getoption("--counts") or config.getoption("--accept-counts")  # of the same cases everywhere
-    emulates = device == "cpu" and not counting and is_emulated(precision)
-    suits = workload_of(config).suits_published_loss
-    reason = left_out(choice, device, config.getoption("--quick"), config.getoption("--full"), emulates, suits)
-    if reason is None and (config.getoption("--against") or config.getoption("--self-test")):
-        reason = not_compared(implementation, item.get_closest_marker("sleeps") is not None)
-    return reason
-
-
-def _other_execution(item: pytest.Item, config: pytest.Config) -> str | None:
-    execution = config.getoption("--execution")
-    if execution == "eager":
-        return None
-    if "execution" not in getattr(item, "fixturenames", ()):
-        return f"--execution {execution} is for train step, sampling, rollout and fit"
-    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    if params.get("implementation") == "published":
-        return "the published loss reads values from the device, so that it runs eagerly alone"
-    return None
+    mode, option = config.stash.get(MODE, None), config.getoption
+    run = Run(device_of(config), workload_of(config), chosen_flag(config), option("--quick"), option("--full"), option)
+    return project_of(config).left_out(case, run) or (mode.left_out(case) if mode is not None else None)
 
 
 @pytest.fixture(scope="session")
-def execution(pytestconfig: pytest.Config) -> str:
-    """How a benchmark that takes it runs its call."""
-    return str(pytestconfig.getoption("--execution"))
+def workload(pytestconfig: pytest.Config) -> Any:
+    """What the command line chose for benchmarks to work on."""
+    return workload_of(pytestconfig)
 
 
-def _use_device_clock(config: pytest.Config) -> None:
-    """Have pytest-benchmark read a clock that waits for the device."""
-    from .timing import clock
+@pytest.fixture(scope="session")
+def device(pytestconfig: pytest.Config) -> "torch.device":
+    """The device under test."""
+    return device_of(pytestconfig)
 
-    session = getattr(config, "_benchmarksession", None)
-    if session is not None and workload_of(config).device.type != "cpu":
-        session.options["timer"].target = clock.device_timer
+
+@pytest.fixture(scope="session")
+def dtype() -> "torch.dtype":
+    """The format of what benchmarks make. --compare-precisions also makes it in float64, to compare answers with."""
+    import torch
+
+    return torch.float32
+
+
+def _fixtures_of(project: Project) -> types.ModuleType:
+    """The project's fixtures, as a plugin."""
+    plugin = types.ModuleType("bench_fixtures")
+    for name, make in project.fixtures.items():
+
+        def made(workload: Any, make: Callable[[Any], Any] = make) -> Any:
+            return make(workload)
+
+        setattr(plugin, name, pytest.fixture(scope="session", name=name)(made))
+    return plugin
 
 
 @pytest.fixture
-def measure(benchmark: Any, workload: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:
+def measure(benchmark: Any, workload: Any, device: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:
     """A function (call, group, eager=None, **info) that measures a call and writes its work beside the time.
 
     The work is counted in a first run, which also warms up whatever starts slowly. What is compiled or recorded hides
     its work: then that of `eager`, the same call operator by operator, is counted. For `answer` and `phases` see
-    `versions.Built`.
+    `BenchmarkCall`.
     """
-    from ..predict.predict_mode import predict_if_asked
     from .counters.operators import count_work
-    from .modes.counts_mode import count_if_asked
 
     def run(
         call: Callable[[], Any],
@@ -174,14 +173,9 @@ def measure(benchmark: Any, workload: Any, pytestconfig: pytest.Config) -> Calla
         **info: Any,
     ) -> Any:
         benchmark.group = group
-        benchmark.extra_info.update(
-            device=str(workload.device), body=workload.body_name, motion=workload.motion_name, **info
-        )
+        benchmark.extra_info.update(device=str(device), **project_of(pytestconfig).describe(workload), **info)
         if not benchmark.enabled:
-            result = benchmark(call)
-            count_if_asked(pytestconfig, benchmark.fullname, call)
-            predict_if_asked(pytestconfig, benchmark.name, info.get("precision"), eager or call)
-            return result
+            return benchmark(call)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             start = time.perf_counter()
@@ -189,7 +183,6 @@ def measure(benchmark: Any, workload: Any, pytestconfig: pytest.Config) -> Calla
             if eager is not None:
                 call()
             counted = time.perf_counter() - start
-        predict_if_asked(pytestconfig, benchmark.name, info.get("precision"), eager or call)
         benchmark.extra_info.update(flops=work.flops, bytes=work.bytes, operators=work.operators)
         most = float(pytestconfig.getoption("benchmark_max_time"))
         if counted > most and _seconds(call) > most:
@@ -207,57 +200,34 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine = describe_machine(str(workload_of(config).device))
-    del machine["when"]  # pytest-benchmark warns where runs differ
-    machine_info.update(machine)
+    import torch
+
+    machine_info["torch"] = torch.__version__
+    machine_info["threads"] = torch.get_num_threads()
+    machine_info["device"] = _device_name(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    workload = workload_of(config)
-    machine = describe_machine(str(workload.device))
-    return [
-        f"humor-bench: {machine['device']}, {machine['threads']} threads, PyTorch {machine['torch']}; "
-        f"body: {workload.body_name}; motion: {workload.motion_name}",
-        *(f"passed over: {problem}" for problem in workload.passed_over),
-    ]
+    import torch
+
+    project, workload = project_of(config), workload_of(config)
+    software = f"{_device_name(config)}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+    described = [f"{name}: {value}" for name, value in project.describe(workload).items()]
+    return [f"{project.name}: {'; '.join([software, *described])}", *project.notes(workload)]
+
+
+def _device_name(config: pytest.Config) -> str:
+    import torch
+
+    device = device_of(config)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    for benchmark in getattr(getattr(config, "_benchmarksession", None), "benchmarks", ()):
-        frames = benchmark.extra_info.get("frames")
-        if frames and benchmark.stats.rounds:
-            terminalreporter.write_line(f"{benchmark.name}: {frames / benchmark.stats.median:,.0f} frames/s")
+    for benchmark in timed_benchmarks(config):
+        for rate in project_of(config).rates:
+            if count := benchmark.extra_info.get(rate):
+                per_second = f"{count / benchmark.stats.median:,.0f} {rate}/s"
+                terminalreporter.write_line(f"{benchmark.name}: {per_second}")
     for reason, count in config.stash[LEFT_OUT].most_common():
         terminalreporter.write_line(f"left out: {count} benchmarks ({reason})")
-
-
-def is_emulated(precision: str | None) -> bool:
-    """Whether PyTorch multiplies in a precision without the CPU's libraries."""
-    from humor.precision import cpu_half_emulation
-    from humor.precision.presets import Precision
-
-    kind = None if precision is None else Precision(precision).preset.autocast
-    return kind is not None and cpu_half_emulation.needs_emulation(kind)
-
-
-def rule_of(config: pytest.Config, cases: int) -> Rule:
-    """What counts as a change in this run, over so many cases. Raises UsageError."""
-    return Rule(
-        percentage(config.getoption("--slower-than")), percentage(config.getoption("--error-rate")), max(cases, 1)
-    )
-
-
-def threads_of(config: pytest.Config, device: "torch.device") -> int | None:
-    """How many threads a comparison uses; None for PyTorch's own choice."""
-    return config.getoption("--threads") or (1 if device.type == "cpu" else None)
-
-
-def percentage(text: str) -> float:
-    """A share of an option: 3% or 0.03. Raises UsageError."""
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise pytest.UsageError(f'"{text}" is no share between 0 and 100 %; give, say, 3%.')
-    return share

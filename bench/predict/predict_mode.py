@@ -7,55 +7,108 @@ in view, so the float16 rows are no blind test. `--predict cpu` measures the pea
 too, and compares the predicted order of the precisions with the measured one.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..workload import workload_of
+from ..harness.case import BenchmarkCase
+from ..harness.modes.mode import Mode
+from ..harness.output.verdict_table import write_json
+from ..harness.pytest_benchmark_adapter import timed_benchmarks
+from ..harness.session import device_of, project_of, workload_of, workload_options
+from ..harness.versions.loaded_version import LoadedVersion
 
-if TYPE_CHECKING:
-    from .predictions import Predictor
-
-PREDICTOR: "pytest.StashKey[Predictor]" = pytest.StashKey()
 HERE = "cpu"
+TITLE = "predicted, not measured"
+NOT_ALONE = ("--predict-widths", "--predict-to", "--roofline-to")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("humor-bench predict", "humor-bench: predicted times of other machines")
-    group.addoption(
-        "--predict", metavar="GPUS", help="t4, a100, h100, l4, rtx-4090, cpu (this machine), or several with commas"
-    )
-    group.addoption("--predict-widths", metavar="N,...", help="also predict what half precision gains, by width")
-    group.addoption("--predict-to", type=Path, metavar="FILE", help="write the prediction as JSON, a file for each GPU")
-    group.addoption("--roofline-to", type=Path, metavar="FILE", help="write this machine's roofline (--predict cpu)")
+class PredictMode(Mode):
+    """The predictions of a run's cases."""
 
+    flags = ("--predict",)
 
-def pytest_configure(config: pytest.Config) -> None:
-    option = config.option
-    if not option.predict:
-        given = next((name for name in ("predict_widths", "predict_to", "roofline_to") if getattr(option, name)), None)
+    @classmethod
+    def add_options(cls, parser: pytest.Parser) -> None:
+        group = parser.getgroup("humor-bench predict", "humor-bench: predicted times of other machines")
+        group.addoption(
+            "--predict", metavar="GPUS", help="t4, a100, h100, l4, rtx-4090, cpu (this machine), or several with commas"
+        )
+        group.addoption("--predict-widths", metavar="N,...", help="also predict what half precision gains, by width")
+        group.addoption(
+            "--predict-to", type=Path, metavar="FILE", help="write the prediction as JSON, a file for each GPU"
+        )
+        group.addoption(
+            "--roofline-to", type=Path, metavar="FILE", help="write this machine's roofline (--predict cpu)"
+        )
+
+    @classmethod
+    def check_not_chosen(cls, config: pytest.Config) -> None:
+        given = next((name for name in NOT_ALONE if config.getoption(name)), None)
         if given:
-            raise pytest.UsageError(f"--{given.replace('_', '-')} is of a prediction; add --predict t4, say.")
-        return
-    from humor.errors import SettingError
+            raise pytest.UsageError(f"{given} is of a prediction; add --predict t4, say.")
 
-    from .gpus import gpu_named
-    from .predictions import Predictor
+    def __init__(self, config: pytest.Config) -> None:
+        from humor.errors import SettingError
 
-    names = list(dict.fromkeys(option.predict.split(",")))
-    try:
-        gpus = {name: gpu_named(name) for name in names if name != HERE}
-    except SettingError as error:
-        raise pytest.UsageError(str(error)) from None
-    option.device = option.device or "cpu"
-    if workload_of(config).device.type != "cpu":
-        raise pytest.UsageError("--predict counts on the CPU, where counts are the same everywhere; add --device cpu.")
-    if option.roofline_to and HERE not in names:
-        raise pytest.UsageError("--roofline-to is for the machine that is measured; add cpu to --predict.")
-    option.benchmark_disable = HERE not in names
-    config.stash[PREDICTOR] = Predictor(workload_of(config), gpus, HERE in names, _widths(option.predict_widths))
+        from .gpus import gpu_named
+        from .predictions import Predictor
+
+        super().__init__(config)
+        self.printed: list[str] = []
+        names = list(dict.fromkeys(config.getoption("--predict").split(",")))
+        try:
+            gpus = {name: gpu_named(name) for name in names if name != HERE}
+        except SettingError as error:
+            raise pytest.UsageError(str(error)) from None
+        config.option.device = config.option.device or "cpu"
+        if device_of(config).type != "cpu":
+            raise pytest.UsageError(
+                "--predict counts on the CPU, where counts are the same everywhere; add --device cpu."
+            )
+        self.times_too = HERE in names
+        if config.getoption("--roofline-to") and not self.times_too:
+            raise pytest.UsageError("--roofline-to is for the machine that is measured; add cpu to --predict.")
+        self.predictor = Predictor(
+            workload_of(config), gpus, self.times_too, _widths(config.getoption("--predict-widths"))
+        )
+
+    def start(self, cases: Sequence[BenchmarkCase]) -> None:
+        self.version = LoadedVersion(project_of(self.config), workload_options(self.config))
+
+    def measure(self, case: BenchmarkCase) -> None:
+        if case.precision is not None:
+            built = self.version.build(case.id)
+            self.predictor.count(case.name, case.precision, built.eager or built.call)
+
+    def finish(self, status: int) -> int:
+        self._conclude()
+        return status
+
+    def interrupted(self) -> None:
+        self._conclude()
+
+    def lines(self) -> list[str]:
+        return self.printed
+
+    def _conclude(self) -> None:
+        """Predict, and write what is to be written."""
+        from .tables import lines
+
+        if not self.predictor.counted:
+            return
+        for benchmark in timed_benchmarks(self.config):
+            if (precision := benchmark.extra_info.get("precision")) is not None:
+                self.predictor.measure(benchmark.name, precision, benchmark.stats.median)
+        documents = self.predictor.documents()
+        self.title, self.printed = TITLE, [line for document in documents.values() for line in lines(document)]
+        target = self.config.getoption("--predict-to")
+        for name, document in documents.items():
+            if target is not None:
+                write_json(target if len(documents) == 1 else target.with_stem(f"{target.stem}-{name}"), document)
+        if self.config.getoption("--roofline-to"):
+            write_json(self.config.getoption("--roofline-to"), self.predictor.roofline())
 
 
 def _widths(text: str | None) -> list[int]:
@@ -65,35 +118,3 @@ def _widths(text: str | None) -> list[int]:
     if not all(1 <= number <= 16 for number in numbers):
         raise pytest.UsageError(f'--predict-widths "{text}"; give whole numbers from 1 to 16, say 1,4,16.')
     return numbers
-
-
-def predict_if_asked(config: pytest.Config, name: str, precision: str | None, call: Callable[[], Any]) -> None:
-    """Count a benchmark's call for --predict, if that is given and the benchmark has a precision to choose."""
-    predictor = config.stash.get(PREDICTOR, None)
-    if predictor is not None and precision is not None:
-        predictor.count(name, precision, call)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    predictor = config.stash.get(PREDICTOR, None)
-    if predictor is None or not predictor.counted:
-        return
-    from ..harness.output.verdict_table import write_json
-    from .tables import lines
-
-    for benchmark in getattr(getattr(config, "_benchmarksession", None), "benchmarks", ()):
-        precision = benchmark.extra_info.get("precision")
-        if benchmark.stats.rounds and precision is not None:
-            predictor.measure(benchmark.name, precision, benchmark.stats.median)
-    documents = predictor.documents()
-    terminalreporter.section("predicted, not measured")
-    for document in documents.values():
-        for line in lines(document):
-            terminalreporter.write_line(line)
-    target = config.getoption("--predict-to")
-    for name, document in documents.items():
-        if target is not None:
-            write_json(target if len(documents) == 1 else target.with_stem(f"{target.stem}-{name}"), document)
-    if config.getoption("--roofline-to"):
-        write_json(config.getoption("--roofline-to"), predictor.roofline())

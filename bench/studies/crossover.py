@@ -26,6 +26,7 @@ from humor.precision.presets import PRESETS
 
 from ..bench_linear import linear
 from ..cases import DIRECTIONS
+from ..harness.environment.devices import choose_device
 from ..harness.environment.fingerprint_probe import describe_machine
 from ..harness.output.verdict_table import write_json
 from ..harness.stats.precision_verdict import DOES_NOT_PAY, PAYS, UNCLEAR, WORDS, speedup_interval
@@ -33,7 +34,6 @@ from ..harness.stats.verdict import Rule
 from ..harness.timing.clock import cpu_time_clock
 from ..harness.timing.pairing import PAIRS, Pair, Timed, TimedCall, compare
 from ..harness.timing.quiet import quiet
-from ..workload import choose_device
 
 SIZES = [256, 512, 1024, 2048, 4096, 8192]
 ROWS = [8, 32, 128, 512, 2048, 8192]

@@ -23,9 +23,9 @@ from humor.training.optimizer import Adamax
 from humor.training.phase_timer import STEP_PHASES
 from humor.training.step import TrainStep
 
+from ..harness.environment.devices import choose_device
 from ..harness.timing.clock import cpu_timer, device_timer
 from ..published_loss import PublishedLoss
-from ..workload import choose_device
 
 OPTIMIZERS = {"published": torch.optim.Adamax}  # ours else
 COLUMNS = (*STEP_PHASES, "loss alone", "step")  # "loss alone": forward and backward of the loss, without the network

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from bench.harness.counters.operators import count_work
-from bench.workload import choose_device
+from bench.harness.environment.devices import DeviceError, choose_device
 from humor.data.synthetic.walker import synthetic_clip
-from humor.errors import SettingError
 from tests.support.pytest_process import run
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +66,7 @@ def test_a_wrong_option_is_one_sentence_before_anything_runs(arguments, sentence
     ],
 )
 def test_a_device_that_is_not_there_is_refused(name, sentence):
-    with pytest.raises(SettingError) as error:
+    with pytest.raises(DeviceError) as error:
         choose_device(name, require_cuda=False)
     assert str(error.value) == sentence
 

@@ -9,136 +9,106 @@ import dataclasses
 import random
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ...workload import workload_of
+from ..case import BenchmarkCase, BenchmarkId, name_of
 from ..environment.disturbances import DisturbanceMonitor
 from ..environment.fingerprint_probe import describe_machine, take_fingerprint
 from ..environment.nvidia import device_uuid, gpu_query
 from ..output.verdict_table import REFUSED, CaseVerdict, Findings, format_verdicts, write_json
-from ..plugin import COLLECTED, CONCLUDED, rule_of, threads_of
+from ..session import COLLECTED, device_of, not_compared, project_of, rule_of, threads_of, workload_options
 from ..timing.clock import wall_clock
 from ..timing.pairing import Comparison, Pair, TimedCall, compare
 from ..timing.quiet import quiet
-from ..versions import git_versions
-from ..versions.git_versions import ROOT, Side, Spec, VersionError, name_of
+from ..versions.git_versions import GitRepository, VersionError, dependencies
+from ..versions.loaded_version import LoadedVersion
 from ..versions.worker import Launches
-from .self_test import known_power, self_test_file
+from .mode import Mode
+from .self_test import known_power
 
 SELECTION = ("--quick", "--full")
-GATE = pytest.StashKey["Gate"]()
-PairOf = Callable[[int, Spec], Pair | None]
+PairOf = Callable[[int, BenchmarkId], Pair | None]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("humor-bench gate", "humor-bench: did a commit make it slower?")
-    group.addoption("--against", metavar="REF", help="measure this commit's library in turns with the working tree's")
-    group.addoption("--isolate", action="store_true", help="each version in processes of its own, launched repeatedly")
-    group.addoption("--launches", type=int, default=12, metavar="N", help="pairs of processes at most (default: 12)")
-    group.addoption("--against-python", metavar="EXE", help="interpreter, and so packages, of the old version")
-    group.addoption("--slower-than", default="3%", metavar="P", help="the smallest change that matters (default: 3%%)")
-    group.addoption("--error-rate", default="1%", metavar="P", help="of a run's intervals together (default: 1%%)")
-    group.addoption("--max-time", type=float, default=30.0, metavar="S", help="seconds a case may take (default: 30)")
-    group.addoption("--allow-unclear", action="store_true", help="exit with 0 where a verdict is unclear")
-    group.addoption("--allow-missing", action="store_true", help="compare what both versions have, and list the rest")
-    group.addoption("--verdicts", type=Path, metavar="FILE", help="write the verdicts and their samples as JSON")
+class CompareCommits(Mode):
+    """A comparison of two versions, from the options to the exit code."""
 
+    flags = ("--against",)
+    fails_closed = True
 
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--against"):
-        config.option.benchmark_disable = True  # what is measured is measured here
+    @classmethod
+    def add_options(cls, parser: pytest.Parser) -> None:
+        group = parser.getgroup("bench gate", "benchmarks: did a commit make it slower?")
+        add = group.addoption
+        add("--against", metavar="REF", help="compare the library at this commit with that in the working tree")
+        add("--isolate", action="store_true", help="run each version in its own processes, launched repeatedly")
+        add("--launches", type=int, default=12, metavar="N", help="pairs of processes at most (default: 12)")
+        add("--against-python", metavar="EXE", help="Python, and so packages, for the version of --against")
+        add("--slower-than", default="3%", metavar="P", help="the smallest change that matters (default: 3%%)")
+        add("--error-rate", default="1%", metavar="P", help="how often a whole run may be wrong (default: 1%%)")
+        add("--max-time", type=float, default=30.0, metavar="S", help="most seconds for a case (default: 30)")
+        add("--allow-unclear", action="store_true", help="exit with 0 where a verdict is unclear")
+        add("--allow-missing", action="store_true", help="compare what both versions have, and list the rest")
+        add("--verdicts", type=Path, metavar="FILE", help="write the verdicts and their samples as JSON")
 
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if session.config.getoption("--against") and not session.config.getoption("collectonly"):
-        session.config.stash[GATE] = Gate(session.config, [item.nodeid for item in session.items])
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    gate = pyfuncitem.config.stash.get(GATE, None)
-    if gate is None:
-        return None
-    gate.measure(*git_versions.taken_over(pyfuncitem))
-    return True
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, Any]:
-    result = yield
-    gate = session.config.stash.get(GATE, None)
-    if gate is not None:
-        if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
-            gate.findings.failed["pytest"] = "an internal error, shown above"
-        if exitstatus != pytest.ExitCode.INTERRUPTED:
-            session.exitstatus = gate.finish()
-            session.config.stash[CONCLUDED] = True
-        gate.resources.close()
-    return result
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    gate = config.stash.get(GATE, None)
-    if gate is not None:
-        terminalreporter.section(f"{gate.option('--against')} against the working tree")
-        for line in gate.lines(known_power(self_test_file(config))):
-            terminalreporter.write_line(line)
-
-
-class Gate:
-    """A comparison of two versions, from the options to the exit code. Raises UsageError for what cannot be."""
-
-    def __init__(self, config: pytest.Config, selected: list[str]) -> None:
+    def __init__(self, config: pytest.Config) -> None:
+        super().__init__(config)
         self.option = config.getoption
+        if self.option("--launches") < 1:
+            raise pytest.UsageError(f"--launches {self.option('--launches')}: give one at least, say, 12.")
+        self.title = f"{self.option('--against')} against the working tree"
+        self.project = project_of(config)
+        self.repository = GitRepository(self.project)
         self.conclusion, self.code = "nothing was measured", REFUSED
-        self.selected = [name_of(each) for each in selected]
-        self.workload = git_versions.workload_options(config)
         self.findings = Findings()
         self.chance = random.Random()
         self.resources = ExitStack()
         self.started = time.perf_counter()
-        if self.option("--launches") < 1:
-            raise pytest.UsageError(f"--launches {self.option('--launches')}: give one at least, say, 12.")
-        self.rule = rule_of(config, len(selected))
-        self.device = workload_of(config).device
-        self.threads = threads_of(config, self.device)
+
+    def left_out(self, case: BenchmarkCase) -> str | None:
+        return not_compared(self.config, case)
+
+    def start(self, cases: Sequence[BenchmarkCase]) -> None:
+        self.selected = [case.name for case in cases]
+        self.options = workload_options(self.config)
+        self.rule = rule_of(self.config, len(cases))
+        self.device, self.threads = device_of(self.config), threads_of(self.config)
         try:
-            self.commit = git_versions.commit_of(self.option("--against"))
-            self.tree = self.resources.enter_context(git_versions.checked_out(self.commit))
+            self.commit = self.repository.commit_of(self.option("--against"))
+            self.tree = self.resources.enter_context(self.repository.checked_out(self.commit))
         except VersionError as error:
             raise pytest.UsageError(f"--against: {error}") from None
         self.isolated = bool(self.option("--isolate") or self.option("--against-python"))
         self.pair_of = self._processes() if self.isolated else self._side_by_side()
-        self._note_differences(config)
+        self._note_differences()
         self.resources.enter_context(quiet(self.threads))
         self.disturbances = DisturbanceMonitor.begin(gpu=gpu_query(device_uuid(str(self.device))))
 
-    def measure(self, name: str, spec: Spec) -> None:
-        """Compare one case and note what was found. Raises what the new version raises."""
-        first = self.pair_of(0, spec)
+    def measure(self, case: BenchmarkCase) -> None:
+        first = self.pair_of(0, case.id)
         assert first is not None
-        old, new = first
+        base, head = first
         try:
-            new()
+            head()
         except pytest.skip.Exception as skipped:
-            self.findings.skipped[name] = str(skipped)
+            self.findings.skipped[case.name] = str(skipped)
             raise
         except Exception as error:
-            self.findings.failed[name] = _why(error)
+            self.findings.failed[case.name] = _why(error)
             raise
         try:
-            old()
+            base()
         except Exception as error:
-            self.findings.only_head.append(f"{name} ({_why(error)})")
+            self.findings.only_head.append(f"{case.name} ({_why(error)})")
             return
         try:
             found = compare(
-                lambda turn: self.pair_of(turn, spec),
+                lambda turn: self.pair_of(turn, case.id),
                 self.rule,
                 self.option("--max-time"),
                 self.chance,
@@ -146,16 +116,34 @@ class Gate:
                 self.device.type,
             )
         except Exception as error:  # one that ran once: a process that ended, say
-            self.findings.failed[name] = _why(error)
+            self.findings.failed[case.name] = _why(error)
             raise
-        self.findings.results.append(result_of(name, found))
+        self.findings.results.append(result_of(case.name, found))
         self.disturbances.look()
 
-    def finish(self) -> int:
-        """Close the case: the exit code, with the verdicts written."""
+    def finish(self, status: int) -> int:
+        if status == pytest.ExitCode.INTERNAL_ERROR:
+            self.findings.failed["pytest"] = "an internal error, shown above"
         seen = {result.case for result in self.findings.results} | {*self.findings.failed, *self.findings.skipped}
         seen |= {name.partition(" ")[0] for name in self.findings.only_head}
         self.findings.failed |= {name: "it did not run" for name in self.selected if name not in seen}
+        return self._conclude()
+
+    def interrupted(self) -> None:
+        self.findings.refused = f"interrupted after {len(self.findings.results)} of {len(self.selected)} cases"
+        self._conclude()
+
+    def close(self) -> None:
+        self.resources.close()
+
+    def lines(self) -> list[str]:
+        seconds = time.perf_counter() - self.started
+        word = f"refused: {self.conclusion}" if self.code == REFUSED else self.conclusion
+        table = format_verdicts(self.findings, known_power(self.config))
+        return [*table, "", f"{word} ({seconds:.0f} s; {self.rule.slower_than:.3g} matters)"]
+
+    def _conclude(self) -> int:
+        """Come to the exit code, and write the verdicts."""
         self.findings.warnings += self.disturbances.warnings()
         missing, unclear = self.option("--allow-missing"), self.option("--allow-unclear")
         self.conclusion, self.code = self.findings.conclusion(missing, unclear)
@@ -166,16 +154,6 @@ class Gate:
                 self.conclusion, self.code = f"the verdicts could not be written: {_why(error)}", REFUSED
         return self.code
 
-    def lines(self, power: Mapping[str, Any]) -> list[str]:
-        """What is printed at the end, with what the self-test found."""
-        seconds = time.perf_counter() - self.started
-        word = f"refused: {self.conclusion}" if self.code == REFUSED else self.conclusion
-        return [
-            *format_verdicts(self.findings, power),
-            "",
-            f"{word} ({seconds:.0f} s; {self.rule.slower_than:.3g} matters)",
-        ]
-
     def _as_json(self) -> dict[str, Any]:
         settings = {
             "slower_than": self.rule.slower_than,
@@ -184,7 +162,8 @@ class Gate:
             "threads": self.threads,
             "isolate": self.isolated,
         }
-        head = {"ref": "working tree", "commit": git_versions.commit_of("HEAD"), "dirty": git_versions.has_changes()}
+        commit, dirty = self.repository.commit_of("HEAD"), self.repository.has_changes()
+        head = {"ref": "working tree", "commit": commit, "dirty": dirty}
         return self.findings.as_json(
             self.conclusion,
             self.code,
@@ -197,46 +176,47 @@ class Gate:
 
     def _side_by_side(self) -> PairOf:
         try:
-            old, new = Side(self.workload, self.tree), Side(self.workload)
-        except Exception as error:  # whatever the old version does when it is imported beside the new one
+            base, head = (LoadedVersion(self.project, self.options, tree) for tree in (self.tree, None))
+        except Exception as error:  # whatever the base does when it is imported beside the head
             self.isolated = True
             self.findings.warnings.append(
-                f"the old version does not load beside the new one ({_why(error)}): each got processes of its own."
+                f"the base version does not load beside the head ({_why(error)}): each got its own processes."
             )
             return self._processes()
         clock = wall_clock(self.device)
 
-        def pair_of(turn: int, spec: Spec) -> Pair:
-            return lambda: TimedCall(old.build(spec), clock), lambda: TimedCall(new.build(spec), clock)
+        def pair_of(turn: int, benchmark: BenchmarkId) -> Pair:
+            return (
+                lambda: TimedCall(base.build(benchmark).call, clock),
+                lambda: TimedCall(head.build(benchmark).call, clock),
+            )
 
         return pair_of
 
     def _processes(self) -> PairOf:
         pythons = (self.option("--against-python") or sys.executable, sys.executable)
-        launches = Launches(pythons, self.tree, self.workload, self.threads, self.option("--launches"), self.chance)
+        most = self.option("--launches")
+        launches = Launches(self.project, pythons, self.tree, self.options, self.threads, most, self.chance)
         return self.resources.enter_context(launches)
 
-    def _note_differences(self, config: pytest.Config) -> None:
-        """What a comparison of the library alone would hide: other dependencies, and benchmarks that are gone."""
-        differ = git_versions.dependencies(self.tree) != git_versions.dependencies(ROOT)
-        if differ and not self.option("--against-python"):
+    def _note_differences(self) -> None:
+        """Warn of what comparing the library alone would hide: other dependencies, and benchmarks that are gone."""
+        if not self.option("--against-python") and dependencies(self.tree) != dependencies(self.project.root):
             self.findings.warnings.append(
-                "the two versions ask for different packages, and both were measured with those installed here; "
-                "--against-python EXE gives the old version its own."
+                "the two versions require different packages, and both were measured with those installed here; "
+                "--against-python EXE runs the base with others."
             )
-        if not git_versions.same_suite(self.commit):
-            known = config.stash.get(COLLECTED, set())
-            chosen = [name for name in SELECTION if self.option(name)]
-            if config.option.keyword:
-                chosen += ["-k", config.option.keyword]
-            try:
-                self.findings.only_base += [
-                    name_of(each)
-                    for each in git_versions.collected(self.tree, config.args, chosen)
-                    if each not in known
-                ]
-            except VersionError as error:
-                self.findings.warnings.append(f"which benchmarks the old version had is not known: {error}")
+        if self.repository.has_suite_of(self.commit):
+            return
+        known = self.config.stash.get(COLLECTED, set())
+        chosen = [name for name in SELECTION if self.option(name)]
+        if self.config.option.keyword:
+            chosen += ["-k", self.config.option.keyword]
+        try:
+            listed = self.repository.collected(self.tree, self.config.args, chosen)
+            self.findings.only_base += [name_of(each) for each in listed if each not in known]
+        except VersionError as error:
+            self.findings.warnings.append(f"which benchmarks the base version had is not known: {error}")
 
 
 def result_of(name: str, found: Comparison) -> CaseVerdict:

@@ -1,8 +1,8 @@
-"""`pytest bench --pays`: does a lower precision pay in a case, is it really lower, and is it right?
+"""`pytest bench --compare-precisions`: does a lower precision pay in a case, is it really lower, and is it right?
 
-Each case of each precision is measured in turns with the same case in float32, by the gate's own statistics; its answer
-is held against a float64 run on the same inputs and weights (worth.py says how far it may be off); and its operators
-are counted. The words:
+Each case of each precision is measured in alternation with the same case in float32, by the statistics of --against;
+its answer is compared with a float64 run on the same inputs and weights (the project says how far it may be off); and
+its operators are counted. The words:
 
   pays             it is faster, and right.
   does not pay     it is the same or slower: a gain of `--slower-than` or more is ruled out, or it is a loss.
@@ -10,26 +10,26 @@ are counted. The words:
   wrong            its answer is further from float64's than the format explains, or not finite, whatever its time.
   not really half  no matrix multiply ran in the lower format. It is not timed: that would be float32 against itself.
 
-Exit codes: 0, nothing is wrong or pretends; 1, a case is wrong, or one with a network is not really half (geometry is
-float32 in every precision, on purpose); 4, refused: nothing was measured, or a case failed. Whether a precision pays
-is what the table is for: no answer to it fails a run.
+Exit codes: 0, nothing is wrong or pretends; 1, a case is wrong, or one that must multiply in the lower format is not
+really half; 2, interrupted, with what was found until then; 4, refused: nothing was measured, or a case failed.
+Whether a precision pays is what the table is for: no answer to it fails a run.
 """
 
 import random
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ...project import BOUNDS
-from ...workload import workload_of
+from ..case import BenchmarkCall, BenchmarkCase, BenchmarkId
 from ..counters.operator_times import time_operators
 from ..counters.operators import count_operators
 from ..environment.fingerprint_probe import describe_machine
 from ..output.verdict_table import REFUSED, write_json
-from ..plugin import rule_of, threads_of
+from ..project import Precisions
+from ..session import device_of, project_of, rule_of, threads_of, workload_options
 from ..stats.accuracy import Deviation, tensors_in, worst_deviation
 from ..stats.precision_verdict import (
     NOT_HALF,
@@ -44,85 +44,74 @@ from ..stats.precision_verdict import (
 from ..timing.clock import cpu_time_clock
 from ..timing.pairing import Timed, TimedCall, compare
 from ..timing.quiet import quiet
-from ..versions.git_versions import Built, Side, Spec, taken_over, workload_options
+from ..versions.loaded_version import LoadedVersion
+from .mode import Mode
 
 FINE, BAD = 0, 1  # exit codes
 SOUND = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 ORDER = (WRONG, NOT_HALF, PAYS)  # of the table; what else there is comes after
 PHASE_RUNS = 3
-WORTH = pytest.StashKey["Worth"]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("humor-bench precisions", "humor-bench: which precision pays?")
-    group.addoption("--pays", action="store_true", help="each precision against float32 for time, float64 for error")
-    group.addoption("--pays-to", type=Path, metavar="FILE", help="write what --pays finds as JSON")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--pays-to") and not config.getoption("--pays"):
-        raise pytest.UsageError("--pays-to says where to write what --pays finds; add --pays.")
-    if config.getoption("--pays"):
-        config.option.benchmark_disable = True
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if session.config.getoption("--pays") and not session.config.getoption("collectonly"):
-        session.config.stash[WORTH] = Worth(session.config, len(session.items))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    worth = pyfuncitem.config.stash.get(WORTH, None)
-    if worth is None:
-        return None
-    case: Any = pyfuncitem.callspec.params.get("case")
-    worth.measure(*taken_over(pyfuncitem), has_network=case is not None and case[1].has_weights)
-    return True
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, Any]:
-    result = yield
-    worth = session.config.stash.get(WORTH, None)
-    if worth is not None and exitstatus != pytest.ExitCode.INTERRUPTED:
-        session.exitstatus = worth.finish(session.config.getoption("--pays-to"), exitstatus not in SOUND)
-    return result
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    worth = config.stash.get(WORTH, None)
-    if worth is not None:
-        terminalreporter.section("which precision pays")
-        for line in [*lines(worth.findings), *worth.refusals]:
-            terminalreporter.write_line(line)
-
-
-class Worth:
+class ComparePrecisions(Mode):
     """The joint verdicts of a run's cases."""
 
-    def __init__(self, config: pytest.Config, cases: int) -> None:
-        self.rule = rule_of(config, cases)
-        self.max_time = config.getoption("--max-time")
-        self.device = workload_of(config).device
-        self.threads = threads_of(config, self.device)
-        self.clock = cpu_time_clock(self.device, self.threads)
-        options = workload_options(config)
-        self.side, self.exact = Side(options), Side(options, dtype="float64")
+    flags = ("--compare-precisions",)
+    title = "which precision pays"
+
+    @classmethod
+    def add_options(cls, parser: pytest.Parser) -> None:
+        group = parser.getgroup("bench precisions", "benchmarks: which precision pays?")
+        group.addoption(
+            "--compare-precisions",
+            action="store_true",
+            help="compare each precision with float32 for time and with float64 for its error",
+        )
+        group.addoption(
+            "--compare-precisions-json", type=Path, metavar="FILE", help="write what --compare-precisions finds as JSON"
+        )
+
+    @classmethod
+    def check_not_chosen(cls, config: pytest.Config) -> None:
+        if config.getoption("--compare-precisions-json"):
+            raise pytest.UsageError(
+                "--compare-precisions-json says where to write what --compare-precisions finds; add that."
+            )
+
+    def __init__(self, config: pytest.Config) -> None:
+        super().__init__(config)
+        precisions = project_of(config).precisions
+        if precisions is None:
+            raise pytest.UsageError("--compare-precisions: this project's benchmarks have no precision to choose.")
+        self.precisions: Precisions = precisions
         self.findings: list[PrecisionVerdict] = []
         self.refusals: list[str] = []
 
-    def measure(self, name: str, spec: Spec, has_network: bool) -> None:
-        """Find one case's word. Raises what the case raises."""
-        precision = str(spec.parameters["precision"])
-        single = replace(spec, parameters={**spec.parameters, "precision": "fp32"})
+    def left_out(self, case: BenchmarkCase) -> str | None:
+        if case.precision is None:
+            return "it has no precision to choose"
+        return "what the other precisions are compared with" if case.precision == self.precisions.reference else None
+
+    def start(self, cases: Sequence[BenchmarkCase]) -> None:
+        self.rule = rule_of(self.config, len(cases))
+        self.max_time = self.config.getoption("--max-time")
+        self.device, self.threads = device_of(self.config), threads_of(self.config)
+        self.clock = cpu_time_clock(self.device, self.threads)
+        # Bodies are changed to a dtype in place, so that each has a version for itself.
+        self.version, self.exact = (
+            LoadedVersion(project_of(self.config), workload_options(self.config), dtype=dtype)
+            for dtype in ("float32", "float64")
+        )
+
+    def measure(self, case: BenchmarkCase) -> None:
+        benchmark, precision = case.id, str(case.precision)
+        single = replace(benchmark, parameters={**benchmark.parameters, "precision": self.precisions.reference})
         with quiet(self.threads):
-            deviation = self._deviation(spec, single, precision)
-            work, interval, speed, seconds = work_of(self.side.built(spec)), None, None, None
+            deviation = self._deviation(benchmark, single, precision)
+            work, interval, speed, seconds = work_of(self.version.build(benchmark)), None, None, None
             if work.low_flops:
                 found = compare(
-                    lambda turn: (self._builder(single), self._builder(spec)),
+                    lambda turn: (self._builder(single), self._builder(benchmark)),
                     self.rule,
                     self.max_time,
                     random.Random(),
@@ -130,50 +119,64 @@ class Worth:
                 )
                 interval, speed, seconds = found.test.interval, found.test.verdict, found.seconds[1]
             verdict = verdict_of(deviation, work, speed)
-            reason = self._reason(verdict, deviation, spec, single, work)
-        fails = verdict == WRONG or (verdict == NOT_HALF and has_network)
-        self.findings.append(PrecisionVerdict(name, precision, verdict, deviation, reason, interval, seconds, fails))
+            reason = self._reason(verdict, deviation, benchmark, single, work)
+        fails = verdict == WRONG or (verdict == NOT_HALF and self.precisions.must_lower(case))
+        self.findings.append(
+            PrecisionVerdict(case.name, precision, verdict, deviation, reason, interval, seconds, fails)
+        )
 
-    def _deviation(self, spec: Spec, single: Spec, precision: str) -> Deviation:
-        from humor.precision.presets import Precision
+    def _deviation(self, benchmark: BenchmarkId, single: BenchmarkId, precision: str) -> Deviation:
+        exact, found = answer_of(self.exact.build(single)), answer_of(self.version.build(benchmark))
+        unit_roundoff = self.precisions.unit_roundoff(precision)
+        return worst_deviation(found, exact, self.precisions.bounds, unit_roundoff)
 
-        exact, found = answer_of(self.exact.built(single)), answer_of(self.side.built(spec))
-        return worst_deviation(found, exact, BOUNDS, Precision(precision).unit_roundoff)
+    def _builder(self, benchmark: BenchmarkId) -> Callable[[], Timed]:
+        return lambda: TimedCall(self.version.build(benchmark).call, self.clock)
 
-    def _builder(self, spec: Spec) -> Callable[[], Timed]:
-        return lambda: TimedCall(self.side.build(spec), self.clock)
-
-    def _reason(self, verdict: str, deviation: Deviation, spec: Spec, single: Spec, work: OperatorProfile) -> str:
+    def _reason(
+        self, verdict: str, deviation: Deviation, benchmark: BenchmarkId, single: BenchmarkId, work: OperatorProfile
+    ) -> str:
         if verdict in (WRONG, NOT_HALF):
             return explain(verdict, deviation, work, {}, {})
-        first, second = self.side.built(single), self.side.built(spec)
+        first, second = self.version.build(single), self.version.build(benchmark)
         single_seconds, own_seconds = time_operators(
             [built.eager or built.call for built in (first, second)], self.clock
         )
         return explain(verdict, deviation, replace(work, seconds=own_seconds), single_seconds, phases(first))
 
-    def finish(self, file: Path | None, failed: bool) -> int:
-        """The exit code, with the findings written."""
-        if failed or not self.findings:
+    def finish(self, status: int) -> int:
+        if status not in SOUND or not self.findings:
+            failed = status not in SOUND
             why = "a case failed, as said above" if failed else "nothing was measured; choose cases with a precision"
             self.refusals.append(f"refused: {why}.")
             return REFUSED
+        self._write()
+        return BAD if any(finding.fails for finding in self.findings) else FINE
+
+    def interrupted(self) -> None:
+        if self.findings:
+            self._write()
+
+    def lines(self) -> list[str]:
+        return [*lines(self.findings), *self.refusals]
+
+    def _write(self) -> None:
+        file = self.config.getoption("--compare-precisions-json")
         if file is not None:
             machine = describe_machine(str(self.device), self.threads)
             cases = [finding.as_json() for finding in self.findings]
             write_json(file, {"kind": "precisions", "machine": machine, "cases": cases})
-        return BAD if any(finding.fails for finding in self.findings) else FINE
 
 
-def answer_of(built: Built) -> Mapping[str, Any]:
+def answer_of(built: BenchmarkCall) -> Mapping[str, Any]:
     """What a benchmark says its answer is."""
     if built.answer is None:
-        raise LookupError("the benchmark has no answer to hold against float64; give measure an answer=.")
+        raise LookupError("the benchmark has no answer to compare with float64; give measure an answer=.")
     found: Mapping[str, Any] = built.answer()
     return {name: [tensor.detach().clone() for tensor in tensors_in(value)] for name, value in found.items()}
 
 
-def work_of(built: Built) -> OperatorProfile:
+def work_of(built: BenchmarkCall) -> OperatorProfile:
     """The work of a warm call."""
     call = built.eager or built.call
     call()
@@ -181,7 +184,7 @@ def work_of(built: Built) -> OperatorProfile:
     return OperatorProfile(counted.multiply_flops, counted.cast_weights)
 
 
-def phases(built: Built) -> Mapping[str, float]:
+def phases(built: BenchmarkCall) -> Mapping[str, float]:
     """Seconds of a step's phases, in its fastest of a few runs; nothing for what has none."""
     if built.phases is None:
         return {}

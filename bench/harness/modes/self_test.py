@@ -15,7 +15,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,65 +23,23 @@ from typing import Any
 import pytest
 from scipy.special import betaincinv
 
-from ...workload import workload_of
+from ..case import BenchmarkCase
 from ..environment.fingerprint import refusal
 from ..environment.fingerprint_probe import take_fingerprint
 from ..output.verdict_table import write_json
-from ..plugin import rule_of, threads_of
+from ..pytest_benchmark_adapter import file_beside_saved_runs
+from ..session import device_of, not_compared, project_of, rule_of, threads_of, workload_options
 from ..stats.verdict import Rule, SequentialTest
 from ..timing.clock import wall_clock
-from ..timing.pairing import Comparison, Timed, TimedCall, compare
+from ..timing.pairing import Builder, Comparison, Timed, TimedCall, compare
 from ..timing.quiet import quiet
-from ..versions.git_versions import Side, Spec, taken_over, workload_options
+from ..versions.loaded_version import LoadedVersion
+from .mode import Mode
 
 INJECTED = 0.1
 SIZES = (0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 CAUGHT = 0.95
 REPLAYS = 200
-SELF_TEST = pytest.StashKey["SelfTest"]()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("humor-bench gate")
-    group.addoption("--self-test", action="store_true", help="how often is the gate wrong here, what does it catch?")
-    group.addoption("--trials", type=int, default=10, metavar="N", help="of --self-test, for each case (default: 10)")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--self-test"):
-        config.option.benchmark_disable = True
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if session.config.getoption("--self-test") and not session.config.getoption("collectonly"):
-        session.config.stash[SELF_TEST] = SelfTest(session.config, len(session.items))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    test = pyfuncitem.config.stash.get(SELF_TEST, None)
-    if test is None:
-        return None
-    test.run(*taken_over(pyfuncitem))
-    return True
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, Any]:
-    result = yield
-    test = session.config.stash.get(SELF_TEST, None)
-    if test is not None and not exitstatus:
-        session.exitstatus = test.finish(self_test_file(session.config))
-    return result
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    test = config.stash.get(SELF_TEST, None)
-    if test is not None:
-        terminalreporter.section("self-test of the gate")
-        for line in lines(test.outcomes):
-            terminalreporter.write_line(line)
 
 
 @dataclass(frozen=True)
@@ -115,24 +73,36 @@ class Slowed:
         return taken * (1 + self.share)
 
 
-class SelfTest:
+class SelfTest(Mode):
     """The self-test of all cases of a run."""
 
-    def __init__(self, config: pytest.Config, cases: int) -> None:
-        self.rule = rule_of(config, cases)
-        self.max_time, self.trials = config.getoption("--max-time"), config.getoption("--trials")
-        self.device = workload_of(config).device
-        self.threads = threads_of(config, self.device)
-        self.side = Side(workload_options(config))
+    flags = ("--self-test",)
+    title = "self-test of the gate"
+
+    @classmethod
+    def add_options(cls, parser: pytest.Parser) -> None:
+        group = parser.getgroup("bench gate")
+        group.addoption(
+            "--self-test", action="store_true", help="how often --against is wrong here, and what it catches"
+        )
+        group.addoption("--trials", type=int, default=10, metavar="N", help="--self-test's, for a case (default: 10)")
+
+    def left_out(self, case: BenchmarkCase) -> str | None:
+        return not_compared(self.config, case)
+
+    def start(self, cases: Sequence[BenchmarkCase]) -> None:
+        self.rule = rule_of(self.config, len(cases))
+        self.max_time, self.trials = self.config.getoption("--max-time"), self.config.getoption("--trials")
+        self.device, self.threads = device_of(self.config), threads_of(self.config)
+        self.version = LoadedVersion(project_of(self.config), workload_options(self.config))
         self.chance = random.Random()
         self.outcomes: list[Outcome] = []
 
-    def run(self, name: str, spec: Spec) -> None:
-        """Compare a case with itself, again and again, and with itself slowed."""
+    def measure(self, case: BenchmarkCase) -> None:
         clock = wall_clock(self.device)
 
         def plain() -> Timed:
-            return TimedCall(self.side.build(spec), clock)
+            return TimedCall(self.version.build(case.id).call, clock)
 
         def slowed() -> Timed:
             return Slowed(plain(), INJECTED)
@@ -146,13 +116,23 @@ class SelfTest:
         pool = [found.test.values[i : i + 2] for found in unchanged for i in range(0, len(found.test.values), 2)]
         verdicts = [found.test.verdict for found in unchanged]
         catches = smallest_caught(pool, self.rule, most, random.Random(0))
-        self.outcomes.append(Outcome(name, verdicts, injected.test.verdict, catches))
+        self.outcomes.append(Outcome(case.name, verdicts, injected.test.verdict, catches))
 
-    def _compare(self, old: Any, new: Any) -> Comparison:
-        return compare(lambda turn: (old, new), self.rule, self.max_time, self.chance, device=self.device.type)
+    def _compare(self, base: Builder, head: Builder) -> Comparison:
+        return compare(lambda turn: (base, head), self.rule, self.max_time, self.chance, device=self.device.type)
 
-    def finish(self, file: Path) -> int:
-        """Keep what was found; the exit code."""
+    def finish(self, status: int) -> int:
+        if status:
+            return status
+        write_json(_file(self.config), self._as_json())
+        if any(each.false_alarms or each.injected in ("same", "faster") for each in self.outcomes):
+            return 1
+        return 3 if any("unclear" in (*each.verdicts, each.injected) for each in self.outcomes) else 0
+
+    def lines(self) -> list[str]:
+        return lines(self.outcomes)
+
+    def _as_json(self) -> dict[str, Any]:
         cases = {
             each.name: {
                 "trials": len(each.verdicts),
@@ -165,13 +145,7 @@ class SelfTest:
         device = str(self.device)
         fingerprint = dataclasses.asdict(take_fingerprint(device))
         settings = {"rule": dataclasses.asdict(self.rule), "max_time": self.max_time, "threads": self.threads}
-        write_json(
-            file,
-            {"kind": "self-test", "device": device, "fingerprint": fingerprint, **settings, "cases": cases},
-        )
-        if any(each.false_alarms or each.injected in ("same", "faster") for each in self.outcomes):
-            return 1
-        return 3 if any("unclear" in (*each.verdicts, each.injected) for each in self.outcomes) else 0
+        return {"kind": "self-test", "device": device, "fingerprint": fingerprint, **settings, "cases": cases}
 
 
 def smallest_caught(pool: Sequence[Sequence[float]], rule: Rule, rounds: int, chance: random.Random) -> float | None:
@@ -222,19 +196,17 @@ def _counted(verdicts: Sequence[str]) -> list[str]:
     return [f"{verdicts.count(word)} {word}" for word in ("same", "unclear", "slower", "faster") if word in verdicts]
 
 
-def self_test_file(config: pytest.Config) -> Path:
-    """Where this machine's self-test is kept, beside its saved runs."""
-    storage = config._benchmarksession.storage  # type: ignore[attr-defined]
-    return Path(storage.get("self-test.json"))
-
-
-def known_power(file: Path) -> Mapping[str, Any]:
+def known_power(config: pytest.Config) -> Mapping[str, Any]:
     """What the last self-test on this machine, under these settings, found for each case; nothing if there was none."""
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(_file(config).read_text())
         if refusal(content["fingerprint"], take_fingerprint(content["device"])):
             return {}
         cases: Mapping[str, Any] = content["cases"]
         return cases
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _file(config: pytest.Config) -> Path:
+    return file_beside_saved_runs(config, "self-test.json")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..stats.verdict import VERDICTS, Interval, verdict_of_suite
+from .files import write_whole
 
 KIND = "verdicts"  # of the document
 SAME_OR_FASTER, SLOWER, UNCLEAR, REFUSED = 0, 1, 3, 4  # exit codes
@@ -127,9 +128,7 @@ def format_verdicts(findings: Findings, power: Mapping[str, Any] | None = None) 
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write whole or not at all. Raises FileError."""
-    from humor.io.files import write_whole
-
+    """Write whole or not at all. Raises OSError."""
     write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
 
 

@@ -1,8 +1,9 @@
-"""Each version in a process of its own: `python -m bench.harness.versions.worker` builds and times what it is told to.
+"""Each version in its own process: `python -m bench.harness.versions.worker` builds and times what it is asked to.
 
 A message is a line of JSON either way. Only one process works at a time; the others wait for their next line.
 """
 
+import importlib
 import json
 import os
 import random
@@ -14,8 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from ..case import BenchmarkId
+from ..project import Project
 from ..timing.pairing import Builder, Timed, TimedCall
-from .git_versions import ROOT, Side, Spec
+from .loaded_version import LoadedVersion
 
 
 class WorkerError(Exception):
@@ -25,11 +28,13 @@ class WorkerError(Exception):
 class Worker:
     """A process with one version."""
 
-    def __init__(self, python: str, tree: Path | None, options: Mapping[str, Any], threads: int | None) -> None:
-        job = {"tree": tree and str(tree), "options": options, "threads": threads}
+    def __init__(
+        self, project: Project, python: str, tree: Path | None, options: Mapping[str, Any], threads: int | None
+    ) -> None:
+        job = {"project": project.module, "tree": tree and str(tree), "options": options, "threads": threads}
         self._process = subprocess.Popen(
-            [python, "-m", "bench.harness.versions.worker", json.dumps(job, default=str)],
-            cwd=ROOT,
+            [python, "-m", __name__, json.dumps(job, default=str)],
+            cwd=project.root,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -59,9 +64,9 @@ class Worker:
             raise WorkerError(answer["error"])
         return answer["result"]
 
-    def build(self, spec: Spec) -> Timed:
+    def build(self, benchmark: BenchmarkId) -> Timed:
         """The benchmark, built over there."""
-        self.ask(build=asdict(spec))
+        self.ask(build=asdict(benchmark))
         return RemoteCall(self)
 
 
@@ -81,14 +86,16 @@ class Launches:
 
     def __init__(
         self,
-        pythons: tuple[str, str],  # of the old and the new version
+        project: Project,
+        pythons: tuple[str, str],  # of the base and the head version
         tree: Path,
         options: Mapping[str, Any],
         threads: int | None,
         most: int,
         chance: random.Random,
     ) -> None:
-        self._new = [(pythons[0], tree), (pythons[1], None)]
+        self._project = project
+        self._versions = [(pythons[0], tree), (pythons[1], None)]
         self._rest = (options, threads)
         self._most, self._chance = most, chance
         self._pairs: list[list[Worker]] = []
@@ -100,19 +107,19 @@ class Launches:
     def __exit__(self, *_: object) -> None:
         self._resources.close()
 
-    def __call__(self, index: int, spec: Spec) -> tuple[Builder, Builder] | None:
-        """The builders of one pair of processes, old and new; None after the last."""
+    def __call__(self, index: int, benchmark: BenchmarkId) -> tuple[Builder, Builder] | None:
+        """The builders of one pair of processes, base and head; None after the last."""
         if index >= self._most:
             return None
         while len(self._pairs) <= index:
             self._launch()
-        old, new = self._pairs[index]
-        return lambda: old.build(spec), lambda: new.build(spec)
+        base, head = self._pairs[index]
+        return lambda: base.build(benchmark), lambda: head.build(benchmark)
 
     def _launch(self) -> None:
         workers: dict[int, Worker] = {}
         for which in (0, 1) if self._chance.random() < 0.5 else (1, 0):
-            workers[which] = self._resources.enter_context(Worker(*self._new[which], *self._rest))
+            workers[which] = self._resources.enter_context(Worker(self._project, *self._versions[which], *self._rest))
         self._pairs.append([workers[0], workers[1]])
 
 
@@ -121,11 +128,12 @@ def serve(job: Mapping[str, Any], messages: IO[str], answers: IO[str]) -> None:
     from ..timing.clock import wall_clock
     from ..timing.quiet import quiet
 
+    importlib.import_module(job["project"].rpartition(".")[0])  # the suite is the working tree's, whatever follows
     if job["tree"]:
         sys.path.insert(0, job["tree"])  # nothing has imported the library yet, so that it needs no other name here
     try:
-        side = Side(job["options"])
-        clock = wall_clock(side.device)
+        version = LoadedVersion(importlib.import_module(job["project"]).PROJECT, job["options"])
+        clock = wall_clock(version.device)
     except Exception as error:  # the library's own, when it is imported: said when it is asked
         for _ in messages:
             print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
@@ -137,7 +145,7 @@ def serve(job: Mapping[str, Any], messages: IO[str], answers: IO[str]) -> None:
             try:
                 if "build" in message:
                     built = None  # the last one's memory first
-                    built, result = TimedCall(side.build(Spec(**message["build"])), clock), None
+                    built, result = TimedCall(version.build(BenchmarkId(**message["build"])).call, clock), None
                 else:
                     assert built is not None
                     result = built.seconds(message["calls"])

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bench.harness.plugin import percentage
+from bench.harness.session import percentage
 from tests.support.git_repository import TINY, Repository
 
 NAME = "bench_tiny.py::bench_place[study]"

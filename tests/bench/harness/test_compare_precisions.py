@@ -1,4 +1,4 @@
-"""`pytest bench --pays`: a precision pays where it is faster, truly lower, and right; planted lies are caught."""
+"""`pytest bench --compare-precisions`: a precision pays where it is faster, lower and right; faults are caught."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 import torch
 
+from bench.harness.case import BenchmarkId
 from bench.harness.modes.compare_precisions import answer_of, lines, work_of
 from bench.harness.stats.accuracy import Deviation, worst_deviation
 from bench.harness.stats.precision_verdict import (
@@ -20,8 +21,8 @@ from bench.harness.stats.precision_verdict import (
     verdict_of,
 )
 from bench.harness.stats.verdict import Interval
-from bench.harness.versions.git_versions import Side, Spec
-from bench.project import BOUNDS
+from bench.harness.versions.loaded_version import LoadedVersion
+from bench.project import BOUNDS, PROJECT
 from humor import Precision
 from humor.precision.presets import PRESETS
 from humor.training.step import TrainStep
@@ -71,21 +72,20 @@ def shared(tmp_path_factory):
 
 
 @pytest.fixture
-def pays(shared, tmp_path):
+def compare(shared, tmp_path):
     def run(*arguments):
-        file = tmp_path / "pays.json"
+        file = tmp_path / "precisions.json"
+        written = ["--compare-precisions", "--compare-precisions-json", str(file)]
         coarse = ["--slower-than", "90%", "--error-rate", "20%", "--max-time", "0", "--device", "cpu"]
-        result = shared.pytest(
-            "bench", "--pays", "--pays-to", str(file), "-k", "bench_half and bf16-small", *coarse, *arguments
-        )
+        result = shared.pytest("bench", *written, "-k", "bench_half and bf16-small", *coarse, *arguments)
         return result, json.loads(file.read_text()) if file.exists() else None
 
     yield run
     shared.restore()
 
 
-def test_a_sound_precision_is_judged_by_its_time(pays):
-    result, content = pays()
+def test_a_sound_precision_is_judged_by_its_time(compare):
+    result, content = compare()
     assert result.returncode == 0, result.stdout + result.stderr
     (case,) = content["cases"]
     assert (case["case"], case["precision"], content["kind"]) == (
@@ -124,9 +124,9 @@ _autocast, torch.autocast = torch.autocast, _without
 
 
 @pytest.mark.parametrize(("fault", "word"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_planted_fault_is_caught(shared, pays, fault, word):
+def test_a_planted_fault_is_caught(shared, compare, fault, word):
     shared.append(KINEMATICS, fault)
-    result, content = pays()
+    result, content = compare()
     assert result.returncode == 1, result.stdout + result.stderr
     (case,) = content["cases"]
     assert case["verdict"] == word
@@ -139,45 +139,47 @@ def test_a_planted_fault_is_caught(shared, pays, fault, word):
         assert case["error"] == pytest.approx(0.02, abs=4 * 2.0**-8)
 
 
-def test_nothing_measured_and_a_failing_case_are_refused(shared, pays):
-    result, content = pays("-k", "no_such_case")
+def test_nothing_measured_and_a_failing_case_are_refused(shared, compare):
+    result, content = compare("-k", "no_such_case")
     assert (result.returncode, content) == (4, None)
     assert "refused: nothing was measured; choose cases with a precision." in result.stdout
     shared.append(KINEMATICS, work("1 / 0"))
-    result, content = pays()
+    result, content = compare()
     assert (result.returncode, content) == (4, None)
     assert "refused: a case failed, as said above." in result.stdout
 
 
 def test_where_to_write_without_anything_to_write_is_a_mistake(shared):
-    result = shared.pytest("bench", "--pays-to", "x.json")
+    result = shared.pytest("bench", "--compare-precisions-json", "x.json")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
-    assert result.stderr.strip() == "ERROR: --pays-to says where to write what --pays finds; add --pays."
+    assert result.stderr.strip() == (
+        "ERROR: --compare-precisions-json says where to write what --compare-precisions finds; add that."
+    )
 
 
 OPTIONS = {"--device": "cpu", "--up": "z"}
 OURS = {"implementation": "ours"}
-SPECS = {
-    "linear": Spec("bench_linear", "bench_linear", {"case": "1024", "direction": "forward"}),
-    "sampling": Spec("bench_sampling", "bench_sampling", {"case": "small"}),
-    "rollout": Spec("bench_rollout", "bench_rollout", {"case": "one"}),
-    "loss": Spec("bench_loss_step", "bench_loss_step", OURS | {"case": "small", "direction": "forward"}),
-    "train step": Spec("bench_train_step", "bench_train_step", OURS | {"case": "small"}),
-    "fit": Spec("bench_fit", "bench_fit", {"case": "one"}),
-    "lifting": Spec("bench_lifting", "bench_lifting", {"case": "27", "network": "poseformer"}),
-    "lifting v2": Spec("bench_lifting", "bench_lifting", {"case": "27", "network": "poseformer-v2"}),
-    "lifting step": Spec("bench_lifting", "bench_lifting_step", {"case": "27", "network": "poseformer-v2"}),
-    "bodies": Spec("bench_kinematics", "bench_kinematics", OURS | {"case": "study", "output": "joints"}),
+BENCHMARKS = {
+    "linear": BenchmarkId("bench_linear", "bench_linear", {"case": "1024", "direction": "forward"}),
+    "sampling": BenchmarkId("bench_sampling", "bench_sampling", {"case": "small"}),
+    "rollout": BenchmarkId("bench_rollout", "bench_rollout", {"case": "one"}),
+    "loss": BenchmarkId("bench_loss_step", "bench_loss_step", OURS | {"case": "small", "direction": "forward"}),
+    "train step": BenchmarkId("bench_train_step", "bench_train_step", OURS | {"case": "small"}),
+    "fit": BenchmarkId("bench_fit", "bench_fit", {"case": "one"}),
+    "lifting": BenchmarkId("bench_lifting", "bench_lifting", {"case": "27", "network": "poseformer"}),
+    "lifting v2": BenchmarkId("bench_lifting", "bench_lifting", {"case": "27", "network": "poseformer-v2"}),
+    "lifting step": BenchmarkId("bench_lifting", "bench_lifting_step", {"case": "27", "network": "poseformer-v2"}),
+    "bodies": BenchmarkId("bench_kinematics", "bench_kinematics", OURS | {"case": "study", "output": "joints"}),
 }  # fmt: skip
 
 
 @cache
 def answer(name, precision, dtype):
-    return answer_of(Side(OPTIONS, dtype=dtype).built(in_precision(name, precision)))
+    return answer_of(LoadedVersion(PROJECT, OPTIONS, dtype=dtype).build(in_precision(name, precision)))
 
 
 def in_precision(name, precision):
-    return replace(SPECS[name], parameters={**SPECS[name].parameters, "precision": precision})
+    return replace(BENCHMARKS[name], parameters={**BENCHMARKS[name].parameters, "precision": precision})
 
 
 def deviation(name, precision):
@@ -185,7 +187,7 @@ def deviation(name, precision):
     return worst_deviation(found, answer(name, "fp32", "float64"), BOUNDS, Precision(precision).unit_roundoff)
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", BENCHMARKS)
 @pytest.mark.parametrize("precision", ["bf16", "fp16-weights"])
 def test_every_kind_of_benchmark_answers_as_its_format_allows(name, precision):
     found = deviation(name, precision)
@@ -207,7 +209,7 @@ def test_a_training_loss_that_is_two_percent_off_is_wrong(monkeypatch):
 def test_the_multiplies_of_a_network_are_counted_by_their_format():
     work = {}
     for precision in ("fp32", "bf16", "bf16-weights"):
-        work[precision] = work_of(Side(OPTIONS).built(in_precision("sampling", precision)))
+        work[precision] = work_of(LoadedVersion(PROJECT, OPTIONS).build(in_precision("sampling", precision)))
     assert work["fp32"].low_flops == work["fp32"].cast_weights == work["bf16-weights"].cast_weights == 0
     assert work["bf16"].low_flops == work["bf16-weights"].low_flops > 0.99 * work["fp32"].multiply_flops.total()
     assert work["bf16"].cast_weights == pytest.approx(9.7e6, rel=0.01)  # but the norms'

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from pytest_benchmark.logger import Logger
 
-from bench.harness.modes.compare_saved import WholeFileStorage, drift_of, saved_result, without_option
+from bench.harness.modes.calibrate import drift_of, without_option
+from bench.harness.modes.compare_saved import saved_result
+from bench.harness.pytest_benchmark_adapter import WholeFileStorage
 from bench.harness.stats.verdict import Rule
 
 ROOT = Path(__file__).parents[3]
@@ -177,7 +179,7 @@ def test_calibrating_adds_a_run_to_what_is_kept(tmp_path):
 SAVER = """
 import sys
 from pathlib import Path
-from bench.harness.modes.compare_saved import WholeFileStorage
+from bench.harness.pytest_benchmark_adapter import WholeFileStorage
 from pytest_benchmark.logger import Logger
 storage = WholeFileStorage(sys.argv[1], Logger(Logger.QUIET))
 while True:

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import humor
+from bench.harness.case import BenchmarkCase, BenchmarkId
 from bench.harness.counters.counts_file import (
     SECTIONS,
     CountsError,
@@ -27,14 +27,13 @@ from bench.harness.counters.counts_file import (
     write_counts,
 )
 from bench.harness.counters.python_calls import count_call
-from bench.harness.modes import counts_mode
-from bench.harness.modes.counts_mode import CHANGED, EQUAL, UNCOUNTED_FILES, Tally, counts_breaks, not_counted
+from bench.harness.modes.counts_mode import CHANGED, EQUAL, Tally, torch_here
+from bench.project import PROJECT, counts_graph_breaks, not_counted
 from humor import HumorModel
 from humor.precision import cpu_half_emulation
 from tests.support.planting import plant
 
 ROOT = Path(__file__).parents[3]
-PACKAGE = Path(humor.__file__).parent
 TABLES = st.dictionaries(st.text(max_size=3), st.integers(1, 10**12), max_size=3)
 COUNTS = st.dictionaries(st.sampled_from(list(SECTIONS)), TABLES.filter(bool))
 
@@ -147,56 +146,58 @@ def test_a_file_never_mixes_two_versions_of_pytorch():
     assert merge_counts(old, new, {"a"}) == new
 
 
-def judged(monkeypatch, tmp_path, here, accept=False, failed=False, known=("bench_x[a]",)):
+def judged(tmp_path, here, accept=False, failed=False, known=("bench_x[a]",)):
     """The verdict on a run that counted one case, beside a repository that has it with one kernel."""
-    monkeypatch.setattr(counts_mode, "FOLDER", tmp_path / "counts")
     (tmp_path / "bench_x.py").touch()
     path = tmp_path / "counts" / "bench_x.json"
     if not path.exists():
-        write_counts(path, CountsFile(counts_mode._torch_here(), {"bench_x[a]": {"totals": {"kernels": 1}}}))
-    tally = Tally(accept, dict.fromkeys([("bench_x", case) for case in known], False), {"bench_x": set(known)})
-    tally.counts = {"bench_x": CountsFile(counts_mode._torch_here(), here)} if here else {}
-    return counts_mode._verdict(tally, failed), tally.lines
+        write_counts(path, CountsFile(torch_here(), {"bench_x[a]": {"totals": {"kernels": 1}}}))
+    tally = Tally(tmp_path / "counts", accept, {("bench_x", case) for case in known}, {"bench_x": set(known)})
+    tally.counts = {"bench_x": CountsFile(torch_here(), here)} if here else {}
+    return tally.conclude(failed), tally.lines
 
 
-def test_more_and_fewer_are_both_changes_and_both_can_be_accepted(monkeypatch, tmp_path):
+def test_more_and_fewer_are_both_changes_and_both_can_be_accepted(tmp_path):
     for kernels, code in ((1, EQUAL), (2, CHANGED)):
-        assert judged(monkeypatch, tmp_path, {"bench_x[a]": {"totals": {"kernels": kernels}}})[0] == code
+        assert judged(tmp_path, {"bench_x[a]": {"totals": {"kernels": kernels}}})[0] == code
     for kernels in (2, 1):
         now = {"bench_x[a]": {"totals": {"kernels": kernels}}}
-        code, lines = judged(monkeypatch, tmp_path, now)
+        code, lines = judged(tmp_path, now)
         assert code == CHANGED
         assert lines[:2] == ["bench_x[a]", f"  kernels: {3 - kernels} -> {kernels} (x{kernels / (3 - kernels):g})"]
-        assert judged(monkeypatch, tmp_path, now, accept=True)[0] == EQUAL
-        assert judged(monkeypatch, tmp_path, now) == (EQUAL, ["counts of 1 cases: all equal"])
+        assert judged(tmp_path, now, accept=True)[0] == EQUAL
+        assert judged(tmp_path, now) == (EQUAL, ["counts of 1 cases: all equal"])
 
 
-def test_what_cannot_be_compared_is_refused(monkeypatch, tmp_path):
+def test_what_cannot_be_compared_is_refused(tmp_path):
     same = {"bench_x[a]": {"totals": {"kernels": 1}}}
     with pytest.raises(CountsError, match="nothing was counted"):
-        judged(monkeypatch, tmp_path, {}, known=())
+        judged(tmp_path, {}, known=())
     with pytest.raises(CountsError, match=r"^bench_x\[a\] failed or was skipped"):
-        judged(monkeypatch, tmp_path, {})
+        judged(tmp_path, {})
     with pytest.raises(CountsError, match=r"^a benchmark failed"):
-        judged(monkeypatch, tmp_path, same, failed=True)
+        judged(tmp_path, same, failed=True)
     with pytest.raises(CountsError, match="some cases cannot be compared"):
-        judged(monkeypatch, tmp_path, {**same, "bench_x[b]": {}}, known=("bench_x[a]", "bench_x[b]"))
+        judged(tmp_path, {**same, "bench_x[b]": {}}, known=("bench_x[a]", "bench_x[b]"))
     write_counts(tmp_path / "counts" / "bench_gone.json", CountsFile("2", {}))
     with pytest.raises(CountsError, match="some cases cannot be compared"):
-        judged(monkeypatch, tmp_path, same)
-    assert judged(monkeypatch, tmp_path, same, accept=True)[0] == EQUAL
+        judged(tmp_path, same)
+    assert judged(tmp_path, same, accept=True)[0] == EQUAL
     assert not (tmp_path / "counts" / "bench_gone.json").exists()
 
 
+def benchmark(**parameters):
+    return BenchmarkCase("", BenchmarkId("", "", {}), parameters, frozenset(), frozenset())
+
+
 def test_only_what_is_ours_and_does_not_wait_is_counted():
-    assert not_counted({"precision": "fp16"}) is None
-    assert not_counted({"implementation": "ours"}) is None
-    assert not_counted({"implementation": "published"}) is not None
-    assert not_counted({"implementation": "a new one"}) is not None
-    assert not_counted({"prefetch": 0}) is not None
-    assert counts_breaks({"precision": "fp32", "case": ("study", None)})
-    assert not counts_breaks({"precision": "fp16", "case": ("study", None)})
-    assert not counts_breaks({"precision": "fp32", "case": ("training", None)})
+    assert not_counted(benchmark(precision="fp16")) is None
+    assert not_counted(benchmark(implementation="ours")) is None
+    assert not_counted(benchmark(implementation="published")) is not None
+    assert not_counted(benchmark(implementation="a new one")) is not None
+    assert counts_graph_breaks(benchmark(precision="fp32", case=("study", None)))
+    assert not counts_graph_breaks(benchmark(precision="fp16", case=("study", None)))
+    assert not counts_graph_breaks(benchmark(precision="fp32", case=("training", None)))
 
 
 @pytest.fixture
@@ -262,7 +263,7 @@ def test_a_cpu_without_half_precision_counts_the_same(monkeypatch, half):
         out.float().sum().backward()
 
     decoded()
-    plain = count_call(decoded, False, PACKAGE, UNCOUNTED_FILES)
+    plain = count_call(decoded, False, PROJECT.root / PROJECT.library, PROJECT.uncounted_files)
     with cpu_half_emulation.emulate_half_on_cpu():
-        assert count_call(decoded, False, PACKAGE, UNCOUNTED_FILES) == plain
+        assert count_call(decoded, False, PROJECT.root / PROJECT.library, PROJECT.uncounted_files) == plain
     assert plain["casts"]

@@ -5,13 +5,17 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.harness.versions import git_versions
-from bench.harness.versions.git_versions import FIXTURES, Side, Spec, VersionError
+from bench.harness.case import BenchmarkId
+from bench.harness.project import HARNESS_FIXTURES
+from bench.harness.versions.git_versions import GitRepository, VersionError, dependencies
+from bench.harness.versions.loaded_version import LoadedVersion
 from bench.harness.versions.worker import Worker, WorkerError
+from bench.project import PROJECT
 from tests.support.git_repository import ROOT, TINY, Repository
 
 OPTIONS = {"--device": "cpu", "--up": "z"}
@@ -24,7 +28,7 @@ def where() -> tuple[str, str]:
 """
 BENCH = TINY + "\n\ndef bench_where(measure):\n    measure(lambda: kinematics.where(), 'tiny')\n"
 BY_NAME = "import humor.rotations\n"
-SPEC = Spec("bench_tiny", "bench_where", {})
+WHERE_ID = BenchmarkId("bench_tiny", "bench_where", {})
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +52,8 @@ def shared(tmp_path_factory):
 
 
 @pytest.fixture
-def repository(shared, monkeypatch):
-    """The repository in the place of this one; modules that a version loads are forgotten afterwards."""
-    monkeypatch.setattr(git_versions, "ROOT", shared.folder)
+def repository(shared):
+    """The repository; modules that a version loads are forgotten afterwards."""
     yield shared
     shared.git("checkout", "-q", "-f", "new")
     shared.git("clean", "-q", "-f", "-d")
@@ -59,11 +62,22 @@ def repository(shared, monkeypatch):
 
 
 @pytest.fixture
-def tree(repository, tmp_path):
+def project(repository):
+    """This project, as it would be in that repository."""
+    return replace(PROJECT, root=repository.folder)
+
+
+@pytest.fixture
+def versions(project):
+    return GitRepository(project)
+
+
+@pytest.fixture
+def tree(versions, tmp_path):
     def checked_out(ref):
         folder = tmp_path / ref
         folder.mkdir()
-        git_versions.check_out(git_versions.commit_of(ref), folder)
+        versions.check_out(versions.commit_of(ref), folder)
         return folder
 
     return checked_out
@@ -75,33 +89,33 @@ def sentence(call, *arguments):
     return str(error.value)
 
 
-def test_a_ref_names_a_commit_however_it_is_written(repository):
+def test_a_ref_names_a_commit_however_it_is_written(repository, versions):
     commit = repository.git("rev-parse", "old")
     for ref in ("old", "old^{commit}", commit, commit[:12], "new~1"):
-        assert git_versions.commit_of(ref) == commit
-    assert git_versions.commit_of("HEAD") == repository.git("rev-parse", "new")
+        assert versions.commit_of(ref) == commit
+    assert versions.commit_of("HEAD") == repository.git("rev-parse", "new")
 
 
 @pytest.mark.parametrize("ref", ["nowhere", "", "HEAD:humor", "--help", "old..new", "a b"])
-def test_what_is_no_commit_is_said(repository, ref):
+def test_what_is_no_commit_is_said(repository, ref, versions):
     expected = f'"{ref}" is no commit of this repository; give a branch, a tag or a commit.'
-    assert sentence(git_versions.commit_of, ref) == expected
+    assert sentence(versions.commit_of, ref) == expected
 
 
-def test_a_version_without_the_library_is_said(repository, tmp_path):
-    commit = git_versions.commit_of("gone")
+def test_a_version_without_the_library_is_said(tmp_path, versions):
+    commit = versions.commit_of("gone")
     expected = f"{commit[:10]} has no humor/ to compare with; give a later commit."
-    assert sentence(git_versions.check_out, commit, tmp_path) == expected
+    assert sentence(versions.check_out, commit, tmp_path) == expected
 
 
-def test_git_s_own_sentence_is_passed_on(repository, tmp_path):
-    assert sentence(git_versions.check_out, "nowhere", tmp_path) == "fatal: not a valid object name: nowhere"
+def test_git_s_own_sentence_is_passed_on(tmp_path, versions):
+    assert sentence(versions.check_out, "nowhere", tmp_path) == "fatal: not a valid object name: nowhere"
 
 
-def test_without_git_it_is_said(repository):
+def test_without_git_it_is_said(versions):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PATH", "")
-        said = sentence(git_versions.git, "status")
+        said = sentence(versions.git, "status")
     assert said == "git is not installed, and the other version is taken from it."
 
 
@@ -120,46 +134,50 @@ def test_a_commit_is_checked_out_whole_and_the_working_tree_stays(repository, tr
     assert repository.git("rev-parse", "HEAD") == repository.git("rev-parse", "new")
 
 
-def test_a_checked_out_folder_is_removed(repository):
-    with git_versions.checked_out(git_versions.commit_of("old")) as folder:
+def test_a_checked_out_folder_is_removed(versions):
+    with versions.checked_out(versions.commit_of("old")) as folder:
         assert (folder / "humor" / "__init__.py").exists()
     assert not folder.exists()
 
 
-def test_changes_of_the_working_tree_are_noticed(repository):
-    assert not git_versions.has_changes()
-    assert git_versions.same_suite(git_versions.commit_of("old"))
-    assert not git_versions.same_suite(git_versions.commit_of("whole"))
+def test_changes_of_the_working_tree_are_noticed(repository, versions):
+    assert not versions.has_changes()
+    assert versions.has_suite_of(versions.commit_of("old"))
+    assert not versions.has_suite_of(versions.commit_of("whole"))
     repository.write("bench/bench_other.py", "")
-    assert not git_versions.same_suite(git_versions.commit_of("old"))
+    assert not versions.has_suite_of(versions.commit_of("old"))
     repository.write("humor/errors.py", "")
-    assert git_versions.has_changes()
+    assert versions.has_changes()
 
 
-def test_the_packages_that_a_version_asks_for_are_read(repository, tree):
+def test_the_packages_that_a_version_asks_for_are_read(tree, project):
     folder = tree("old")
-    assert git_versions.dependencies(folder) == git_versions.dependencies(ROOT)
+    assert dependencies(folder) == dependencies(ROOT)
     (folder / "pyproject.toml").write_text('[project]\nname = "a"\ndependencies = ["b>=1"]\n')
-    assert git_versions.dependencies(folder) == ["b>=1"]
+    assert dependencies(folder) == ["b>=1"]
 
 
-def test_a_version_s_own_suite_is_collected(repository, tree):
+def test_a_version_s_own_suite_is_collected(repository, tree, versions):
     folder = tree("whole")
-    assert git_versions.collected(folder, [str(repository.folder / "bench")], []) == [
+    assert versions.collected(folder, [str(repository.folder / "bench")], []) == [
         "bench/bench_tiny.py::bench_place[study]"
     ]
     (folder / "bench" / "bench_tiny.py").write_text("raise RuntimeError\n")
-    assert "error" in sentence(git_versions.collected, folder, ["bench"], [])
+    assert "error" in sentence(versions.collected, folder, ["bench"], [])
 
 
-def test_a_side_runs_the_other_version_s_code(tree):
+def test_a_loaded_version_runs_its_own_code(tree, project):
     """Its late relative imports too."""
-    call = Side(OPTIONS, tree("old")).build(SPEC)
+    call = LoadedVersion(project, OPTIONS, tree("old")).build(WHERE_ID).call
     assert call() == ("old", "humor_base.skeleton")
 
 
-def test_a_table_s_parameter_reaches_the_other_version(tree):
-    placed = Side(OPTIONS, tree("old")).build(Spec("bench_tiny", "bench_place", {"case": "study"}))()
+def test_a_table_s_parameter_reaches_the_other_version(tree, project):
+    placed = (
+        LoadedVersion(project, OPTIONS, tree("old"))
+        .build(BenchmarkId("bench_tiny", "bench_place", {"case": "study"}))
+        .call()
+    )
     assert placed.shape == (3, 4, 52, 20)
 
 
@@ -167,50 +185,49 @@ def modules():
     return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in ("humor", "bench")}
 
 
-def test_this_version_is_what_it_was_afterwards(tree):
+def test_this_version_is_what_it_was_afterwards(tree, project):
     import humor
 
     before = modules()
-    side = Side(OPTIONS, tree("old"))
-    side.build(SPEC)()
-    with side.in_place():
-        assert side.workload.bodies["neutral"].__class__.__module__ == "humor_base.body"
+    version = LoadedVersion(project, OPTIONS, tree("old"))
+    version.build(WHERE_ID).call()
+    with version.imported():
+        assert version.workload.bodies["neutral"].__class__.__module__ == "humor_base.body"
     after = modules()
     assert after.keys() == before.keys()
     assert all(after[name] is module for name, module in before.items())
     assert sys.modules["humor"] is humor
     assert Path(humor.__file__).parents[1] == ROOT
-    with side.in_place():
+    with version.imported():
         import humor as theirs
 
         assert theirs.__name__ == "humor_base"
-    with pytest.raises(ZeroDivisionError), side.in_place():
+    with pytest.raises(ZeroDivisionError), version.imported():
         raise ZeroDivisionError
     assert sys.modules["humor"] is humor
 
 
-def test_a_version_that_imports_itself_by_name_is_not_loaded_beside_another(tree):
+def test_a_version_that_imports_itself_by_name_is_not_loaded_beside_another(tree, project):
     before = modules()
     expected = "it imports humor by that name, which is the other version here."
-    assert sentence(Side, OPTIONS, tree("by_name")) == expected
+    assert sentence(LoadedVersion, project, OPTIONS, tree("by_name")) == expected
     assert all(modules()[name] is module for name, module in before.items())
 
 
-def test_what_breaks_an_import_is_passed_on_and_leaves_this_version(tree):
+def test_what_breaks_an_import_is_passed_on_and_leaves_this_version(tree, project):
     before = modules()
     with pytest.raises(RuntimeError, match="planted"):
-        Side(OPTIONS, tree("broken"))
+        LoadedVersion(project, OPTIONS, tree("broken"))
     assert all(modules()[name] is module for name, module in before.items())
 
 
-def test_a_process_of_its_own_runs_any_version(tree, monkeypatch):
+def test_a_process_of_its_own_runs_any_version(tree, monkeypatch, project):
     """One that imports itself by name, late and early, too; and one that cannot be imported says why."""
-    monkeypatch.setenv("PYTHONPATH", str(git_versions.ROOT))
-    monkeypatch.setattr("bench.harness.versions.worker.ROOT", git_versions.ROOT)
-    with Worker(sys.executable, tree("by_name"), OPTIONS, 1) as worker:
-        assert worker.build(Spec("bench_tiny", "bench_where", {})).seconds(2) > 0
-    with Worker(sys.executable, tree("broken"), OPTIONS, 1) as worker, pytest.raises(WorkerError) as error:
-        worker.build(SPEC)
+    monkeypatch.setenv("PYTHONPATH", str(project.root))
+    with Worker(project, sys.executable, tree("by_name"), OPTIONS, 1) as worker:
+        assert worker.build(BenchmarkId("bench_tiny", "bench_where", {})).seconds(2) > 0
+    with Worker(project, sys.executable, tree("broken"), OPTIONS, 1) as worker, pytest.raises(WorkerError) as error:
+        worker.build(WHERE_ID)
     assert str(error.value) == "RuntimeError: planted"
 
 
@@ -218,23 +235,23 @@ def test_a_version_that_does_not_load_beside_this_one_is_measured_in_processes(r
     result = repository.pytest("bench", "-k", "no_such_case", "--against", "by_name")
     assert result.returncode == 4, result.stdout + result.stderr
     assert (
-        "warning: the old version does not load beside the new one (VersionError: it imports humor by that name, which "
-        "is the other version here.): each got processes of its own."
+        "warning: the base version does not load beside the head (VersionError: it imports humor by that name, which "
+        "is the other version here.): each got its own processes."
     ) in result.stdout
 
 
 FIND_AGAIN = """
 import json
 import pytest
-from bench.harness.versions.git_versions import Spec, _values, spec_of
+from bench.harness.case import BenchmarkId, case_of, parameters_of
 
 class Listed:
     def pytest_collection_finish(self, session):
         self.count, self.lost = len(session.items), []
         for item in session.items:
-            spec = spec_of(item.function, item.callspec.params)
-            spec = Spec(spec.module, spec.function, json.loads(json.dumps(spec.parameters)))
-            if _values(item.function, spec) != item.callspec.params or spec.module != item.path.stem:
+            found = case_of(item).id
+            found = BenchmarkId(found.module, found.function, json.loads(json.dumps(found.parameters)))
+            if parameters_of(item.function, found) != item.callspec.params or found.module != item.path.stem:
                 self.lost.append(item.nodeid)
 
 listed = Listed()
@@ -251,11 +268,11 @@ def test_every_benchmark_of_the_suite_is_found_again_with_its_parameters():
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "bench").glob("bench_*.py")), ids=lambda file: file.stem)
-def test_a_side_gives_a_benchmark_all_that_it_takes_beside_its_parameters(file):
+def test_a_loaded_version_gives_a_benchmark_all_that_it_takes_beside_its_parameters(file):
     module = importlib.import_module(f"bench.{file.stem}")
     benchmarks = [value for name, value in vars(module).items() if name.startswith("bench_") and callable(value)]
     assert benchmarks
     for benchmark in benchmarks:
         marks = [mark for mark in getattr(benchmark, "pytestmark", ()) if mark.name == "parametrize"]
         parameters = {name.strip() for mark in marks for name in mark.args[0].split(",")} | {"precision"}
-        assert inspect.signature(benchmark).parameters.keys() - parameters <= FIXTURES | {"measure"}
+        assert inspect.signature(benchmark).parameters.keys() - parameters <= {*PROJECT.fixtures, *HARNESS_FIXTURES}

@@ -224,7 +224,10 @@ def test_an_unknown_gpu_is_one_sentence_that_names_those_known():
             'GPU "v100" has no peaks in bench/predict/gpus.py; give cpu or one of t4, a100, h100, l4, ',
         ),
         (["--predict", "t4", "--counts"], "--predict and --counts exclude each other; leave one out."),
-        (["--against", "HEAD", "--pays"], "--against and --pays exclude each other; leave one out."),
+        (
+            ["--against", "HEAD", "--compare-precisions"],
+            "--against and --compare-precisions exclude each",
+        ),
         (["--predict", "t4", "--roofline-to", "x"], "--roofline-to is for the machine that is measured; add cpu to "),
         (["--predict", "t4", "--predict-widths", "4,32"], '--predict-widths "4,32"; give whole numbers from 1 to 16'),
         (["--predict-to", "x"], "--predict-to is of a prediction; add --predict t4, say."),

@@ -6,16 +6,18 @@ from typing import Any
 
 import pytest
 
+from .harness.pytest_benchmark_adapter import as_saved
+
 ADDED = pytest.StashKey[list[Any]]()  # documents of --report-with
 STARTED = pytest.StashKey[float]()
-WRITTEN = ("verdicts", "pays", "predict_to")  # options that name a document which a session writes
+WRITTEN = ("verdicts", "compare_precisions_json", "predict_to")  # options that name a document which a session writes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("humor-bench report", "humor-bench: one page of everything")
-    group.addoption("--report", type=Path, metavar="FILE", help="write a page of HTML of what this session found")
+    group.addoption("--report", type=Path, metavar="FILE", help="write an HTML page of what this session found")
     group.addoption(
-        "--report-with", type=Path, nargs="+", default=[], metavar="FILE", help="also show these, as humor report does"
+        "--report-with", type=Path, nargs="+", default=[], metavar="FILE", help="show these documents on it, too"
     )
 
 
@@ -38,7 +40,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Any:
-    result = yield  # the gate has then written its verdicts
+    result = yield  # a mode has then written what it found
     config = session.config
     if ADDED in config.stash and session.exitstatus != pytest.ExitCode.INTERRUPTED:
         from humor.errors import FileError
@@ -56,20 +58,11 @@ def pytest_sessionfinish(session: pytest.Session) -> Any:
 
 
 def _measured(config: pytest.Config) -> list[Any]:
-    """This session's benchmarks, in the form in which pytest-benchmark saves a run."""
+    """This session's benchmarks, as a saved run."""
     from humor.report import as_document
 
-    session = config._benchmarksession  # type: ignore[attr-defined]
-    if session.disabled or not session.benchmarks:
-        return []
-    saved = config.hook.pytest_benchmark_generate_json(
-        config=config,
-        benchmarks=session.benchmarks,
-        include_data=False,
-        machine_info=session.get_machine_info(),
-        commit_info=config.hook.pytest_benchmark_generate_commit_info(config=config),
-    )
-    return [as_document(saved, "this run")]
+    saved = as_saved(config)
+    return [] if saved is None else [as_document(saved, "this run")]
 
 
 def _written(config: pytest.Config) -> list[Any]:
