@@ -1,8 +1,7 @@
 """HuMoR's body model, motion model and loss: the small library that `pytest bench` measures.
 
-Everything of it lies flat beside this file. What trains, generates, lifts and reports with it is in folders of its
-own, loaded by name or when first asked for: `humor.data`, `humor.training`, `humor.motion`, `humor.lifting`,
-`humor.study`.
+The small library is the modules beside this file. What trains, generates, lifts and studies with it is in folders,
+which are imported when first used: `humor.data`, `humor.training`, `humor.motion`, `humor.lifting`, `humor.study`.
 """
 
 from importlib import import_module
@@ -31,7 +30,7 @@ _FOLDERS = ("data", "lifting", "motion", "study", "training")
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Load one of the folders when it is first asked for: `humor.data.process_clip` needs no import of its own."""
+    """Import a folder when it is first used, so that `humor.data.process_clip` works after `import humor`."""
     if name in _FOLDERS:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

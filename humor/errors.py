@@ -1,12 +1,12 @@
-"""What can go wrong, said in one sentence: what was found, what was expected, how to mend it."""
+"""Errors whose text is one sentence for the user: what was found, what was expected, how to mend it."""
 
 
 class HumorError(Exception):
-    """Any mistake in what the user gave; its text is one whole sentence for that user."""
+    """Any mistake in what the user gave."""
 
 
 class FileError(HumorError):
-    """A file that is missing, damaged, or holds something else than it should."""
+    """A file that is missing, damaged, cannot be written, or holds something else than it should."""
 
 
 class MotionError(HumorError):
@@ -22,4 +22,4 @@ class CheckpointError(HumorError):
 
 
 class SettingError(HumorError):
-    """A name or number that is not one of those on offer."""
+    """A setting that is not one of the allowed names or numbers, or does not fit the others."""

@@ -185,7 +185,8 @@ class HumorModel(nn.Module):
         output = output.to(past.trans.dtype).reshape(*batch, sum(_RESIDUAL_SIZES))
         trans, trans_vel, root, root_vel, body, joints, joints_vel, contacts = output.split(_RESIDUAL_SIZES, -1)
         with torch.autocast(output.device.type, enabled=False):
-            rotmats = rotvec_to_rotmat(torch.cat([root, body], -1).unflatten(-1, (22, 3))) @ past.rotmats
+            rotations = rotvec_to_rotmat(torch.cat([root, body], -1).unflatten(-1, (22, 3)))
+            rotmats = rotations @ past.rotmats
         state = MotionState(
             past.trans + trans,
             past.trans_vel + trans_vel,

@@ -1,6 +1,6 @@
-"""Rotations from one form to another, exact and differentiable everywhere, zero and pi included.
+"""Conversions between forms of rotations, exact and differentiable everywhere, at zero and pi too.
 
-`rotvec` is an axis-angle vector in radians, `rotmat` a 3x3 matrix whose columns are the turned axes, `quat` a
+`rotvec` is an axis-angle vector in radians, `rotmat` a 3x3 matrix whose columns are the rotated axes, `quat` a
 unit quaternion (w, x, y, z) with w >= 0, and `rot6d` the first two columns of the matrix, one after the other.
 """
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 Y_UP_TO_Z_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))  # a quarter turn about x
 
-# Below this squared angle the series is used: its first neglected term is under 1e-16, so float64 is exact too.
+# Below this squared angle a series is used; its first neglected term is under 1e-16, so that float64 is exact too.
 _SERIES_BELOW = 1e-3
 
 
@@ -44,8 +44,8 @@ def rotmat_to_rotvec(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*bat
 def rotmat_to_quat(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
     """Unit quaternion (w, x, y, z), w >= 0, of a rotation matrix.
 
-    Source: Shepperd 1978; of its four equal formulas the one with the largest divisor is taken, so that neither
-    value nor gradient is lost at any angle.
+    Source: Shepperd 1978. Of his four formulas the one with the largest divisor is used, so that value and gradient
+    are accurate at every angle.
     """
     (m00, m01, m02), (m10, m11, m12), (m20, m21, m22) = (row.unbind(-1) for row in rotmat.unbind(-2))
     rows = torch.stack(

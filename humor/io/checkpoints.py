@@ -1,4 +1,4 @@
-"""Checkpoints: dictionaries of tensors and plain values that are either wholly on disk or not there at all."""
+"""Checkpoints: dictionaries of tensors and plain values, written whole or not at all, read without running code."""
 
 import pickle
 import warnings
@@ -15,15 +15,15 @@ from .untrusted_arrays import require_file
 
 
 def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
-    """Put a checkpoint in the place of the one before it in one move; until then the one before stays whole.
+    """Replace a checkpoint in one move; until then the one before it stays whole.
 
-    Raises FileError where it cannot be written, and leaves nothing of it.
+    Raises FileError where it cannot be written.
     """
     try:
         with whole_file(path) as file:
             try:
                 torch.save(dict(content), file)
-            except RuntimeError as error:  # what torch makes of an OSError, such as a full disk's
+            except RuntimeError as error:  # torch's for an OSError, such as a full disk's
                 raise error.__context__ if isinstance(error.__context__, OSError) else error  # noqa: B904
     except FileError as error:
         reason = getattr(error.__context__, "strerror", None)
@@ -40,7 +40,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """
     path = require_file(path)
     try:
-        with warnings.catch_warnings():  # about the damage that is told below
+        with warnings.catch_warnings():  # about the damage that is reported below
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -54,20 +54,20 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
 
 
 def read_weights(path: str | Path) -> Mapping[str, Tensor]:
-    """The network weights of a checkpoint: its "model" entry, tensors by name."""
+    """The network weights of a checkpoint: its "model" entry, tensors by name. Raises FileError or CheckpointError."""
     weights = read_checkpoint(path).get("model")
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and _is_plain(w) for name, w in weights.items()
     ):
         raise CheckpointError(f'{path}: no "model" entry with tensors by name; save {{"model": model.state_dict()}}.')
-    spoilt = [name for name, weight in weights.items() if not weight.isfinite().all()]
-    if spoilt:
-        raise CheckpointError(f"{path}: {', '.join(spoilt)} not finite; use an earlier checkpoint.")
+    broken = [name for name, weight in weights.items() if not weight.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"{path}: {', '.join(broken)} not finite; use an earlier checkpoint.")
     return weights
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is a tensor of real numbers that are there, not sparse, quantized or without storage."""
+    """Whether a value is a dense tensor of floating-point numbers, not sparse, quantized or without storage."""
     return (
         isinstance(value, Tensor)
         and value.is_floating_point()

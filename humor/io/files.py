@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are written whole or not at all."""
 
 import os
 import tempfile
@@ -9,11 +9,11 @@ from typing import IO
 
 from ..errors import FileError
 
-UNFINISHED = ".unfinished"  # how the name of a file ends while it is written; one that is left over never counts
+UNFINISHED = ".unfinished"  # suffix of a file while it is written; left-over ones are never read
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder to write to, where there is none. Raises FileError where it cannot be."""
+    """Create a folder unless it is there. Raises FileError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -22,7 +22,7 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes its place in one move when the block ends, and leaves nothing where it fails.
+    """A file to write that replaces `path` in one move when the block ends; after an error nothing is left of it.
 
     Raises FileError where it cannot be written.
     """
@@ -35,7 +35,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.chmod(file.name, 0o644)  # a temporary file is its owner's alone
+                os.chmod(file.name, 0o644)  # temporary files are readable by their owner only
                 os.replace(file.name, path)
             except BaseException:
                 os.unlink(file.name)
@@ -46,19 +46,19 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there. Raises FileError."""
+    """Write a file whole or not at all. Raises FileError."""
     with whole_file(path) as file:
         file.write(content)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed runs left half-written below a folder."""
+    """Remove the files that killed runs left half-written below a folder."""
     for path in folder.rglob(f".*{UNFINISHED}"):
         path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a move outlast a power cut."""
+    """Make the renaming of a file in the folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

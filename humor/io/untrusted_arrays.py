@@ -1,4 +1,4 @@
-"""Arrays out of files that nobody vouches for: `.npz` and old SMPL pickles, read without running what is in them."""
+"""Arrays from untrusted files: `.npz` and old SMPL pickles, read without running code in them."""
 
 import codecs
 import pickle
@@ -14,7 +14,7 @@ from ..errors import FileError
 
 
 def read_npz(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
-    """Those of the named arrays that an `.npz` file holds; whatever else is in it is not opened.
+    """The named arrays that an `.npz` file holds; other members are not read.
 
     Raises FileError where the file is missing, is not an `.npz`, is damaged, or holds one of them as Python objects.
     """
@@ -23,7 +23,7 @@ def read_npz(path: str | Path, names: Collection[str]) -> dict[str, np.ndarray]:
         raise FileError(f"{path}: not an .npz archive (damaged, or another format under that name); export it again.")
     arrays: dict[str, np.ndarray] = {}
     try:
-        # Opened here: where an archive is damaged, np.load leaves a file that it opened itself open.
+        # Opened here, because np.load leaves its own file open when the archive is damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in filter(names.__contains__, archive.files):
                 arrays[name] = _read_member(path, archive, name)
@@ -153,7 +153,7 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: str) -> _Array:
-    """What a protocol 5 pickle makes arrays with."""
+    """The array of a protocol 5 pickle."""
     array = _Array()
     array.state = (1, shape, dtype, order == "F", data)
     return array
@@ -164,7 +164,7 @@ def _encode(text: str, _: str = "latin1") -> bytes:
 
 
 def _no_bytes() -> bytes:
-    """How the older protocols write an empty array's content."""
+    """The content of an empty array in older protocols."""
     return b""
 
 
@@ -203,7 +203,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _as_array(value: Any) -> np.ndarray | None:
-    """A plain array for what a stand-in holds, or None for what is no array."""
+    """The plain array that a stand-in holds, or None for anything else."""
     if isinstance(value, _Array):
         return value.to_numpy()
     if isinstance(value, _Chumpy):

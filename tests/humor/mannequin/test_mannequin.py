@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from humor.errors import FileError, SettingError
+from humor.mannequin import smplh_arrays
 from humor.mannequin.cage import subdivision
 from humor.mannequin.cage_points import joint_positions
 from humor.mannequin.drawing import posed_vertices
