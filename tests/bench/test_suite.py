@@ -1,9 +1,6 @@
 """`pytest bench` runs, saves, compares, and refuses in one sentence."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,34 +9,39 @@ import torch
 from bench.harness.counters.operators import count_work
 from bench.harness.environment.devices import DeviceError, choose_device
 from humor.data.synthetic.walker import synthetic_clip
-from tests.support.pytest_process import run
+from humor.precision import cpu_half_emulation
+from tests.support.pytest_process import ROOT, run, run_here
 
-ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 LIGHT = ["-k", "bench_linear and 1024-forward and fp32 and not backward", "--benchmark-max-time=0.05", "-q"]
 
 
+def test_a_run_is_saved_with_its_work_and_compared(tmp_path):
+    storage = f"--benchmark-storage=file://{tmp_path}"
+    first = run("bench", *LIGHT, storage, "--benchmark-autosave")
+    assert first.returncode == 0, first.stdout
+    (saved,) = tmp_path.rglob("*.json")
+    content = json.loads(saved.read_text())
+    (benchmark,) = content["benchmarks"]
+    assert benchmark["group"] == "linear 1024, 80 rows, forward"
+    info = benchmark["extra_info"]
+    assert (info["precision"], info["device"], info["rows"]) == ("fp32", "cpu", 80)
+    assert info["flops"] == 2 * 80 * 1024 * 1024
+    assert info["bytes"] >= 4 * (1024 * 1024 + 2 * 80 * 1024)
+    assert content["machine_info"]["torch"] == torch.__version__
+    second = run("bench", *LIGHT, storage, "--benchmark-compare")
+    assert second.returncode == 3, second.stdout  # how far runs drift apart was never measured here
+    assert "(0001_" in second.stdout
+
+
 @pytest.mark.parametrize(
-    ("emulates", "option", "chosen"), [(0, "--threads=1", 4), (1, "--threads=1", 2), (1, "--counts", 4)]
+    ("emulates", "option", "chosen"), [(False, "--threads=1", 4), (True, "--threads=1", 2), (True, "--counts", 4)]
 )
-def test_a_cpu_without_half_precision_is_spared_large_cases_but_where_they_are_counted(emulates, option, chosen):
-    options = [
-        "bench",
-        "-k",
-        "bench_linear and fp16 and not weights",
-        "--collect-only",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "ignore::pytest.PytestAssertRewriteWarning",
-        option,
-    ]
-    program = (
-        "import pytest; from humor.precision import cpu_half_emulation; "
-        f"cpu_half_emulation.needs_emulation = lambda dtype: {bool(emulates)}; raise SystemExit(pytest.main({options}))"
-    )
-    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+def test_a_cpu_without_half_precision_is_spared_large_cases_but_where_they_are_counted(
+    emulates, option, chosen, monkeypatch
+):
+    monkeypatch.setattr(cpu_half_emulation, "needs_emulation", lambda dtype: emulates)
+    result = run_here("bench", "-k", "bench_linear and fp16 and not weights", "--collect-only", "-q", option)
     assert result.stdout.count("::bench_linear[fp16-") == chosen, result.stdout
 
 
@@ -51,7 +53,7 @@ def test_a_cpu_without_half_precision_is_spared_large_cases_but_where_they_are_c
     ],
 )
 def test_a_wrong_option_is_one_sentence_before_anything_runs(arguments, sentence):
-    result = run("bench", *LIGHT, *arguments)
+    result = run_here("bench", *LIGHT, *arguments)
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.strip() == f"ERROR: {sentence}"
     assert "passed" not in result.stdout
@@ -73,7 +75,7 @@ def test_a_device_that_is_not_there_is_refused(name, sentence):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_require_cuda_fails_without_cuda():
-    result = run("bench", *LIGHT, "--require-cuda")
+    result = run_here("bench", *LIGHT, "--require-cuda")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.strip() == (
         "ERROR: --require-cuda: there is no CUDA device here; run on a machine that has one."
@@ -93,14 +95,14 @@ def test_a_rollout_tells_its_frames_a_second(tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_cuda_graphs_without_cuda_are_refused():
-    result = run("bench", *LIGHT, "--execution", "cuda-graph")
+    result = run_here("bench", *LIGHT, "--execution", "cuda-graph")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.strip() == "ERROR: execution cuda-graph: needs a CUDA device, not cpu; give eager or compile."
 
 
 def test_an_execution_reaches_the_benchmarks_that_have_a_choice():
     arguments = ["--execution", "compile", "--quick", "--collect-only", "-q", "-k", "fp32"]
-    result = run("bench", *arguments)
+    result = run_here("bench", *arguments)
     assert result.returncode == 0, result.stdout
     kept = {line.partition("[")[0] for line in result.stdout.splitlines() if line.startswith("bench/")}
     assert kept == {
@@ -114,7 +116,7 @@ def test_an_execution_reaches_the_benchmarks_that_have_a_choice():
 
 
 def test_benchmarks_and_tests_are_not_run_together():
-    result = run("bench", "tests/humor/test_layers.py", "-q")
+    result = run_here("bench", "tests/humor/test_layers.py", "-q")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.startswith("ERROR: run pytest bench and pytest one after the other")
 
@@ -124,7 +126,7 @@ def test_motion_from_a_file_and_a_folder_reaches_the_benchmarks(tmp_path):
     np.savez(tmp_path / "t.npz", poses=raw["poses"], trans=raw["trans"])
     for path in (tmp_path / "t.npz", tmp_path):
         supplied = ["--motion", str(path), "--fps", "120", "--gender", "male"]
-        result = run("bench", "-k", "kinematics and fp32-study-joints-ours", "--benchmark-disable", *supplied)
+        result = run_here("bench", "-k", "kinematics and fp32-study-joints-ours", "--benchmark-disable", *supplied)
         assert result.returncode == 0, result.stdout
         assert f"motion: {path}" in result.stdout
 
@@ -135,7 +137,7 @@ def test_motion_of_a_neutral_body_is_measured_but_never_beside_the_published_los
     motion = ["--motion", str(tmp_path / "t.npz"), "--fps", "120"]
     chosen = ["-k", "bench_loss_step and fp32-study and not backward", "--collect-only", "-q"]
     for gender, published in (("neutral", False), ("female", True)):
-        result = run("bench", *chosen, *motion, "--gender", gender)
+        result = run_here("bench", *chosen, *motion, "--gender", gender)
         assert result.returncode == 0, result.stdout
         assert "bench_loss_step[fp32-study-forward-ours]" in result.stdout
         assert ("bench_loss_step[fp32-study-forward-published]" in result.stdout) == published
@@ -147,7 +149,7 @@ def test_motion_of_a_neutral_body_is_measured_but_never_beside_the_published_los
 def test_real_motion_of_another_format_reaches_the_benchmarks():
     motion = SHARED / "motions" / "apose_to_catwalk_001.npz"
     supplied = ["--motion", str(motion), "--fps", "30", "--gender", "neutral", "--up", "y"]
-    result = run("bench", "-k", "kinematics and fp32-study-joints-ours", "--benchmark-disable", *supplied)
+    result = run_here("bench", "-k", "kinematics and fp32-study-joints-ours", "--benchmark-disable", *supplied)
     assert result.returncode == 0, result.stdout
 
 

@@ -1,31 +1,47 @@
-"""Runs of pytest in a process of their own, from the root of this checkout."""
+"""pytest, started by a test: in a process of its own, or in this one where nothing is measured."""
 
+import contextlib
+import io
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+# Without plugins that a benchmark does not need and that take a second to import.
+OPTIONS = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--assert=plain")
 
 
-def run(*arguments):
-    """`pytest` with arguments: its exit code and what it printed."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+def command(*arguments: str) -> list[str]:
+    """`pytest` with arguments."""
+    return [sys.executable, "-m", "pytest", *OPTIONS, *arguments]
 
 
-def test_a_run_is_saved_with_its_work_and_compared(tmp_path):
-    storage = f"--benchmark-storage=file://{tmp_path}"
-    first = run("bench", *LIGHT, storage, "--benchmark-autosave")
-    assert first.returncode == 0, first.stdout
-    (saved,) = tmp_path.rglob("*.json")
-    content = json.loads(saved.read_text())
-    (benchmark,) = content["benchmarks"]
-    assert benchmark["group"] == "linear 1024, 80 rows, forward"
-    info = benchmark["extra_info"]
-    assert (info["precision"], info["device"], info["rows"]) == ("fp32", "cpu", 80)
-    assert info["flops"] == 2 * 80 * 1024 * 1024
-    assert info["bytes"] >= 4 * (1024 * 1024 + 2 * 80 * 1024)
-    assert content["machine_info"]["torch"] == torch.__version__
-    second = run("bench", *LIGHT, storage, "--benchmark-compare")
-    assert second.returncode == 3, second.stdout  # how far runs drift apart was never measured here
-    assert "(0001_" in second.stdout
+def environment(folder: Path = ROOT, **changes: str) -> dict[str, str]:
+    """Where only a folder's library is found."""
+    return os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | changes
+
+
+def run(*arguments: str, folder: Path = ROOT, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest from a checkout, with changes of the environment; its exit code and what it printed."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment(folder, **changes),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def run_here(*arguments: str, plugins: Sequence[object] = ()) -> subprocess.CompletedProcess[str]:
+    """The same without another process, for what ends before anything is measured: humor's shapes are checked here."""
+    out, errors = io.StringIO(), io.StringIO()
+    options = [*OPTIONS, "-p", "no:faulthandler", "--capture=no", *arguments]
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        code = pytest.main(options, plugins)
+    return subprocess.CompletedProcess(options, int(code), out.getvalue(), errors.getvalue())
