@@ -5,9 +5,9 @@ import torch
 
 from humor import HumorModel
 from humor.motion.fit_terms import energy
-from humor.motion.fitting import STAGES, Fitted, motion_problem
+from humor.motion.fitting import STAGES, FitResult, motion_problem
 from humor.motion.generation import Network
-from humor.motion.lbfgs import Slope
+from humor.motion.lbfgs import ScaledObjective
 from humor.motion.observations import observe
 from humor.training.execution import executed_in_parts
 
@@ -25,7 +25,7 @@ def bench_fit(case, precision, execution, device, dtype, workload, measure):
     body = workload.bodies[clip.gender].to(device, dtype)
     betas, level = (torch.as_tensor(x).to(device, dtype).expand(size.motions, -1) for x in (clip.betas, torch.zeros(3)))
 
-    def slope_of(steps, execution="eager"):
+    def objective_of(steps, execution="eager"):
         starts = torch.linspace(0, len(clip.contacts) - 1 - steps, size.motions).long()
         truth = clip.state.map(lambda x: x[starts[:, None] + torch.arange(1 + steps)])
         observed = observe(truth.joints, NOISE).map(lambda x: x.to(device, dtype))
@@ -33,30 +33,30 @@ def bench_fit(case, precision, execution, device, dtype, workload, measure):
         torch.manual_seed(0)
         network = Network(HumorModel(size.width).to(dtype), precision, device)
         with torch.device(device):
-            pose = Fitted(truth.rotmats, truth.trans, betas, truth.joints, level)
+            pose = FitResult(truth.rotmats, truth.trans, betas, truth.joints, level)
             problem = motion_problem(network, body, observed, pose)
         parts = (network.model.prior_net, network.model.decoder)
         leaves = [variable.requires_grad_() for variable in problem.variables.values()]
-        slope = Slope(
+        objective = ScaledObjective(
             leaves,
-            lambda: energy(problem.told()[1], STAGES["motion"].weights).sum(),
+            lambda: energy(problem.evaluate()[1], STAGES["motion"].weights).sum(),
             network.scaled,
             lambda call: executed_in_parts(call, parts, execution, device),
         )
 
-        def take():
+        def evaluate():
             with torch.device(device):
-                return slope.take()
+                return objective.evaluate()
 
-        take()  # which finds float16's scale
-        return take, leaves
+        evaluate()  # which finds float16's scale
+        return evaluate, leaves
 
     def answer():
-        take, leaves = slope_of(min(steps, FEW))
-        value = take()
+        evaluate, leaves = objective_of(min(steps, FEW))
+        value = evaluate()
         return {"loss": value, "gradients": torch.cat([leaf.grad.flatten() for leaf in leaves])}
 
     group = f"fit, {size} of {steps} steps"
     info = {"width": size.width, "precision": precision, "execution": execution}
-    eager = None if execution == "eager" else slope_of(steps)[0]
-    measure(slope_of(steps, execution)[0], group, eager, answer, transitions=size.motions * steps, **info)
+    eager = None if execution == "eager" else objective_of(steps)[0]
+    measure(objective_of(steps, execution)[0], group, eager, answer, transitions=size.motions * steps, **info)

@@ -146,13 +146,13 @@ def reconstruct(settings: MotionOptions, data: Path | None = None, seconds: floa
         for number, info in enumerate(store.clips[:num]):
             truth = store.states(number).map(itemgetter(slice(frames)))
             betas, body = store.betas[number], bodies[info.gender]
-            true = clip_of(info.name, truth, betas, info.gender)
-            own, single = generation.reconstruct(network, truth)
-            clip = output.write(motion_name(number, info.name), own, betas, info.gender)
+            true_clip = clip_of(info.name, truth, betas, info.gender)
+            rolled_out, stepped = generation.reconstruct(network, truth)
+            clip = output.write(motion_name(number, info.name), rolled_out, betas, info.gender)
             if clip is not None:
-                output.shown.insert(-1, true)
-                joints = joints_of(true, body)
-                step = joint_error(joints_of(clip_of("", single, betas, info.gender), body)[1:], joints[1:])
+                output.shown.insert(-1, true_clip)
+                joints = joints_of(true_clip, body)
+                step = joint_error(joints_of(clip_of("", stepped, betas, info.gender), body)[1:], joints[1:])
                 rows.append((info.name, len(joints), step, joint_error(joints_of(clip, body), joints)))
             advance(min(num, len(store)))
     _print_errors(rows)
@@ -188,10 +188,10 @@ def fit(settings: MotionOptions, observations: Path) -> None:
 def _print_fit(observed: Observations, stages: Mapping[str, Tensor]) -> None:
     """How far each stage's joints are from the observations and, where it is known, from the truth."""
     columns = ["", "from the observations, standard deviations", "from the truth, mm", "of joints not observed, mm"]
-    observed_joints = observed.trust > 0
+    observed_joints = observed.confidence > 0
     rows = []
     if observed.truth is not None and observed.camera is None:
-        error = joint_error(observed.seen[observed_joints], observed.truth[observed_joints])
+        error = joint_error(observed.joints[observed_joints], observed.truth[observed_joints])
         rows.append(["observed", "0.00", f"{error:.1f}", ""])
     for stage, joints in stages.items():
         row = [stage, f"{float(observed.residuals(joints)[observed_joints].square().mean().sqrt()):.2f}"]

@@ -1,1 +1,1 @@
-"""Motion made by a trained network: generated, reconstructed, and fitted to observations."""
+"""Motion from a trained network: generated, reconstructed, and fitted to observations."""

@@ -1,8 +1,8 @@
 """What makes a motion likely: a table of small terms, each a negative log-probability up to a constant.
 
-All are sums in units of their own spread, so that weights of 1 say "believe it"; of several motions of one length, told
-along leading axes, each has its own. Source of what they are: Rempe et al. 2021, section 4; their spreads are ours, in
-plain units.
+Each term is a sum of squares in units of its standard deviation, so that a weight of 1 takes the deviation at its word.
+Of several motions of one length, along leading axes, each has its own sum. Source of the terms: Rempe et al. 2021,
+section 4; the deviations are ours, in plain units.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,21 +19,21 @@ from ..skeleton import BODY_PARENTS, CONTACT_JOINTS
 from ..state import MotionState
 from .observations import Observations
 
-OUTLIER = 3.0  # standard deviations beyond which what was seen counts linearly
-BEND = 0.6  # radians: a joint's angle from the rest pose
-TURN = 3.0  # radians a second: how fast a joint turns
-ACCELERATION = 10.0  # metres a second squared
-SLIDE = 0.1  # metres a second: speed of a joint in contact
-ABOVE = 0.02  # metres: how far a joint in contact is above where contacts are
-BELOW = 0.02  # metres: how far a joint is below the floor
-OWN_JOINTS = 0.02  # metres between the network's joints and those of its pose; and between their bones' lengths
-FIRST_SPEED = 0.3  # metres a second between the first state's velocities and how its joints then move
+OUTLIER = 3.0  # standard deviations beyond which an observation's error counts linearly
+POSE_ANGLE = 0.6  # radians: a joint's rotation from the rest pose
+ANGULAR_SPEED = 3.0  # radians a second: of a joint
+ACCELERATION = 10.0  # metres a second squared: of a joint
+CONTACT_SPEED = 0.1  # metres a second: of a joint in contact
+CONTACT_HEIGHT = 0.02  # metres: of a joint in contact, above where contacts are
+PENETRATION = 0.02  # metres: of a joint below the floor
+JOINT_DISTANCE = 0.02  # metres: between the network's joints and those of its pose; and between their bones' lengths
+FIRST_SPEED = 0.3  # metres a second: between the first state's velocities and how its joints then move
 FLOOR_TILT, FLOOR_HEIGHT = 0.03, 0.05  # radians and metres
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
-    """What the motion prior says of motions: the network's states, and where its latents come from."""
+class PriorRollout:
+    """A rollout of the motion prior from given latents, and the distribution it expected them from."""
 
     states: MotionState  # (*batch, frames, ...), the first the initial one
     contacts: Float[Tensor, "*batch steps 9"]  # logits
@@ -42,130 +42,131 @@ class Told:
 
 
 @dataclass(frozen=True, eq=False)
-class Guess:
+class FitState:
     """All that a term may look at: motions over a floor at z = 0, and where they are in the world."""
 
     rotmats: Float[Tensor, "*batch frames 22 3 3"]
     joints: Float[Tensor, "*batch frames 22 3"]  # metres, of the posed body
-    world: Float[Tensor, "*batch frames 22 3"]  # the same where it was seen from
-    rest: Float[Tensor, "*batch 22 3"]  # metres
+    world_joints: Float[Tensor, "*batch frames 22 3"]  # metres, the same in the world that the observations are of
+    rest_joints: Float[Tensor, "*batch 22 3"]  # metres
     betas: Float[Tensor, "*batch 16"]
     floor: Float[Tensor, "*batch 3"]  # tilt about x and y, radians, and height, metres, in the world
     observed: Observations
-    told: Told | None = None
+    rollout: PriorRollout | None = None  # in the last stage
 
     @property
-    def time(self) -> int:
+    def time_axis(self) -> int:
         """The axis of frames."""
         return self.betas.dim() - 1
 
     def total(self, x: Tensor) -> Float[Tensor, "*batch"]:
-        """A sum over all that is of one motion."""
-        return x.flatten(self.time).sum(-1)
+        """A sum over all elements of each motion."""
+        return x.flatten(self.time_axis).sum(-1)
 
 
-def seen(g: Guess) -> Tensor:
-    """How well the joints agree with what was seen."""
-    away = g.observed.residuals(g.world)
-    lost = huber_loss(away, torch.zeros_like(away), reduction="none", delta=OUTLIER)
-    return g.total(g.observed.trust.unsqueeze(-1) * lost)
+def data(fit: FitState) -> Tensor:
+    """The joints agree with the observations."""
+    residuals = fit.observed.residuals(fit.world_joints)
+    losses = huber_loss(residuals, torch.zeros_like(residuals), reduction="none", delta=OUTLIER)
+    return fit.total(fit.observed.confidence.unsqueeze(-1) * losses)
 
 
-def bend(g: Guess) -> Tensor:
-    """Joints bend little: half the squared angle, of matrices near the identity."""
-    away = g.rotmats[..., 1:, :, :] - torch.eye(3, device=g.rotmats.device)
-    return g.total(away.square()) / (4 * BEND**2)
+def pose_prior(fit: FitState) -> Tensor:
+    """Joints are near the rest pose: half the squared angle, for rotation matrices near the identity."""
+    change = fit.rotmats[..., 1:, :, :] - torch.eye(3, device=fit.rotmats.device)
+    return fit.total(change.square()) / (4 * POSE_ANGLE**2)
 
 
-def turn(g: Guess) -> Tensor:
+def angular_smoothness(fit: FitState) -> Tensor:
     """Joints turn slowly."""
-    change = g.rotmats[..., 1:, :, :, :] - g.rotmats[..., :-1, :, :, :]
-    return g.total(change.square()) * (TARGET_FPS / TURN) ** 2 / 4
+    change = fit.rotmats[..., 1:, :, :, :] - fit.rotmats[..., :-1, :, :, :]
+    return fit.total(change.square()) * (TARGET_FPS / ANGULAR_SPEED) ** 2 / 4
 
 
-def smooth(g: Guess) -> Tensor:
-    """Joints are accelerated little."""
-    change = g.joints[..., 2:, :, :] - 2 * g.joints[..., 1:-1, :, :] + g.joints[..., :-2, :, :]
-    return 0.5 * g.total((change * (TARGET_FPS**2 / ACCELERATION)).square())
+def smooth(fit: FitState) -> Tensor:
+    """Joints accelerate little."""
+    change = fit.joints[..., 2:, :, :] - 2 * fit.joints[..., 1:-1, :, :] + fit.joints[..., :-2, :, :]
+    return 0.5 * fit.total((change * (TARGET_FPS**2 / ACCELERATION)).square())
 
 
-def penetration(g: Guess) -> Tensor:
+def penetration(fit: FitState) -> Tensor:
     """No joint is below the floor."""
-    return 0.5 * g.total((g.joints[..., 2].clamp(max=0) / BELOW).square())
+    return 0.5 * fit.total((fit.joints[..., 2].clamp(max=0) / PENETRATION).square())
 
 
-def shape(g: Guess) -> Tensor:
-    """Bodies are near the mean."""
-    return 0.5 * g.total(g.betas.square())
+def shape(fit: FitState) -> Tensor:
+    """Bodies are near the mean shape."""
+    return 0.5 * fit.total(fit.betas.square())
 
 
-def floor(g: Guess) -> Tensor:
-    """The floor is near where z is 0, and level."""
-    return 0.5 * (g.total((g.floor[..., :2] / FLOOR_TILT).square()) + (g.floor[..., 2] / FLOOR_HEIGHT).square())
+def floor(fit: FitState) -> Tensor:
+    """The floor is level, and near z = 0."""
+    return 0.5 * (fit.total((fit.floor[..., :2] / FLOOR_TILT).square()) + (fit.floor[..., 2] / FLOOR_HEIGHT).square())
 
 
-def latents(g: Guess) -> Tensor:
+def latents(fit: FitState) -> Tensor:
     """Each latent is likely under the prior of the state before it."""
-    told = _told(g)
-    return 0.5 * g.total((told.latents - told.prior.mean).square() / told.prior.var + told.prior.var.log())
+    rollout = _rollout(fit)
+    prior = rollout.prior
+    return 0.5 * fit.total((rollout.latents - prior.mean).square() / prior.var + prior.var.log())
 
 
-def first_state(g: Guess) -> Tensor:
+def first_state(fit: FitState) -> Tensor:
     """The first state's velocities are those with which its joints then move."""
-    states = _told(g).states
+    states, time = _rollout(fit).states, fit.time_axis
     trans, joints = (
-        (velocities.select(g.time, 0) - (x.select(g.time, 1) - x.select(g.time, 0)) * TARGET_FPS) / FIRST_SPEED
+        (velocities.select(time, 0) - (x.select(time, 1) - x.select(time, 0)) * TARGET_FPS) / FIRST_SPEED
         for velocities, x in ((states.trans_vel, states.trans), (states.joints_vel, states.joints))
     )
-    return 0.5 * (g.total(trans.square()) + g.total(joints.square()))
+    return 0.5 * (fit.total(trans.square()) + fit.total(joints.square()))
 
 
-def skeleton(g: Guess) -> Tensor:
+def skeleton(fit: FitState) -> Tensor:
     """The network's joints are where its pose puts them."""
-    return 0.5 * g.total(((_told(g).states.joints - g.joints) / OWN_JOINTS).square())
+    return 0.5 * fit.total(((_rollout(fit).states.joints - fit.joints) / JOINT_DISTANCE).square())
 
 
-def bones(g: Guess) -> Tensor:
+def bones(fit: FitState) -> Tensor:
     """The network's joints are a bone's length apart."""
-    lengths, own = (
-        torch.linalg.vector_norm(x[..., 1:, :] - _of_joints(x, BODY_PARENTS[1:]), dim=-1)
-        for x in (_told(g).states.joints, g.rest)
+    predicted, of_body = (
+        torch.linalg.vector_norm(x[..., 1:, :] - _select_joints(x, BODY_PARENTS[1:]), dim=-1)
+        for x in (_rollout(fit).states.joints, fit.rest_joints)
     )
-    return 0.5 * g.total(((lengths - own.unsqueeze(-2)) / OWN_JOINTS).square())
+    return 0.5 * fit.total(((predicted - of_body.unsqueeze(-2)) / JOINT_DISTANCE).square())
 
 
-def contact_speed(g: Guess) -> Tensor:
-    """What the network says is in contact does not slide."""
-    touching = _of_joints(g.joints, CONTACT_JOINTS)
-    speed = (touching[..., 1:, :, :] - touching[..., :-1, :, :]) * TARGET_FPS
-    return 0.5 * g.total(_told(g).contacts.sigmoid() * (speed / SLIDE).square().sum(-1))
+def contact_speed(fit: FitState) -> Tensor:
+    """Joints that the network says are in contact do not slide."""
+    joints = _select_joints(fit.joints, CONTACT_JOINTS)
+    speed = (joints[..., 1:, :, :] - joints[..., :-1, :, :]) * TARGET_FPS
+    return 0.5 * fit.total(_rollout(fit).contacts.sigmoid() * (speed / CONTACT_SPEED).square().sum(-1))
 
 
-def contact_height(g: Guess) -> Tensor:
-    """And is no higher than contacts are."""
-    above = (_of_joints(g.joints, CONTACT_JOINTS)[..., 1:, :, 2] - JOINT_HEIGHT).clamp(min=0)
-    return 0.5 * g.total(_told(g).contacts.sigmoid() * (above / ABOVE).square())
+def contact_height(fit: FitState) -> Tensor:
+    """Joints that the network says are in contact are no higher than contacts are."""
+    height = (_select_joints(fit.joints, CONTACT_JOINTS)[..., 1:, :, 2] - JOINT_HEIGHT).clamp(min=0)
+    return 0.5 * fit.total(_rollout(fit).contacts.sigmoid() * (height / CONTACT_HEIGHT).square())
 
 
-TERMS: dict[str, Callable[[Guess], Tensor]] = {
+TERMS: dict[str, Callable[[FitState], Tensor]] = {
     term.__name__: term
     for term in (
-        *(seen, bend, turn, smooth, penetration, shape, floor),
+        *(data, pose_prior, angular_smoothness, smooth, penetration, shape, floor),
         *(latents, first_state, skeleton, bones, contact_speed, contact_height),
     )
 }
 
 
-def energy(guess: Guess, weights: Mapping[str, float]) -> Float[Tensor, "*batch"]:
+def energy(fit: FitState, weights: Mapping[str, float]) -> Float[Tensor, "*batch"]:
     """The weighted sum of the terms that have a weight, of each motion."""
-    return torch.stack([weight * TERMS[name](guess) for name, weight in weights.items()]).sum(0)
+    return torch.stack([weight * TERMS[name](fit) for name, weight in weights.items()]).sum(0)
 
 
-def _of_joints(x: Float[Tensor, "*batch 22 3"], joints: Sequence[int]) -> Float[Tensor, "*batch some 3"]:
-    """Some joints of all. A list as an index would be sent to the device each time, and waited for."""
+def _select_joints(x: Float[Tensor, "*batch 22 3"], joints: Sequence[int]) -> Float[Tensor, "*batch some 3"]:
+    """Some joints of all. A list as an index would be copied to the device each time, which waits for it."""
     return torch.stack([x[..., joint, :] for joint in joints], -2)
 
 
-def _told(g: Guess) -> Told:
-    assert g.told is not None, "terms of the motion prior need its last stage"
-    return g.told
+def _rollout(fit: FitState) -> PriorRollout:
+    assert fit.rollout is not None, "terms of the motion prior need its stage"
+    return fit.rollout

@@ -1,7 +1,7 @@
-"""Motion fitted to what was seen of it, in three stages, the last through the motion prior.
+"""Fit motion to observations in three stages, the last through the motion prior.
 
-Source: Rempe et al. 2021, section 4: first where the body is, then its pose and shape, then the first state, the
-latents of every step, shape and floor together, through a rollout. L-BFGS throughout.
+Source: Rempe et al. 2021, section 4: first the position and heading of the body, then its pose and shape, then the
+first state, the latents of every step, shape and floor together, through a rollout. Each stage is solved by L-BFGS.
 """
 
 import math
@@ -17,38 +17,38 @@ from ..data.processing import TARGET_FPS, angular_velocity, velocity
 from ..rotations import Y_UP_TO_Z_UP, rotvec_to_rotmat
 from ..skeleton import NUM_BETAS
 from ..state import CanonicalFrame, MotionState
-from .fit_terms import Guess, Told, energy
-from .generation import Network, follow, followed
+from .fit_terms import FitState, PriorRollout, energy
+from .generation import Network, encode_decode, prepend_frame
 from .lbfgs import minimise
 from .observations import Observations
 
-HEADINGS = 4  # tried in the first stage, evenly around
+HEADINGS = 4  # that the first stage starts from, evenly around
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How a stage is solved: iterations of L-BFGS, and the weights of its terms."""
+    """The settings of a stage: iterations of L-BFGS, and the weights of its terms."""
 
     iterations: int
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
 STAGES = {
-    "root": Stage(30, {"seen": 1, "smooth": 1}),
-    "pose": Stage(400, {"seen": 1, "smooth": 1, "bend": 1, "turn": 1, "shape": 1}),
+    "root": Stage(30, {"data": 1, "smooth": 1}),
+    "pose": Stage(400, {"data": 1, "smooth": 1, "pose_prior": 1, "angular_smoothness": 1, "shape": 1}),
     "motion": Stage(
         200,
         {
-            **{"seen": 1, "latents": 1, "first_state": 1, "bend": 0.1, "shape": 1, "floor": 1, "penetration": 1},
-            **{"skeleton": 1, "bones": 1, "contact_speed": 1, "contact_height": 1},
+            **{"data": 1, "latents": 1, "first_state": 1, "pose_prior": 0.1, "shape": 1, "floor": 1},
+            **{"penetration": 1, "skeleton": 1, "bones": 1, "contact_speed": 1, "contact_height": 1},
         },
     ),
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
-    """Motions as a stage leaves them, in the world that they were seen in."""
+class FitResult:
+    """Motions as a stage leaves them, in the world of the observations."""
 
     rotmats: Float[Tensor, "*batch frames 22 3 3"]
     trans: Float[Tensor, "*batch frames 3"]  # metres
@@ -57,10 +57,10 @@ class Fitted:
     floor: Float[Tensor, "*batch 3"]  # tilt about x and y, radians, and height, metres
 
     def state(self) -> MotionState:
-        """With velocities by differences; those of the ends carry on as the motion does."""
+        """The motion with velocities by differences, extrapolated linearly at both ends."""
         time, fps = self.betas.dim() - 1, float(TARGET_FPS)
         trans, joints, root = (x.movedim(time, 0) for x in (self.trans, self.joints, self.rotmats[..., 0, :, :]))
-        trans_vel, joints_vel = (velocity(_carried_on(x), fps) for x in (trans, joints))
+        trans_vel, joints_vel = (velocity(_extrapolated(x), fps) for x in (trans, joints))
         root = torch.cat([root[:1] @ root[1:2].mT @ root[:1], root, root[-1:] @ root[-2:-1].mT @ root[-1:]])
         trans_vel, spin, joints_vel = (x.movedim(0, time) for x in (trans_vel, angular_velocity(root, fps), joints_vel))
         root, body = self.rotmats[..., 0, :, :], self.rotmats[..., 1:, :, :]
@@ -73,139 +73,145 @@ def fit(
     observed: Observations,
     stages: Mapping[str, Stage] = STAGES,
     on_step: Callable[[str, float], None] = lambda stage, energy: None,
-) -> dict[str, Fitted]:
-    """The motion after each stage, the last told by the network. `on_step` hears every evaluation's energy.
+) -> dict[str, FitResult]:
+    """Fit motion to observations; returns the result of each stage, by name.
 
-    Several motions of one length, along leading axes, are fitted together: the sum of their energies is brought down.
+    Several motions of one length, along leading axes, are fitted together: the sum of their energies is minimised.
+    `on_step` is called with the stage and the energy of each evaluation.
     """
     observed, body = observed.map(lambda x: x.to(network.device)), body.to(network.device)
 
-    def solved(name: str, problem: Problem, scaled: bool = False) -> tuple[Tensor, Fitted]:
+    def solve(name: str, problem: Problem, scaled: bool = False) -> tuple[Tensor, FitResult]:
         weights, iterations = stages[name].weights, stages[name].iterations
 
         def energies() -> Tensor:
-            return energy(problem.told()[1], weights)
+            return energy(problem.evaluate()[1], weights)
 
         minimise(problem.variables, lambda: energies().sum(), iterations, lambda value: on_step(name, value), scaled)
-        return energies().detach(), _detached(problem.told()[0])
+        return energies().detach(), _detached(problem.evaluate()[0])
 
-    with network.device:  # where what is made inside is
-        root = _best([solved("root", _root_problem(body, observed, heading)) for heading in range(HEADINGS)])
-        _, pose = solved("pose", _pose_problem(body, observed, root))
-        _, motion = solved("motion", motion_problem(network, body, observed, pose), network.scaled)
+    with network.device:  # on which new tensors are created
+        root = _best([solve("root", _root_problem(body, observed, heading)) for heading in range(HEADINGS)])
+        _, pose = solve("pose", _pose_problem(body, observed, root))
+        _, motion = solve("motion", motion_problem(network, body, observed, pose), network.scaled)
     return {"root": root, "pose": pose, "motion": motion}
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What a stage solves: its variables, and the motions and the guess that they stand for now."""
+    """What a stage solves: its variables, and the motions that they stand for now, in the world and for the terms."""
 
     variables: Mapping[str, Tensor]
-    told: Callable[[], tuple[Fitted, Guess]]
+    evaluate: Callable[[], tuple[FitResult, FitState]]
 
 
 def _root_problem(body: BodyModel, observed: Observations, heading: int) -> Problem:
-    """Where the body is and which way it faces, at rest otherwise; from one of HEADINGS on."""
-    shape = observed.trust.shape[:-1]
+    """Solve for the position and orientation of the body in its rest pose, from one of HEADINGS."""
+    shape = observed.confidence.shape[:-1]
     betas, rest = torch.zeros(*shape[:-1], NUM_BETAS), torch.eye(3).expand(*shape, 21, 3, 3)
     facing = rotvec_to_rotmat(torch.tensor([0.0, 0.0, 2 * math.pi * heading / HEADINGS])) @ torch.tensor(Y_UP_TO_Z_UP)
-    variables = {"turn": torch.zeros(*shape, 3), "trans": _first_place(body, observed)}
+    variables = {"rotvec": torch.zeros(*shape, 3), "trans": _initial_translation(body, observed)}
 
-    def told() -> tuple[Fitted, Guess]:
-        root = rotvec_to_rotmat(variables["turn"]) @ facing
+    def evaluate() -> tuple[FitResult, FitState]:
+        root = rotvec_to_rotmat(variables["rotvec"]) @ facing
         posed = _posed(body, torch.cat([root.unsqueeze(-3), rest], -3), variables["trans"], betas)
-        return posed, _guess(body, observed, posed)
+        return posed, _fit_state(body, observed, posed)
 
-    return Problem(variables, told)
+    return Problem(variables, evaluate)
 
 
-def _best(found: Sequence[tuple[Float[Tensor, "*batch"], Fitted]]) -> Fitted:
-    """Of several fits, that of the lowest energy, each motion's own."""
-    energies, fits = zip(*found, strict=True)
+def _best(candidates: Sequence[tuple[Float[Tensor, "*batch"], FitResult]]) -> FitResult:
+    """For each motion, the candidate with the lowest energy."""
+    energies, fits = zip(*candidates, strict=True)
     lowest = torch.stack(energies).nan_to_num(math.inf).argmin(0)
 
-    def chosen(options: Sequence[Tensor]) -> Tensor:
+    def choose(options: Sequence[Tensor]) -> Tensor:
         stacked = torch.stack(list(options))
         index = lowest.reshape(1, *lowest.shape, *[1] * (stacked.dim() - 1 - lowest.dim()))
         return torch.take_along_dim(stacked, index, 0)[0]
 
-    return Fitted(*(chosen([getattr(fitted, name) for fitted in fits]) for name in vars(fits[0])))
+    return FitResult(*(choose([getattr(fitted, name) for fitted in fits]) for name in vars(fits[0])))
 
 
-def _pose_problem(body: BodyModel, observed: Observations, root: Fitted) -> Problem:
-    """Every frame's pose, and the shape."""
-    turn = torch.zeros(*root.trans.shape[:-1], 22, 3)
-    variables = {"turn": turn, "trans": root.trans.clone(), "betas": root.betas.clone()}
+def _pose_problem(body: BodyModel, observed: Observations, root: FitResult) -> Problem:
+    """Solve for the pose of every frame, and the shape."""
+    rotvec = torch.zeros(*root.trans.shape[:-1], 22, 3)
+    variables = {"rotvec": rotvec, "trans": root.trans.clone(), "betas": root.betas.clone()}
 
-    def told() -> tuple[Fitted, Guess]:
-        rotmats = rotvec_to_rotmat(turn) @ root.rotmats
+    def evaluate() -> tuple[FitResult, FitState]:
+        rotmats = rotvec_to_rotmat(rotvec) @ root.rotmats
         posed = _posed(body, rotmats, variables["trans"], variables["betas"])
-        return posed, _guess(body, observed, posed)
+        return posed, _fit_state(body, observed, posed)
 
-    return Problem(variables, told)
+    return Problem(variables, evaluate)
 
 
-def motion_problem(network: Network, body: BodyModel, observed: Observations, pose: Fitted) -> Problem:
-    """The last stage's: the first state, the latents, the shape and the floor, all through the network's rollout."""
+def motion_problem(network: Network, body: BodyModel, observed: Observations, pose: FitResult) -> Problem:
+    """Solve for the first state, the latents, the shape and the floor, through the network's rollout."""
     states, time = pose.state(), pose.betas.dim() - 1
     first = states.map(lambda x: x.select(time, 0))
-    turns = first.rotmats
+    first_rotmats = first.rotmats
     with network.running() as model:
-        _, latents = follow(model, states)
+        _, latents = encode_decode(model, states)
     names = ("trans", "trans_vel", "root_orient_vel", "joints_vel")
     variables = {
         **{name: getattr(first, name).clone() for name in names},
         **{
-            "turn": turns.new_zeros(turns.shape[:-1]),
+            "rotvec": first_rotmats.new_zeros(first_rotmats.shape[:-1]),
             "betas": pose.betas.clone(),
             "floor": torch.zeros_like(pose.floor),
             "latents": latents.clone(),
         },
     }
 
-    def told() -> tuple[Fitted, Guess]:
-        rotmats, trans = rotvec_to_rotmat(variables["turn"]) @ turns, variables["trans"]
-        joints = body(rotmats, variables["betas"], trans).joints
-        way, way_vel, spin, joints_vel = (variables[name] for name in names)
+    def evaluate() -> tuple[FitResult, FitState]:
+        rotmats = rotvec_to_rotmat(variables["rotvec"]) @ first_rotmats
+        joints = body(rotmats, variables["betas"], variables["trans"]).joints
+        trans, trans_vel, spin, joints_vel = (variables[name] for name in names)
         root, rest = rotmats[..., 0, :, :], rotmats[..., 1:, :, :]
-        initial = MotionState(way, way_vel, root, spin, rest, joints, joints_vel)
-        motion = _roll(network, initial, variables["latents"])
-        posed = _posed(body, motion.states.rotmats, motion.states.trans, variables["betas"])
-        return _in_the_world(body, posed, variables["floor"]), _guess(body, observed, posed, variables["floor"], motion)
+        initial = MotionState(trans, trans_vel, root, spin, rest, joints, joints_vel)
+        rollout = _roll_out(network, initial, variables["latents"])
+        posed = _posed(body, rollout.states.rotmats, rollout.states.trans, variables["betas"])
+        state = _fit_state(body, observed, posed, variables["floor"], rollout)
+        return _to_world(body, posed, variables["floor"]), state
 
-    return Problem(variables, told)
+    return Problem(variables, evaluate)
 
 
-def _roll(network: Network, initial: MotionState, latents: Float[Tensor, "*batch steps 48"]) -> Told:
-    """The rollout of given latents, and what the prior would have expected at each step."""
+def _roll_out(network: Network, initial: MotionState, latents: Float[Tensor, "*batch steps 48"]) -> PriorRollout:
+    """Roll out given latents, and compute the prior at each step."""
     time, steps = latents.dim() - 2, latents.shape[-2]
     with network.running() as model:
         out = model.rollout(initial, steps, latents)
-        states = followed(initial, out.state)
+        states = prepend_frame(initial, out.state)
         pivot = CanonicalFrame.of(initial).pivot.unsqueeze(time)
         past = states.map(lambda x: x.narrow(time, 0, steps))
         prior = model.prior(CanonicalFrame.of(past, pivot.expand(*past.batch_shape, 3)).world_to_canonical(past))
-    return Told(states, out.contacts, latents, prior)
+    return PriorRollout(states, out.contacts, latents, prior)
 
 
-def _posed(body: BodyModel, rotmats: Tensor, trans: Tensor, betas: Tensor) -> Fitted:
+def _posed(body: BodyModel, rotmats: Tensor, trans: Tensor, betas: Tensor) -> FitResult:
     joints = body(rotmats, betas.unsqueeze(-2).expand(*trans.shape[:-1], -1), trans).joints
-    return Fitted(rotmats, trans, betas, joints, trans.new_zeros(*betas.shape[:-1], 3))
+    return FitResult(rotmats, trans, betas, joints, trans.new_zeros(*betas.shape[:-1], 3))
 
 
-def _guess(
-    body: BodyModel, observed: Observations, posed: Fitted, floor: Tensor | None = None, told: Told | None = None
-) -> Guess:
+def _fit_state(
+    body: BodyModel,
+    observed: Observations,
+    posed: FitResult,
+    floor: Tensor | None = None,
+    rollout: PriorRollout | None = None,
+) -> FitState:
     floor = posed.floor if floor is None else floor
     world = _on_floor(posed.joints, floor)
     rest = body.rest_joints(posed.betas)
-    return Guess(posed.rotmats, posed.joints, world, rest, posed.betas, floor, observed, told)
+    return FitState(posed.rotmats, posed.joints, world, rest, posed.betas, floor, observed, rollout)
 
 
 def _on_floor(
     points: Float[Tensor, "*batch frames some 3"], floor: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch frames some 3"]:
-    """Points over a floor at z = 0 where that floor is in the world."""
+    """Move points over a floor at z = 0 to where that floor is in the world."""
     up = torch.cat([torch.zeros_like(floor[..., :2]), floor[..., 2:]], -1)
     return points @ _tilt(floor).mT.unsqueeze(-3) + up[..., None, None, :]
 
@@ -214,41 +220,41 @@ def _tilt(floor: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     return rotvec_to_rotmat(torch.cat([floor[..., :2], torch.zeros_like(floor[..., :1])], -1))
 
 
-def _in_the_world(body: BodyModel, posed: Fitted, floor: Float[Tensor, "*batch 3"]) -> Fitted:
-    """A motion over a floor at z = 0 where that floor is in the world; the root joint is what moves."""
+def _to_world(body: BodyModel, posed: FitResult, floor: Float[Tensor, "*batch 3"]) -> FitResult:
+    """Move a motion over a floor at z = 0 to where that floor is in the world, about the root joint."""
     root = body.rest_joints(posed.betas)[..., None, 0, :]
     tilted = _tilt(floor)[..., None, None, :, :] @ posed.rotmats[..., :1, :, :]
     rotmats = torch.cat([tilted, posed.rotmats[..., 1:, :, :]], -3)
     trans = _on_floor((posed.trans + root).unsqueeze(-2), floor).squeeze(-2) - root
-    return Fitted(rotmats, trans, posed.betas, _on_floor(posed.joints, floor), floor)
+    return FitResult(rotmats, trans, posed.betas, _on_floor(posed.joints, floor), floor)
 
 
-def _first_place(body: BodyModel, observed: Observations) -> Float[Tensor, "*batch frames 3"]:
-    """Where the middle of what was seen is: in a picture, as far away as a body of that size would be."""
-    there = observed.trust > 0
-    rest = (body.rest_joints(torch.zeros(NUM_BETAS)) @ torch.tensor(Y_UP_TO_Z_UP).mT).expand(*there.shape, -1)
-    weights = there.unsqueeze(-1).float()
+def _initial_translation(body: BodyModel, observed: Observations) -> Float[Tensor, "*batch frames 3"]:
+    """The middle of the observed joints; in an image, at the depth at which a body would appear that large."""
+    present = observed.confidence > 0
+    rest = (body.rest_joints(torch.zeros(NUM_BETAS)) @ torch.tensor(Y_UP_TO_Z_UP).mT).expand(*present.shape, -1)
+    weights = present.unsqueeze(-1).float()
 
-    def middle(points: Tensor) -> Tensor:  # over all frames where a frame shows nothing
-        whole = (weights * points).sum((-3, -2)) / weights.sum((-3, -2))
-        own = (weights * points).sum(-2) / weights.sum(-2).clamp_min(1)
-        return torch.where(weights.any(-2), own, whole.unsqueeze(-2))
+    def middle(points: Tensor) -> Tensor:  # of a frame; of all frames for one without joints
+        of_all = (weights * points).sum((-3, -2)) / weights.sum((-3, -2))
+        of_frame = (weights * points).sum(-2) / weights.sum(-2).clamp_min(1)
+        return torch.where(weights.any(-2), of_frame, of_all.unsqueeze(-2))
 
-    seen, centre = middle(observed.seen), middle(rest)
+    target, centre = middle(observed.joints), middle(rest)
     if observed.camera is not None:
         heights = [
             (weights[..., 0] * (x - y)).square().sum((-2, -1)).sqrt()
-            for x, y in ((observed.seen[..., 1], seen[..., 1:2]), (rest[..., 2], centre[..., 2:]))
+            for x, y in ((observed.joints[..., 1], target[..., 1:2]), (rest[..., 2], centre[..., 2:]))
         ]
         depth = observed.camera.focal[1] * heights[1] / heights[0].clamp_min(1)
-        seen = observed.camera.place(seen, depth.unsqueeze(-1).expand(seen.shape[:-1]))
-    return seen - centre
+        target = observed.camera.unproject(target, depth.unsqueeze(-1).expand(target.shape[:-1]))
+    return target - centre
 
 
-def _carried_on(x: Tensor) -> Tensor:
-    """A series with one more element at each end, on the line through its neighbours."""
+def _extrapolated(x: Tensor) -> Tensor:
+    """A series with one more element at each end, extrapolated linearly."""
     return torch.cat([2 * x[:1] - x[1:2], x, 2 * x[-1:] - x[-2:-1]])
 
 
-def _detached(fitted: Fitted) -> Fitted:
-    return Fitted(*(getattr(fitted, name).detach() for name in vars(fitted)))
+def _detached(fitted: FitResult) -> FitResult:
+    return FitResult(*(getattr(fitted, name).detach() for name in vars(fitted)))

@@ -1,4 +1,4 @@
-"""Motion made by a trained network: sampled from real first states, or encoded and decoded again."""
+"""Motion from a trained network: sampled from real first states, or encoded and decoded again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,26 +34,29 @@ class Network:
 
     @property
     def scaled(self) -> bool:
-        """Whether gradients through it have float16's small range."""
+        """Whether gradients through the network have float16's small range."""
         return self._precision.preset.scaled
 
     @contextmanager
     def running(self) -> Iterator[HumorModel]:
-        """The network, computing in its precision; gradients pass through it but stay out of its weights."""
+        """Yield the network, computing in its precision; gradients pass through it but not into its weights."""
         with self._precision.autocast_scope(self.device), self._half_weights.active():
             yield self.model
 
 
 @dataclass(frozen=True)
 class Start:
-    """A frame of a clip that motion begins at."""
+    """A frame of a clip for a motion to start from."""
 
     clip: int  # number in the store
     frame: int
 
 
 def draw_starts(store: MotionStore, count: int, seed: int) -> list[Start]:
-    """Frames to begin at: a clip uniformly, then a frame of it uniformly. The first of more are those of fewer."""
+    """Draw frames to start from: a clip uniformly, then a frame of it uniformly.
+
+    A smaller count gives the first of a larger one. Raises SettingError and MotionError.
+    """
     if count < 1 or seed < 0:
         raise SettingError(f"num {count}, seed {seed}: expected whole numbers, num from 1 and seed from 0.")
     if not len(store):
@@ -69,27 +72,31 @@ def sample(network: Network, initial: MotionState, steps: int, generator: torch.
     initial = initial.map(lambda x: x.to(network.device))
     with network.running() as model:
         out = model.rollout(initial, steps, generator=generator).state
-    return followed(initial, out)
+    return prepend_frame(initial, out)
 
 
 @torch.no_grad()
 def reconstruct(network: Network, truth: MotionState) -> tuple[MotionState, MotionState]:
     """Encode every transition of a clip (frames, ...) and decode the posterior's mean; the first frame is kept.
 
-    First the clip that goes on from what was decoded, then the one that begins every step at the truth.
+    Returns the clip in which each step starts from the frame decoded before, and the one in which it starts from the
+    truth.
     """
     truth = truth.map(lambda x: x.to(network.device))
     past, current = truth.map(itemgetter(slice(-1))), truth.map(itemgetter(slice(1, None)))
     frames, noise = CanonicalFrame.of(past), torch.zeros(past.batch_shape[0], LATENT_SIZE, device=network.device)
     with network.running() as model:
-        own, _ = follow(model, truth)
-        single = model(frames.world_to_canonical(past), frames.world_to_canonical(current), noise).state
-    return own, followed(truth.map(itemgetter(0)), frames.canonical_to_world(single))
+        rolled_out, _ = encode_decode(model, truth)
+        stepped = model(frames.world_to_canonical(past), frames.world_to_canonical(current), noise).state
+    return rolled_out, prepend_frame(truth.map(itemgetter(0)), frames.canonical_to_world(stepped))
 
 
 @torch.no_grad()
-def follow(model: HumorModel, truth: MotionState) -> tuple[MotionState, Float[Tensor, "*batch steps 48"]]:
-    """Clips (*batch, frames, ...) encoded and decoded step by step, from what was decoded before; and the latents."""
+def encode_decode(model: HumorModel, truth: MotionState) -> tuple[MotionState, Float[Tensor, "*batch steps 48"]]:
+    """Encode and decode clips (*batch, frames, ...) step by step, each from the frame decoded before.
+
+    Returns the clips and the posterior's means.
+    """
     time = len(truth.batch_shape) - 1
     first, *rest = (truth.map(methodcaller("select", time, step)) for step in range(truth.batch_shape[time]))
     state, frame = first, CanonicalFrame.of(first)
@@ -102,11 +109,11 @@ def follow(model: HumorModel, truth: MotionState) -> tuple[MotionState, Float[Te
         frame = CanonicalFrame.of(state, pivot)
         states.append(state)
         latents.append(out.posterior.mean)
-    return followed(first, MotionState.stack(states, time)), torch.stack(latents, time)
+    return prepend_frame(first, MotionState.stack(states, time)), torch.stack(latents, time)
 
 
 def clip_of(name: str, state: MotionState, betas: Float[np.ndarray, "16"], gender: str) -> RawClip:
-    """A motion (frames, ...) as a clip of body parameters, hands at rest. Raises MotionError for one that blew up."""
+    """A motion (frames, ...) as a clip of body parameters, hands at rest. Raises MotionError for one not finite."""
     rotvecs = rotmat_to_rotvec(state.rotmats.float().cpu()).flatten(1).numpy()
     trans = state.trans.float().cpu().numpy()
     bad = np.flatnonzero(~(np.isfinite(rotvecs).all(1) & np.isfinite(trans).all(1)))
@@ -132,9 +139,9 @@ def joints_of(clip: RawClip, body: BodyModel) -> Float[Tensor, "frames 22 3"]:
     return body(rotmats_of(clip), betas, torch.as_tensor(clip.trans, dtype=torch.float32)).joints
 
 
-def joint_error(found: Float[Tensor, "*batch J 3"], truth: Float[Tensor, "*batch J 3"]) -> float:
-    """Mean distance of joints from their true places, millimetres."""
-    return float(1000 * torch.linalg.vector_norm(found - truth, dim=-1).mean())
+def joint_error(joints: Float[Tensor, "*batch J 3"], truth: Float[Tensor, "*batch J 3"]) -> float:
+    """Mean distance of joints from their true positions (metres), in millimetres."""
+    return float(1000 * torch.linalg.vector_norm(joints - truth, dim=-1).mean())
 
 
 def motion_name(number: int, name: str, frame: int | None = None) -> str:
@@ -143,8 +150,8 @@ def motion_name(number: int, name: str, frame: int | None = None) -> str:
     return f"{number:03d}_{Path(name).stem}{at}"
 
 
-def followed(first: MotionState, rest: MotionState) -> MotionState:
-    """One frame, then the others."""
+def prepend_frame(first: MotionState, rest: MotionState) -> MotionState:
+    """One frame (*batch, ...) before others (*batch, frames, ...)."""
     axis = len(first.batch_shape)
     return MotionState(
         *(torch.cat([getattr(first, name).unsqueeze(axis), getattr(rest, name)], axis) for name in vars(first))

@@ -1,4 +1,4 @@
-"""A value brought down by L-BFGS, through gradients that may pass through float16."""
+"""Minimise a value by L-BFGS, with gradients that may pass through float16."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,16 +9,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 HISTORY = 50  # of L-BFGS
-FAR_UP = 1e12  # what is not finite counts as
+NOT_FINITE = 1e12  # the value that stands for one that is not finite
 
 
-class Slope:
-    """A value and its gradient in some leaves.
+class ScaledObjective:
+    """A value and its gradient with respect to some leaves.
 
-    float16 holds no gradient beyond 65504, and energies are large at first. With `scaled`, what overflows is computed
-    again of the value times a smaller power of two, which is taken out of the gradient; every `PATIENCE` times it grows
-    back, to 1 at most, since what is too small is lost. `run` makes the call that computes both into one that is run
-    otherwise: recorded, say.
+    float16 holds no gradient beyond 65504, and energies are large at first. With `scaled`, a gradient that overflows is
+    computed again from the value times a smaller power of two, and divided by it. Every `PATIENCE` evaluations the
+    factor grows again, to 1 at most, because small gradients underflow. `run` turns the call that computes value and
+    gradient into another one, for example one that replays a recording.
     """
 
     SMALLEST, STEP, PATIENCE = 2.0**-32, 16.0, 20
@@ -32,17 +32,20 @@ class Slope:
     ) -> None:
         self._leaves, self._value = leaves, value
         self._smallest = self.SMALLEST if scaled else 1.0
-        self._scale, self._taken = 1.0, 0
-        self._scale_there = torch.ones((), device=leaves[0].device)  # where a recording reads it
-        self._both = run(self._value_and_gradients)
+        self._scale, self._evaluations = 1.0, 0
+        self._scale_tensor = torch.ones((), device=leaves[0].device)  # which a recording reads
+        self._compute = run(self._value_and_gradients)
 
-    def take(self) -> Float[Tensor, ""]:
-        """The value; its gradient is in the leaves. Infinity, and no gradient, where either is not finite."""
-        self._taken += 1
-        if self._taken % self.PATIENCE == 0:
+    def evaluate(self) -> Float[Tensor, ""]:
+        """Compute the value, and put its gradient into the leaves.
+
+        Returns infinity, without a gradient, where either is not finite.
+        """
+        self._evaluations += 1
+        if self._evaluations % self.PATIENCE == 0:
             self._rescale(min(self._scale * self.STEP, 1.0))
         while True:
-            value, gradients, is_finite = self._both()
+            value, gradients, is_finite = self._compute()
             if is_finite:
                 for leaf, gradient in zip(self._leaves, gradients, strict=True):
                     leaf.grad = None if gradient is None else gradient / self._scale
@@ -55,12 +58,12 @@ class Slope:
 
     def _rescale(self, scale: float) -> None:
         self._scale = scale
-        self._scale_there.fill_(scale)
+        self._scale_tensor.fill_(scale)
 
     def _value_and_gradients(self) -> tuple[Tensor, tuple[Tensor | None, ...], Tensor]:
-        """And whether all of them are finite, as one value to wait for."""
+        """The value, its gradients, and whether all of them are finite, as one value to wait for."""
         value = self._value()
-        gradients = torch.autograd.grad(value * self._scale_there, self._leaves, allow_unused=True)
+        gradients = torch.autograd.grad(value * self._scale_tensor, self._leaves, allow_unused=True)
         found = [value.detach(), *(gradient for gradient in gradients if gradient is not None)]
         return found[0], gradients, torch.stack([x.isfinite().all() for x in found]).all()
 
@@ -72,24 +75,27 @@ def minimise(
     on_step: Callable[[float], None],
     scaled: bool = False,
 ) -> float:
-    """Bring a value down by L-BFGS, leaving the variables where it was lowest; what is not finite counts as far up."""
+    """Minimise a value by L-BFGS, and leave the variables where it was lowest; returns the lowest value.
+
+    A value that is not finite counts as a very large one. `on_step` is called with the value of each evaluation.
+    """
     leaves = [x.requires_grad_() for x in variables.values()]
     solver = torch.optim.LBFGS(leaves, max_iter=iterations, history_size=HISTORY, line_search_fn="strong_wolfe")
-    slope = Slope(leaves, value, scaled)
-    best, kept = math.inf, [x.detach().clone() for x in leaves]
+    objective = ScaledObjective(leaves, value, scaled)
+    best, best_variables = math.inf, [x.detach().clone() for x in leaves]
 
     def closure() -> Tensor:
-        nonlocal best, kept
-        found = slope.take()
+        nonlocal best, best_variables
+        found = objective.evaluate()
         if not found.isfinite():
-            return torch.full_like(found, FAR_UP)
+            return torch.full_like(found, NOT_FINITE)
         if found.item() < best:
-            best, kept = found.item(), [x.detach().clone() for x in leaves]
+            best, best_variables = found.item(), [x.detach().clone() for x in leaves]
         on_step(found.item())
         return found
 
     solver.step(closure)
     with torch.no_grad():
-        for leaf, lowest in zip(leaves, kept, strict=True):
+        for leaf, lowest in zip(leaves, best_variables, strict=True):
             leaf.copy_(lowest)
     return best

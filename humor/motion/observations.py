@@ -1,4 +1,4 @@
-"""What was seen of a body: joints in space or in a camera's picture, some of them missing."""
+"""Observations of a body: joints in space or in a camera's image, some of them missing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,72 +16,72 @@ from ..io.untrusted_arrays import read_npz
 from ..skeleton import BODY_NAMES, NUM_BODY_JOINTS
 
 _ARRAYS = ("joints3d", "joints2d", "camera", "rotation", "translation", "noise", "gender", "fps", "truth")
-NOISE_3D, NOISE_2D = 0.03, 6.0  # metres and pixels, where a file does not say how exact it is
-NEAREST = 0.1  # metres before a camera: what is nearer is seen as if it were there
+NOISE_3D, NOISE_2D = 0.03, 6.0  # metres and pixels, where a file does not state its noise
+NEAREST = 0.1  # metres in front of a camera: nearer points are projected as if they were there
 
 
 @dataclass(frozen=True, eq=False)
-class Camera:
+class PinholeCamera:
     """A pinhole camera: x right, y down, z forward."""
 
     focal: Float[Tensor, "2"]  # pixels
     centre: Float[Tensor, "2"]  # pixels
     rotation: Float[Tensor, "3 3"]  # world to camera
-    translation: Float[Tensor, "3"]  # metres: where the world's origin is
+    translation: Float[Tensor, "3"]  # metres: the world's origin in the camera's frame
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Camera":
+    def map(self, change: Callable[[Tensor], Tensor]) -> "PinholeCamera":
         """The camera with every tensor replaced by `change` of it."""
-        return Camera(*map(change, (self.focal, self.centre, self.rotation, self.translation)))
+        return PinholeCamera(*map(change, (self.focal, self.centre, self.rotation, self.translation)))
 
     def project(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
-        """Pixels of points of the world."""
-        seen = points @ self.rotation.mT + self.translation
-        return self.focal * seen[..., :2] / seen[..., 2:].clamp_min(NEAREST) + self.centre
+        """Pixels of points of the world, metres."""
+        in_camera = points @ self.rotation.mT + self.translation
+        return self.focal * in_camera[..., :2] / in_camera[..., 2:].clamp_min(NEAREST) + self.centre
 
-    def place(self, pixels: Float[Tensor, "*batch 2"], depth: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
-        """Points of the world that are seen at pixels, so far before the camera."""
+    def unproject(self, pixels: Float[Tensor, "*batch 2"], depth: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
+        """Points of the world, metres, that project to pixels at a depth, metres along the camera's axis."""
         rays = torch.cat([(pixels - self.centre) / self.focal, torch.ones_like(pixels[..., :1])], -1)
         return (depth.unsqueeze(-1) * rays - self.translation) @ self.rotation
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """Joints that were seen, 30 frames a second; of one motion, or of several of one length, along leading axes."""
+    """Observed joints, 30 frames a second; of one motion, or of several of one length, along leading axes."""
 
-    seen: Float[Tensor, "*batch frames 22 D"]  # metres (D = 3) or pixels (D = 2); zero where missing
-    trust: Float[Tensor, "*batch frames 22"]  # 0 where missing, 1 for what is sure
-    noise: float  # standard deviation of what is seen, metres or pixels
-    camera: Camera | None = None  # that the pixels are of
+    joints: Float[Tensor, "*batch frames 22 D"]  # metres (D = 3) or pixels (D = 2); zero where missing
+    confidence: Float[Tensor, "*batch frames 22"]  # 0 where missing, at most 1
+    noise: float  # standard deviation of the joints, metres or pixels
+    camera: PinholeCamera | None = None  # of the pixels
     gender: str = "neutral"
-    truth: Float[Tensor, "*batch frames 22 3"] | None = None  # where it is known: metres
+    truth: Float[Tensor, "*batch frames 22 3"] | None = None  # metres, where it is known
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Observations":
         """The same with every tensor replaced by `change` of it."""
         camera = self.camera and self.camera.map(change)
         truth = None if self.truth is None else change(self.truth)
-        return Observations(change(self.seen), change(self.trust), self.noise, camera, self.gender, truth)
+        return Observations(change(self.joints), change(self.confidence), self.noise, camera, self.gender, truth)
 
     def residuals(self, joints: Float[Tensor, "*batch frames 22 3"]) -> Float[Tensor, "*batch frames 22 D"]:
-        """How far joints of the world are from what was seen, in standard deviations; 0 where nothing was."""
-        away = (joints if self.camera is None else self.camera.project(joints)) - self.seen
-        return (away / self.noise).masked_fill(self.trust.unsqueeze(-1) <= 0, 0)
+        """Joints of the world (metres) less the observed ones, in standard deviations; 0 where a joint is missing."""
+        residuals = (joints if self.camera is None else self.camera.project(joints)) - self.joints
+        return (residuals / self.noise).masked_fill(self.confidence.unsqueeze(-1) <= 0, 0)
 
 
 def observe(
     truth: Float[Tensor, "*batch frames 22 3"],
     noise: float,
     hidden: Sequence[str] = (),
-    camera: Camera | None = None,
+    camera: PinholeCamera | None = None,
     seed: int = 0,
     gender: str = "neutral",
 ) -> Observations:
-    """What would be seen of joints: with normal noise (metres, or pixels with a camera), and some never, by name."""
+    """Simulate observations of joints, with normal noise (metres, or pixels with a camera) and some hidden by name."""
     random = torch.Generator().manual_seed(seed)
     exact = truth if camera is None else camera.project(truth)
-    trust = torch.ones(truth.shape[:-1])
-    trust[..., [BODY_NAMES.index(name) for name in hidden]] = 0
-    seen = (exact + noise * torch.randn(exact.shape, generator=random)) * trust.unsqueeze(-1)
-    return Observations(seen, trust, noise, camera, gender, truth)
+    confidence = torch.ones(truth.shape[:-1])
+    confidence[..., [BODY_NAMES.index(name) for name in hidden]] = 0
+    joints = (exact + noise * torch.randn(exact.shape, generator=random)) * confidence.unsqueeze(-1)
+    return Observations(joints, confidence, noise, camera, gender, truth)
 
 
 def read_observations(path: str | Path) -> Observations:
@@ -99,23 +99,26 @@ def read_observations(path: str | Path) -> Observations:
             f"{path}: {float(arrays['fps']):g} frames a second; the network knows {TARGET_FPS}: resample."
         )
     frames = len(arrays[found[0]]) if arrays[found[0]].ndim else 0
-    joints = _numbers(arrays, found[0], (frames, NUM_BODY_JOINTS, 3), path)
+    numbers = _numbers(arrays, found[0], (frames, NUM_BODY_JOINTS, 3), path)
     if frames < 3:
         raise MotionError(f"{path}: {frames} frames; expected 3 or more.")
     camera = _camera(arrays, path) if found[0] == "joints2d" else None
-    seen, trust = (joints, torch.ones(joints.shape[:2])) if camera is None else (joints[..., :2], joints[..., 2])
-    there = seen.isfinite().all(-1) & (trust > 0)
-    if not there.any():
-        raise MotionError(f"{path}: no joint is seen in any frame; check {found[0]}.")
+    joints, confidence = (numbers, torch.ones(frames, NUM_BODY_JOINTS))
+    if camera is not None:
+        joints, confidence = numbers[..., :2], numbers[..., 2]
+    present = joints.isfinite().all(-1) & (confidence > 0)
+    if not present.any():
+        raise MotionError(f"{path}: no joint is observed in any frame; check {found[0]}.")
     noise = float(arrays.get("noise", NOISE_3D if camera is None else NOISE_2D))
     if not noise > 0:
         raise MotionError(f"{path}: noise {noise:g}; expected a standard deviation above 0, in metres or pixels.")
     truth = _numbers(arrays, "truth", (frames, NUM_BODY_JOINTS, 3), path) if "truth" in arrays else None
-    seen, trust = torch.where(there.unsqueeze(-1), seen, 0.0), torch.where(there, trust.clamp(max=1), 0.0)
-    return Observations(seen, trust, noise, camera, gender_of(arrays, str(path), "neutral"), truth)
+    joints = torch.where(present.unsqueeze(-1), joints, 0.0)
+    confidence = torch.where(present, confidence.clamp(max=1), 0.0)
+    return Observations(joints, confidence, noise, camera, gender_of(arrays, str(path), "neutral"), truth)
 
 
-def _camera(arrays: dict[str, np.ndarray], path: str | Path) -> Camera:
+def _camera(arrays: dict[str, np.ndarray], path: str | Path) -> PinholeCamera:
     shapes = {"camera": (4,), "rotation": (3, 3), "translation": (3,)}
     lens, rotation, translation = (_numbers(arrays, name, shape, path) for name, shape in shapes.items())
     if not (torch.cat([lens, rotation.flatten(), translation]).isfinite().all() and (lens[:2] > 0).all()):
@@ -124,7 +127,7 @@ def _camera(arrays: dict[str, np.ndarray], path: str | Path) -> Camera:
         )
     if (rotation @ rotation.mT - torch.eye(3)).abs().max() > 1e-3 or torch.linalg.det(rotation) < 0:
         raise MotionError(f'{path}: "rotation" is no rotation matrix; expected world to camera, y down.')
-    return Camera(lens[:2], lens[2:], rotation, translation)
+    return PinholeCamera(lens[:2], lens[2:], rotation, translation)
 
 
 def _numbers(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], path: str | Path) -> Tensor:

@@ -18,11 +18,11 @@ function pose(motion, frame) {
     for (let k = 0; k < 4; k++) dot += q[a + k] * q[b + k];
     const [w, x, y, z] = [0, 1, 2, 3].map(k => (1 - share) * q[a + k] + (dot < 0 ? -share : share) * q[b + k]);
     const s = 2 / (w * w + x * x + y * y + z * z);
-    const own = [1 - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y), s * (x * y + w * z), 1 - s * (x * x + z * z),
+    const local = [1 - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y), s * (x * y + w * z), 1 - s * (x * x + z * z),
       s * (y * z - w * x), s * (x * z - w * y), s * (y * z + w * x), 1 - s * (x * x + y * y)];
     const rest = motion.rest.subarray(3 * j, 3 * j + 3), turn = [], at = [];
     for (let r = 0; r < 3; r++) {
-      for (let c = 0; c < 3; c++) turn.push(p < 0 ? own[3 * r + c] : [0, 1, 2].reduce((sum, k) => sum + world[p].turn[3 * r + k] * own[3 * k + c], 0));
+      for (let c = 0; c < 3; c++) turn.push(p < 0 ? local[3 * r + c] : [0, 1, 2].reduce((sum, k) => sum + world[p].turn[3 * r + k] * local[3 * k + c], 0));
       at.push(p < 0 ? rest[r] + (1 - share) * motion.trans[3 * first + r] + share * motion.trans[3 * next + r]
         : world[p].at[r] + [0, 1, 2].reduce((sum, k) => sum + world[p].turn[3 * r + k] * (rest[k] - motion.rest[3 * p + k]), 0));
       const moved = at[r] - turn[3 * r] * rest[0] - turn[3 * r + 1] * rest[1] - turn[3 * r + 2] * rest[2];
@@ -121,13 +121,13 @@ function spindles(rest) {
 
 const meshes = data.meshes.map(body), main = one("main"), play = one("#play"), slider = one("#time"), view = one("#view");
 const quad = uploaded(new Float32Array([-1, -1, 0, 1, -1, 0, -1, 1, 0, 1, 1, 0]), new Float32Array(12), new Uint8Array(16), new Uint8Array(16), new Uint16Array([0, 1, 2, 2, 1, 3]));
-const motions = data.motions.map(told => {
-  const motion = { ...told, quats: array(told.quats), trans: array(told.trans), rest: array(told.rest), tile: document.createElement("button"), mesh: meshes[told.mesh] };
+const motions = data.motions.map(clip => {
+  const motion = { ...clip, quats: array(clip.quats), trans: array(clip.trans), rest: array(clip.rest), tile: document.createElement("button"), mesh: meshes[clip.mesh] };
   motion.spindles = spindles(motion.rest);
   const [x, y] = pose(motion, 0).forward;
   motion.heading = Math.atan2(y, x);
-  motion.tile.append(Object.assign(document.createElement("span"), { textContent: told.name }));
-  motion.tile.setAttribute("aria-label", `${told.name}: alone or among all`);
+  motion.tile.append(Object.assign(document.createElement("span"), { textContent: clip.name }));
+  motion.tile.setAttribute("aria-label", `${clip.name}: alone or among all`);
   main.append(motion.tile);
   return motion;
 });

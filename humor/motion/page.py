@@ -1,4 +1,4 @@
-"""A page that plays motion by itself: what the browser needs to pose bodies, in one file that asks for no other."""
+"""A page that plays motion in a browser: one HTML file with all that it needs to pose the bodies."""
 
 import base64
 import html
@@ -19,19 +19,19 @@ from ..rotations import rotmat_to_quat
 from ..skeleton import BODY_NAMES, BODY_PARENTS
 from .generation import rotmats_of
 
-QUAT_UNIT = 32767  # a quaternion's numbers are stored as whole ones, of which so many are 1
-VERTICES_A_METRE = 10_000  # and a vertex's as tenths of millimetres
+QUAT_UNIT = 32767  # the int16 that stands for 1 in a quaternion
+VERTEX_UNITS_A_METRE = 10_000  # vertices are stored in tenths of millimetres
 BONES_A_VERTEX = 4
 
 
 class Blob:
-    """Arrays one after the other; a browser finds each by its kind, its first byte and its length."""
+    """Arrays one after the other in bytes; a browser finds each by its type, first byte and length."""
 
     def __init__(self) -> None:
         self.content = bytearray()
 
     def add(self, values: NDArray[Any]) -> tuple[str, int, int]:
-        """Where the values are from now on."""
+        """Append values; returns their type, first byte and length."""
         self.content += b"\0" * (-len(self.content) % values.itemsize)
         at = len(self.content)
         self.content += np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
@@ -41,16 +41,18 @@ class Blob:
 def write_page(
     path: Path, clips: Sequence[RawClip], bodies: Mapping[str, BodyModel], with_mesh: bool, title: str
 ) -> Path:
-    """Write a page that plays clips of one frame rate side by side, as skeletons and, where wanted, as bodies.
+    """Write a page that plays clips of one frame rate side by side, as skeletons or, with meshes, as bodies.
 
-    With meshes, the page holds the surface of the bodies: mind their licence. Raises FileError.
+    With meshes, the page contains the surface of the bodies: mind their licence. Raises FileError.
     """
     texts = {
         "@TITLE@": html.escape(title),
-        "@DATA@": json.dumps(page_data(clips, bodies, with_mesh)).replace("<", "\\u003c"),  # no name ends the script
-        "@SCRIPT@": _own("page.js"),
+        "@DATA@": json.dumps(page_data(clips, bodies, with_mesh)).replace(
+            "<", "\\u003c"
+        ),  # so that no name ends the script
+        "@SCRIPT@": _resource("page.js"),
     }
-    page = _own("page.html")
+    page = _resource("page.html")
     for mark, text in texts.items():
         page = page.replace(mark, text)
     write_whole(path, page.encode())
@@ -58,7 +60,7 @@ def write_page(
 
 
 def page_data(clips: Sequence[RawClip], bodies: Mapping[str, BodyModel], with_mesh: bool) -> dict[str, Any]:
-    """What the page's script reads: rotations and ways of each clip, rest joints, and each shape's surface once."""
+    """What the page's script reads: each clip's rotations, translations and rest joints, and each shape's surface."""
     blob, shapes = Blob(), dict[tuple[str, bytes], int]()
     meshes: list[tuple[str, int, int]] = []
     motions: list[dict[str, Any]] = []
@@ -67,7 +69,7 @@ def page_data(clips: Sequence[RawClip], bodies: Mapping[str, BodyModel], with_me
         shape = (clip.gender, clip.betas.tobytes())
         if with_mesh and shape not in shapes:
             shapes[shape] = len(meshes)
-            meshes.append(blob.add(np.round(_rest_surface(body, betas) * VERTICES_A_METRE).astype(np.int16)))
+            meshes.append(blob.add(np.round(_rest_surface(body, betas) * VERTEX_UNITS_A_METRE).astype(np.int16)))
         quats = rotmat_to_quat(rotmats_of(clip)).numpy()
         motions.append(
             {
@@ -92,13 +94,13 @@ def page_data(clips: Sequence[RawClip], bodies: Mapping[str, BodyModel], with_me
 
 
 def _skin(body: BodyModel, blob: Blob) -> dict[str, tuple[str, int, int]]:
-    """Triangles, and the bones that move each vertex most with their weights: the same for every body of a family."""
+    """Triangles, and for each vertex the bones with the largest weights: the same for every body of one topology."""
     weights = body.body_weights.numpy()
     bones = np.argsort(-weights, 1, kind="stable")[:, :BONES_A_VERTEX]
-    kept = np.take_along_axis(weights, bones, 1)
-    kept = np.round(255 * kept / kept.sum(1, keepdims=True)).astype(np.uint8)
+    largest = np.take_along_axis(weights, bones, 1)
+    largest = np.round(255 * largest / largest.sum(1, keepdims=True)).astype(np.uint8)
     faces = body.faces.numpy().astype(np.uint16)
-    return {"faces": blob.add(faces), "bones": blob.add(bones.astype(np.uint8)), "weights": blob.add(kept)}
+    return {"faces": blob.add(faces), "bones": blob.add(bones.astype(np.uint8)), "weights": blob.add(largest)}
 
 
 def _rest_surface(body: BodyModel, betas: torch.Tensor) -> NDArray[np.float32]:
@@ -109,5 +111,5 @@ def _rest_surface(body: BodyModel, betas: torch.Tensor) -> NDArray[np.float32]:
     return vertices.numpy()
 
 
-def _own(name: str) -> str:
+def _resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Fitting brings joints nearer to the truth than what was seen of them, and its last stage is a rollout."""
+"""Fitting brings joints nearer to the truth than the observations are, and its last stage is a rollout."""
 
 from dataclasses import replace
 
@@ -13,18 +13,18 @@ from humor.data import read_amass, synthetic_motion
 from humor.errors import HumorError
 from humor.io.checkpoints import save_checkpoint
 from humor.model import Gaussian
-from humor.motion.fit_terms import TERMS, Guess, Told, energy
-from humor.motion.fitting import STAGES, Fitted, Stage, fit, motion_problem
+from humor.motion.fit_terms import TERMS, FitState, PriorRollout, energy
+from humor.motion.fitting import STAGES, FitResult, Stage, fit, motion_problem
 from humor.motion.generation import Network, joints_of
-from humor.motion.lbfgs import Slope, minimise
-from humor.motion.observations import Camera, Observations, observe, read_observations
+from humor.motion.lbfgs import ScaledObjective, minimise
+from humor.motion.observations import Observations, PinholeCamera, observe, read_observations
 from humor.state import MotionState
 from tests.support import golden_values as golden
 
 FRAMES = 10
 LEGS = ("left_knee", "right_knee", "left_ankle", "right_ankle", "left_foot", "right_foot")
 # Looks along y from 4 m away and 1 m above the floor.
-CAMERA = Camera(
+CAMERA = PinholeCamera(
     torch.tensor([1000.0, 1000.0]),
     torch.tensor([500.0, 500.0]),
     torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]),
@@ -58,17 +58,21 @@ def error(joints, truth):
     return float(torch.linalg.vector_norm(joints - truth, dim=-1).mean())
 
 
-def guess_of(clip, body, told=True, **changes):
-    """A guess that is the truth, moved to where the first frame is."""
+def fit_state_of(clip, body):
+    """The state of a fit that is the truth, moved to where the first frame is."""
     state = clip.state.map(lambda x: x[:FRAMES])
     prior = Gaussian(torch.zeros(FRAMES - 1, 48), torch.ones(FRAMES - 1, 48))
-    said = Told(state, 20 * clip.contacts[1:FRAMES] - 10, torch.zeros(FRAMES - 1, 48), prior)
-    given = {
-        **{"rotmats": state.rotmats, "joints": state.joints, "world": state.joints, "betas": clip.betas},
-        **{"rest": body.rest_joints(clip.betas), "floor": torch.zeros(3), "told": said if told else None},
-        "observed": observe(state.joints, 1e-6),
-    }
-    return Guess(**{**given, **changes})
+    rollout = PriorRollout(state, 20 * clip.contacts[1:FRAMES] - 10, torch.zeros(FRAMES - 1, 48), prior)
+    return FitState(
+        rotmats=state.rotmats,
+        joints=state.joints,
+        world_joints=state.joints,
+        rest_joints=body.rest_joints(clip.betas),
+        betas=clip.betas,
+        floor=torch.zeros(3),
+        observed=observe(state.joints, 1e-6),
+        rollout=rollout,
+    )
 
 
 def bumped(x, by=0.3):
@@ -78,28 +82,32 @@ def bumped(x, by=0.3):
     return moved
 
 
+def faster(states):
+    return replace(states, joints_vel=states.joints_vel + 1)
+
+
 CHANGES = {
-    "seen": lambda g: replace(g, world=bumped(g.world)),
-    "bend": lambda g: replace(g, rotmats=torch.cat([g.rotmats[:, :1], g.rotmats[:, 1:] @ g.rotmats[:, 1:]], 1)),
-    "turn": lambda g: replace(g, rotmats=torch.cat([g.rotmats[:5], g.rotmats[5:].mT])),
-    "smooth": lambda g: replace(g, joints=bumped(g.joints)),
-    "penetration": lambda g: replace(g, joints=g.joints - 0.3),
-    "shape": lambda g: replace(g, betas=3 * g.betas + 1),
-    "floor": lambda g: replace(g, floor=torch.tensor([0.1, 0.0, 0.1])),
-    "latents": lambda g: replace(g, told=replace(g.told, latents=g.told.latents + 1)),
-    "first_state": lambda g: replace(
-        g, told=replace(g.told, states=replace(g.told.states, joints_vel=g.told.states.joints_vel + 1))
+    "data": lambda fit: replace(fit, world_joints=bumped(fit.world_joints)),
+    "pose_prior": lambda fit: replace(
+        fit, rotmats=torch.cat([fit.rotmats[:, :1], fit.rotmats[:, 1:] @ fit.rotmats[:, 1:]], 1)
     ),
-    "skeleton": lambda g: replace(g, joints=bumped(g.joints)),
-    "bones": lambda g: replace(g, rest=1.2 * g.rest),
-    "contact_speed": lambda g: replace(g, joints=bumped(g.joints)),
-    "contact_height": lambda g: replace(g, joints=g.joints + 0.3),
+    "angular_smoothness": lambda fit: replace(fit, rotmats=torch.cat([fit.rotmats[:5], fit.rotmats[5:].mT])),
+    "smooth": lambda fit: replace(fit, joints=bumped(fit.joints)),
+    "penetration": lambda fit: replace(fit, joints=fit.joints - 0.3),
+    "shape": lambda fit: replace(fit, betas=3 * fit.betas + 1),
+    "floor": lambda fit: replace(fit, floor=torch.tensor([0.1, 0.0, 0.1])),
+    "latents": lambda fit: replace(fit, rollout=replace(fit.rollout, latents=fit.rollout.latents + 1)),
+    "first_state": lambda fit: replace(fit, rollout=replace(fit.rollout, states=faster(fit.rollout.states))),
+    "skeleton": lambda fit: replace(fit, joints=bumped(fit.joints)),
+    "bones": lambda fit: replace(fit, rest_joints=1.2 * fit.rest_joints),
+    "contact_speed": lambda fit: replace(fit, joints=bumped(fit.joints)),
+    "contact_height": lambda fit: replace(fit, joints=fit.joints + 0.3),
 }
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_a_term_is_higher_where_what_it_speaks_of_is_wrong(clip, body, name):
-    right = guess_of(clip, body)
+def test_a_term_is_higher_where_what_it_measures_is_wrong(clip, body, name):
+    right = fit_state_of(clip, body)
     wrong = CHANGES[name](right)
     found, worse = TERMS[name](right), TERMS[name](wrong)
     assert found.isfinite()
@@ -107,20 +115,20 @@ def test_a_term_is_higher_where_what_it_speaks_of_is_wrong(clip, body, name):
 
 
 def test_terms_are_negative_log_probabilities(clip, body):
-    """Of normal distributions, up to a constant, where what was seen is no outlier."""
+    """Of normal distributions, up to a constant, where no observation is an outlier."""
     noise = 0.05
-    g = guess_of(clip, body)
-    g = replace(g, observed=observe(g.world, noise, seed=3))
-    away = g.world - g.observed.seen
+    state = fit_state_of(clip, body)
+    state = replace(state, observed=observe(state.world_joints, noise, seed=3))
+    away = state.world_joints - state.observed.joints
     near = away.abs() < 3 * noise
     normal = torch.distributions.Normal(0.0, noise)
     linear = (3 * (away.abs() / noise) - 4.5)[~near].sum()
     expected = -(normal.log_prob(away) - normal.log_prob(torch.zeros(())))[near].sum() + linear
-    torch.testing.assert_close(TERMS["seen"](g), expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(TERMS["data"](state), expected, rtol=1e-4, atol=1e-3)
     z, mean, var = torch.randn(9, 48), torch.randn(9, 48), torch.rand(9, 48) + 0.1
-    told = replace(g.told, latents=z, prior=Gaussian(mean, var))
+    rollout = replace(state.rollout, latents=z, prior=Gaussian(mean, var))
     expected = -torch.distributions.Normal(mean, var.sqrt()).log_prob(z).sum() - 0.5 * np.log(2 * np.pi) * z.numel()
-    torch.testing.assert_close(TERMS["latents"](replace(g, told=told)), expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(TERMS["latents"](replace(state, rollout=rollout)), expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -130,14 +138,14 @@ def test_fitting_finds_the_motion(model, body, truth, camera, noise, hidden, bou
     observed = observe(truth, noise, hidden, camera)
     heard = []
     found = fit(Network(model), body, observed, SHORT, lambda stage, value: heard.append((stage, value)))
-    there = observed.trust > 0
+    there = observed.confidence > 0
     pose = found["pose"].joints
     if bound is not None:
-        assert error(pose, truth) < bound * error(observed.seen, truth)
+        assert error(pose, truth) < bound * error(observed.joints, truth)
     assert error(pose[there], truth[there]) < (0.05 if camera is None else 0.30)  # depth is hard to see
     seen = pose if camera is None else camera.project(pose)
     exact = truth if camera is None else camera.project(truth)
-    assert error(seen[there], exact[there]) < error(observed.seen[there], exact[there])
+    assert error(seen[there], exact[there]) < error(observed.joints[there], exact[there])
     assert {stage for stage, _ in heard} == set(STAGES)
     last = [value for stage, value in heard if stage == "motion"]
     assert min(last) < 0.9 * last[0]
@@ -152,20 +160,20 @@ def test_motions_fitted_together_have_the_energies_and_gradients_that_each_has_a
     starts, weights = (0, 7, 20), STAGES["motion"].weights
     states = [clip.state.map(lambda x, at=start: x[at : at + FRAMES]) for start in starts]
     tilts = [torch.tensor([0.02 * start, -0.01, 0.03]) for start in starts]
-    poses = [Fitted(s.rotmats, s.trans, clip.betas + k, s.joints, torch.zeros(3)) for k, s in enumerate(states)]
+    poses = [FitResult(s.rotmats, s.trans, clip.betas + k, s.joints, torch.zeros(3)) for k, s in enumerate(states)]
     seen = [observe(state.joints, 0.04, seed=k) for k, state in enumerate(states)]
-    seen_together = Observations(torch.stack([s.seen for s in seen]), torch.stack([s.trust for s in seen]), 0.04)
+    seen_together = Observations(torch.stack([s.joints for s in seen]), torch.stack([s.confidence for s in seen]), 0.04)
 
-    def told(observed, pose, tilt):
+    def evaluate(observed, pose, tilt):
         problem = motion_problem(Network(model), body, observed, pose)
         problem.variables["floor"].copy_(tilt)
         leaves = [x.requires_grad_() for x in problem.variables.values()]
-        fitted, guess = problem.told()
+        fitted, guess = problem.evaluate()
         found = energy(guess, weights)
         return fitted, found, torch.autograd.grad(found.sum(), leaves)
 
-    alone = [told(*given) for given in zip(seen, poses, tilts, strict=True)]
-    fitted, found, gradients = told(seen_together, together(*poses), torch.stack(tilts))
+    alone = [evaluate(*given) for given in zip(seen, poses, tilts, strict=True)]
+    fitted, found, gradients = evaluate(seen_together, together(*poses), torch.stack(tilts))
     torch.testing.assert_close(found, torch.stack([each[1] for each in alone]), rtol=1e-4, atol=1e-3)
     for name in vars(fitted):
         expected = torch.stack([getattr(each[0], name) for each in alone])
@@ -180,7 +188,7 @@ def test_motions_are_fitted_together_each_with_its_own_heading(model, body, trut
     back = truth * torch.tensor([-1.0, -1.0, 1.0])
     both = torch.stack([truth, back])
     noise = 0.01 if camera is None else 2.0
-    few = {"root": STAGES["root"], "pose": replace(STAGES["pose"], iterations=60), "motion": Stage(2, {"seen": 1})}
+    few = {"root": STAGES["root"], "pose": replace(STAGES["pose"], iterations=60), "motion": Stage(2, {"data": 1})}
     observed = observe(both, noise, LEGS[-2:], camera)
     found = fit(Network(model), body, observed, few)
     for fitted in found.values():
@@ -204,7 +212,7 @@ def test_what_a_stage_finds_is_posed_by_its_own_parameters(model, body, truth, p
 
 
 def test_the_state_of_a_motion_moves_as_its_joints_do(clip, body, truth, model):
-    fitted = fit(Network(model), body, observe(truth, 1e-3), {**SHORT, "motion": Stage(1, {"seen": 1})})["pose"]
+    fitted = fit(Network(model), body, observe(truth, 1e-3), {**SHORT, "motion": Stage(1, {"data": 1})})["pose"]
     state = fitted.state()
     assert isinstance(state, MotionState)
     torch.testing.assert_close(state.joints_vel[1:-1], (state.joints[2:] - state.joints[:-2]) * 15)
@@ -234,18 +242,18 @@ def test_a_gradient_beyond_float16s_range_is_taken_of_a_smaller_value():
         through = x.half().float()  # its gradient passes through float16
         return 2.0**20 * through.square().sum()
 
-    slope = Slope([x], value, scaled=True)
-    assert float(slope.take()) == 9 * 2.0**20
+    objective = ScaledObjective([x], value, scaled=True)
+    assert float(objective.evaluate()) == 9 * 2.0**20
     assert x.grad.item() == 6 * 2.0**20
     settled = len(evaluations)
     assert settled > 1
-    slope.take()
+    objective.evaluate()
     assert len(evaluations) == settled + 1
-    for _ in range(Slope.PATIENCE):  # grows back, and is found again
-        assert float(slope.take()) == 9 * 2.0**20
+    for _ in range(ScaledObjective.PATIENCE):  # grows back, and is found again
+        assert float(objective.evaluate()) == 9 * 2.0**20
         assert x.grad.item() == 6 * 2.0**20
-    assert len(evaluations) == settled + 2 + Slope.PATIENCE
-    assert Slope([x], value).take().isinf()
+    assert len(evaluations) == settled + 2 + ScaledObjective.PATIENCE
+    assert ScaledObjective([x], value).evaluate().isinf()
     assert x.grad is None
 
 
@@ -260,11 +268,11 @@ def test_a_recorded_gradient_follows_its_scale():
         played = make_fx(lambda unused: call())(torch.zeros(()))
         return lambda: played(torch.zeros(()))
 
-    slope = Slope([x], value, scaled=True, run=recorded)
+    objective = ScaledObjective([x], value, scaled=True, run=recorded)
     for at in (3.0, 5.0):
         with torch.no_grad():
             x.fill_(at)
-        assert float(slope.take()) == at**2 * 2.0**20
+        assert float(objective.evaluate()) == at**2 * 2.0**20
         assert x.grad.item() == 2 * at * 2.0**20
 
 
@@ -275,7 +283,7 @@ def test_a_value_that_is_not_finite_is_not_tried_again():
         evaluations.append(1)
         return x.sum() * torch.inf
 
-    assert Slope([x], value, scaled=True).take().isinf()
+    assert ScaledObjective([x], value, scaled=True).evaluate().isinf()
     assert evaluations == [1]
 
 
@@ -283,7 +291,7 @@ def test_a_value_that_is_not_finite_is_not_tried_again():
 def test_the_last_stage_descends_in_half_precision(model, body, truth, precision):
     heard = []
     stages = {**SHORT, "pose": replace(STAGES["pose"], iterations=20)}
-    fit(Network(model, precision), body, observe(truth, 0.04), stages, lambda *told: heard.append(told))
+    fit(Network(model, precision), body, observe(truth, 0.04), stages, lambda *step: heard.append(step))
     last = [value for stage, value in heard if stage == "motion"]
     assert min(last) < 0.95 * last[0]
 
@@ -305,21 +313,21 @@ def test_observations_are_read_as_they_are(tmp_path):
     )
     assert isinstance(found, Observations)
     assert (found.noise, found.gender, found.camera) == (0.02, "female", None)
-    assert found.trust.sum() == 87
+    assert found.confidence.sum() == 87
     assert not found.residuals(torch.ones(4, 22, 3)).any()
     joints[..., 2] = 0.5
     joints[3, :, 2] = 0
     found = read_observations(save(tmp_path / "p.npz", joints3d=None, joints2d=joints, **LENS))
-    assert found.trust.sum() == 0.5 * (3 * 22 - 1)
-    assert found.seen.shape == (4, 22, 2)
-    assert found.seen.isfinite().all()
+    assert found.confidence.sum() == 0.5 * (3 * 22 - 1)
+    assert found.joints.shape == (4, 22, 2)
+    assert found.joints.isfinite().all()
 
 
 def test_a_camera_sees_where_it_says_that_things_are():
     points = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
     expected = torch.tensor([[500.0, 500.0], [750.0, 500.0], [500.0, 250.0]])  # y is down in a picture
     torch.testing.assert_close(CAMERA.project(points), expected)
-    torch.testing.assert_close(CAMERA.place(expected, torch.full((3,), 4.0)), points)
+    torch.testing.assert_close(CAMERA.unproject(expected, torch.full((3,), 4.0)), points)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +336,7 @@ def test_a_camera_sees_where_it_says_that_things_are():
         ({"joints3d": None}, 'holds neither; expected one of "joints3d", "joints2d".'),
         ({"joints3d": np.ones((4, 21, 3))}, '"joints3d" is float64 (4, 21, 3); expected numbers (4, 22, 3).'),
         ({"joints3d": np.ones((2, 22, 3))}, "2 frames; expected 3 or more."),
-        ({"joints3d": np.full((4, 22, 3), np.nan)}, "no joint is seen in any frame; check joints3d."),
+        ({"joints3d": np.full((4, 22, 3), np.nan)}, "no joint is observed in any frame; check joints3d."),
         ({"noise": 0.0}, "noise 0; expected a standard deviation above 0, in metres or pixels."),
         ({"fps": 25.0}, "25 frames a second; the network knows 30: resample."),
         (
@@ -347,9 +355,9 @@ def test_a_camera_sees_where_it_says_that_things_are():
 )
 def test_observations_that_cannot_be_used(tmp_path, changes, text):
     path = save(tmp_path / "o.npz", **changes)
-    with pytest.raises(HumorError) as told:
+    with pytest.raises(HumorError) as raised:
         read_observations(path)
-    assert str(told.value) == f"{path}: {text}"
+    assert str(raised.value) == f"{path}: {text}"
 
 
 def test_the_command_writes_what_it_finds_and_tells_the_errors(model, body, truth, tmp_path, capsys, monkeypatch):
@@ -363,9 +371,9 @@ def test_the_command_writes_what_it_finds_and_tells_the_errors(model, body, trut
     )
     shown = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("│")] for line in shown.splitlines() if "│" in line]
-    told = {row[1]: float(row[3]) for row in rows}
-    assert told["seen"] == pytest.approx(1000 * error(seen, truth), abs=0.06)
+    printed = {row[1]: float(row[3]) for row in rows}
+    assert printed["observed"] == pytest.approx(1000 * error(seen, truth), abs=0.06)
     joints = joints_of(read_amass(tmp_path / "out" / "pose.npz"), body)
-    assert told["pose"] == pytest.approx(1000 * error(joints, truth), abs=0.06)
+    assert printed["pose"] == pytest.approx(1000 * error(joints, truth), abs=0.06)
     assert len(read_amass(tmp_path / "out" / "motion.npz").poses) == FRAMES
     assert (tmp_path / "out" / "motion.html").is_file()

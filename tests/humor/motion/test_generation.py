@@ -89,11 +89,14 @@ def test_generated_motion_survives_its_file(model, store, bodies, tmp_path):
 
 def test_reconstruction_is_the_posteriors_mean_decoded_step_by_step(model, store):
     truth = store.states(0).map(lambda x: x[:5])
-    own, single = reconstruct(Network(model), truth)
+    rolled_out, stepped = reconstruct(Network(model), truth)
     for step in range(4):
-        for found, past in ((own, own.map(lambda x, k=step: x[k])), (single, truth.map(lambda x, k=step: x[k]))):
+        for found, past in (
+            (rolled_out, rolled_out.map(lambda x, k=step: x[k])),
+            (stepped, truth.map(lambda x, k=step: x[k])),
+        ):
             # Going on, the joints turn about the first frame's pivot; else about each frame's own.
-            pivot = CanonicalFrame.of(truth.map(lambda x: x[0])).pivot if found is own else None
+            pivot = CanonicalFrame.of(truth.map(lambda x: x[0])).pivot if found is rolled_out else None
             frame = CanonicalFrame.of(past, pivot)
             seen = frame.world_to_canonical(past), frame.world_to_canonical(truth.map(lambda x, k=step: x[k + 1]))
             with torch.no_grad():
@@ -148,7 +151,7 @@ def test_the_same_seed_makes_the_same_clips(checkpoint, tmp_path, capsys):
 
 
 def test_an_interruption_keeps_the_finished_clips(checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(humor.cli.motion, "TOGETHER", 2)
+    monkeypatch.setattr(humor.cli.motion, "ROLLOUT_BATCH", 2)
     true_sample, calls = humor.motion.generation.sample, []
 
     def interrupted(*given):
@@ -172,10 +175,10 @@ def test_a_sample_that_blows_up_is_left_out_and_said(model, tmp_path, capsys):
     save_checkpoint({"model": weights}, tmp_path / "wild.pth")
     with pytest.raises(SystemExit):
         run(tmp_path / "wild.pth", tmp_path / "out", "--num", "2")
-    told = capsys.readouterr()
-    assert told.out.count("left out: ") == 2
-    assert "not finite from" in told.out
-    assert "none of 2 samples stayed finite for 0.2 s; train the network longer." in told.err
+    printed = capsys.readouterr()
+    assert printed.out.count("left out: ") == 2
+    assert "not finite from" in printed.out
+    assert "none of 2 samples stayed finite for 0.2 s; train the network longer." in printed.err
     assert not list((tmp_path / "out").glob("*"))
 
 

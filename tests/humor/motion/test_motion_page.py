@@ -65,9 +65,9 @@ def clips():
 def test_the_page_holds_the_motion(clips, bodies):
     data = page_data(clips, bodies, with_mesh=False)
     blob = base64.b64decode(data["blob"])
-    for clip, told in zip(clips, data["motions"], strict=True):
+    for clip, motion in zip(clips, data["motions"], strict=True):
         quats, trans, rest = (
-            np.frombuffer(blob, kind, count, at) for kind, at, count in (told[k] for k in ("quats", "trans", "rest"))
+            np.frombuffer(blob, kind, count, at) for kind, at, count in (motion[k] for k in ("quats", "trans", "rest"))
         )
         rotmats = quat_to_rotmat(
             torch.nn.functional.normalize(torch.tensor(quats.reshape(-1, 22, 4) / 32767.0), dim=-1)
