@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from .cases import POSING
-from .studies.third_party import OUTPUTS, PEERS, installed, random_pose
+from .studies.third_party import IMPLEMENTATIONS, OUTPUTS, installed, random_pose
 
 
-@pytest.mark.parametrize("implementation", PEERS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("case", POSING.items(), ids=POSING.keys())
-def bench_peers(case, output, implementation, device, workload, measure):
+def bench_third_party(case, output, implementation, device, workload, measure):
     _, size = case
     if implementation not in installed():
         pytest.skip(f"{implementation} is not installed")
     rotmats, betas, trans = (x.to(device) for x in random_pose(size.transitions, hands=output.endswith("with hands")))
-    pose = PEERS[implementation](workload.body_arrays["neutral"], rotmats, betas, trans, output)
+    pose = IMPLEMENTATIONS[implementation](workload.body_arrays["neutral"], rotmats, betas, trans, output)
     if pose is None:
         pytest.skip(f"{implementation} has no such call")
     with torch.no_grad():
-        measure(pose, f"peers, {output}, {size.transitions} bodies", bodies=size.transitions)
+        measure(pose, f"third party, {output}, {size.transitions} bodies", bodies=size.transitions)

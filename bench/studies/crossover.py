@@ -1,9 +1,9 @@
 """From which layer size and how many rows on does a lower precision pay on this machine?
 
-`python -m bench.studies.crossover` multiplies rows by a layer in each precision in turns with float32 and prints a map
-of speed-ups. With `--out FILE.json` every cell is kept as soon as it is measured, and the same command goes on where it
-was stopped. A cell takes about `--seconds`: one in which not even a few pairs fit is "too slow", and with it all that
-are larger.
+`python -m bench.studies.crossover` multiplies rows by a layer, each precision alternating with float32, and prints a
+map of speed-ups. With `--out FILE.json` every cell is saved as soon as it is measured, and the same command continues
+where it was stopped. A cell takes about `--seconds`; one in which not even a few pairs fit is "too slow", and so are
+all larger ones.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from ..harness.stats.verdict import Rule
 from ..harness.timing.clock import cpu_time_clock
 from ..harness.timing.pairing import PAIRS, Pair, Timed, TimedCall, compare
 from ..harness.timing.quiet import quiet
+from .command import StudyParser
 
 SIZES = [256, 512, 1024, 2048, 4096, 8192]
 ROWS = [8, 32, 128, 512, 2048, 8192]
@@ -72,14 +73,37 @@ def main(arguments: list[str] | None = None) -> None:
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="inputs and outputs of the layer")
-    parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
-    parser.add_argument("--precisions", nargs="+", choices=[name for name in PRESETS if name != "fp32"])
-    parser.add_argument("--direction", choices=DIRECTIONS, default=DIRECTIONS[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seconds", type=float, default=2.0, help="for a cell, about")
+    parser = StudyParser("crossover", __doc__)
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        metavar="N",
+        default=SIZES,
+        help="inputs and outputs of the layer",
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        nargs="+",
+        metavar="N",
+        default=ROWS,
+        help="of the layer's input",
+    )
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=[name for name in PRESETS if name != "fp32"],
+        help="without it, those that the device has",
+    )
+    parser.add_argument("--direction", choices=DIRECTIONS, default=DIRECTIONS[0], help="of the pass")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu, cuda or cuda:N",
+    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="PyTorch threads")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each cell, about")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="keep the map here, and go on from it")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it, as .svg or .png")
     options = parser.parse_args(arguments)

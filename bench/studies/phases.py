@@ -1,8 +1,7 @@
-"""Where does a training step's time go, phase by phase; with the published loss and with ours?
+"""Where does a training step's time go, phase by phase, with the published loss and with ours?
 
 `python -m bench.studies.phases --windows 8 200 --rounds 20` alternates the two in one process and prints the study's
-Table 2 for this machine: the median of each phase, and of the ratios of the rounds with the range that holds the
-middle half.
+Table 2 for this machine: the median of each phase, and the median of the rounds' ratios with their middle half.
 """
 
 import argparse
@@ -26,29 +25,33 @@ from humor.training.step import TrainStep
 from ..harness.environment.devices import choose_device
 from ..harness.timing.clock import cpu_timer, device_timer
 from ..published_loss import PublishedLoss
+from .command import StudyParser, complete_rounds
 
-OPTIMIZERS = {"published": torch.optim.Adamax}  # ours else
+OPTIMIZERS = {"published": torch.optim.Adamax}  # default: ours
 COLUMNS = (*STEP_PHASES, "loss alone", "step")  # "loss alone": forward and backward of the loss, without the network
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--windows", type=int, nargs="+", default=[8, 200])
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--ours", nargs="+", choices=MESH_LOSSES, default=["fused"], help="HumorLoss's mesh=")
+    """Measure and print a table for each batch size."""
+    parser = StudyParser("phases", __doc__)
+    parser.add_argument("--windows", type=int, nargs="+", default=[8, 200], help="windows in a batch")
+    parser.add_argument("--rounds", type=int, default=20, help="steps of each loss")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="PyTorch threads")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--ours", nargs="+", choices=MESH_LOSSES, default=["fused"], help="mesh losses of HumorLoss")
     parser.add_argument("--one-gender", action="store_true", help="only windows of men")
-    parser.add_argument("--without-published", action="store_true", help="ours alone, for looking into it")
+    parser.add_argument("--without-published", action="store_true", help="only our loss")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for windows in options.windows:
-        report(windows, measure(windows, options), options.rounds)
+        rounds = measure(windows, options)
+        report(windows, rounds)
+        if len(rounds) < options.rounds:
+            break
 
 
-def measure(windows: int, options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """Milliseconds of each implementation, (rounds, columns), taken in turns."""
+def measure(windows: int, options: argparse.Namespace) -> list[dict[str, list[float]]]:
+    """Rounds in which each implementation takes a step, one after the other: seconds of each column."""
     device = choose_device(options.device, require_cuda=False)
     arrays = {gender: mannequin_arrays(gender) for gender in AMASS_GENDERS}
     bodies = {gender: BodyModel(arrays[gender]) for gender in AMASS_GENDERS}
@@ -58,13 +61,12 @@ def measure(windows: int, options: argparse.Namespace) -> dict[str, np.ndarray]:
     losses = {} if options.without_published else {"published": PublishedLoss(arrays)}
     losses |= {name: HumorLoss(bodies, mesh=name) for name in options.ours}
     steps = {name: train_step(loss.to(device), OPTIMIZERS.get(name, Adamax)) for name, loss in losses.items()}
-    rounds: dict[str, list[list[float]]] = {name: [] for name in steps}
-    for turn in range(options.rounds + 1):
-        for name, step in steps.items():
-            times = timed_phases(step, batch)
-            if turn:  # the first warms up
-                rounds[name].append(times)
-    return {name: np.array(times) * 1000 for name, times in rounds.items()}
+
+    def measure_round() -> dict[str, list[float]]:
+        return {name: time_phases(step, batch) for name, step in steps.items()}
+
+    measure_round()  # warms up
+    return complete_rounds(measure_round, options.rounds, f"{windows} windows")
 
 
 def train_step(loss: HumorLoss, optimizer: type[torch.optim.Adamax]) -> TrainStep:
@@ -74,7 +76,7 @@ def train_step(loss: HumorLoss, optimizer: type[torch.optim.Adamax]) -> TrainSte
     return TrainStep(model, loss, optimizer(model.parameters(), lr=1e-4), Precision("fp32"))
 
 
-def timed_phases(step: TrainStep, batch: WindowBatch) -> list[float]:
+def time_phases(step: TrainStep, batch: WindowBatch) -> list[float]:
     """Seconds of each phase of one step, of the loss alone, and of the phases together."""
     clock = cpu_timer if step.device.type == "cpu" else device_timer
     seconds: list[float] = []
@@ -102,7 +104,7 @@ def timed_phases(step: TrainStep, batch: WindowBatch) -> list[float]:
 
 
 def loss_alone(step: TrainStep, batch: WindowBatch) -> Callable[[], None]:
-    """The loss forward and backward, its inputs as leaves."""
+    """A call of the loss forward and backward, which ends at the network's outputs."""
     with torch.no_grad():
         out = step.model(batch.past, batch.current)
     out.state.map(lambda x: x.requires_grad_())
@@ -110,11 +112,11 @@ def loss_alone(step: TrainStep, batch: WindowBatch) -> Callable[[], None]:
     return lambda: step.compare(out, batch, 50)[0].backward()
 
 
-def report(windows: int, times: dict[str, np.ndarray], rounds: int) -> None:
+def report(windows: int, rounds: list[dict[str, list[float]]]) -> None:
     """Print a batch size's table."""
-    table = Table(
-        title=f"{windows} windows, ms, {rounds} rounds, {torch.get_num_threads()} threads", title_justify="left"
-    )
+    times = {name: 1000 * np.array([each[name] for each in rounds]) for name in rounds[0]}
+    title = f"{windows} windows, ms, {len(rounds)} rounds, {torch.get_num_threads()} threads"
+    table = Table(title=title, title_justify="left")
     for column in ("", *COLUMNS):
         table.add_column(column, justify="right")
     for name, measured in times.items():

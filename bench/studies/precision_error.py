@@ -27,6 +27,8 @@ from humor.training.optimizer import Adamax
 from humor.training.settings import TrainSettings
 from humor.training.step import TrainStep
 
+from .command import StudyParser
+
 EXACT, REFERENCE, EMULATED = "fp64", "fp32", "fp8"
 ON_CPU = [
     name
@@ -60,9 +62,9 @@ class EmulatedFloat8(Precision):
 @emulate_half_on_cpu()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Take the steps and print the table."""
-    parser = make_parser(__doc__)
-    parser.add_argument("--steps", type=int, default=20, help="of training (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=8, help="windows a step (default: %(default)s)")
+    parser = make_error_parser("precision_error", __doc__)
+    parser.add_argument("--steps", type=int, default=20, help="of training")
+    parser.add_argument("--batch", type=int, default=8, help="windows a step")
     options = parser.parse_args(arguments)
     if options.steps < 0 or options.batch < 1:
         parser.error("--steps is a whole number from 0, --batch from 1.")
@@ -140,20 +142,21 @@ def roundoff_of(name: str) -> float:
     return Precision(REFERENCE if name == EXACT else name).unit_roundoff
 
 
-def make_parser(description: str | None) -> argparse.ArgumentParser:
+def make_error_parser(study: str, doc: str | None) -> argparse.ArgumentParser:
     """The options that this command and `bench.studies.rollout_error` share."""
-    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
-    parser.add_argument("--checkpoint", type=Path, help="a trained network; default: fresh weights")
+    parser = StudyParser(study, doc)
+    parser.add_argument("--checkpoint", type=Path, help="a trained network; without one, fresh weights")
     parser.add_argument("--width", type=int, default=1, help="of the network with fresh weights")
-    parser.add_argument("--data", type=Path, help="folder that humor process built; default: a synthetic gait")
-    parser.add_argument("--precisions", nargs="+", choices=CHOICES, default=CHOICES)
+    parser.add_argument("--data", type=Path, help="folder that humor process built; without one, a synthetic gait")
+    parser.add_argument("--precisions", nargs="+", choices=CHOICES, default=CHOICES, help="beside fp32")
     parser.add_argument(
         "--smallest",
         type=int,
+        metavar="N",
         default=MULTIPLE,
-        help="inputs and outputs from which on fp8 converts a layer (default: %(default)s)",
+        help="inputs and outputs of the smallest fp8 layer",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of weights, windows and noise")
     return parser
 
 

@@ -28,7 +28,7 @@ from humor.model import LATENT_SIZE
 from humor.motion.generation import draw_starts
 from humor.precision.cpu_half_emulation import emulate_half_on_cpu
 
-from .precision_error import EXACT, REFERENCE, dtype_of, load_inputs, make_parser, make_precision, roundoff_of
+from .precision_error import EXACT, REFERENCE, dtype_of, load_inputs, make_error_parser, make_precision, roundoff_of
 
 SECONDS = (1, 2, 5, 10)
 OTHER = "other latents"
@@ -38,10 +38,15 @@ RolloutError = Float[Tensor, "2 times"]  # millimetres: of the root, and of the 
 @emulate_half_on_cpu()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Roll out and print a table for each way to choose latents."""
-    parser = make_parser(__doc__)
-    parser.add_argument("--motions", type=int, default=16, help="to roll out (default: %(default)s)")
+    parser = make_error_parser("rollout_error", __doc__)
+    parser.add_argument("--motions", type=int, default=16, help="to roll out")
     parser.add_argument(
-        "--seconds", type=int, nargs="+", default=SECONDS, help="of motion after which to compare (default: 1 2 5 10)"
+        "--seconds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        default=SECONDS,
+        help="of motion after which to compare",
     )
     options = parser.parse_args(arguments)
     if min(options.motions, *options.seconds) < 1:

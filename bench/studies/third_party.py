@@ -1,11 +1,10 @@
-"""Posing by ours and by public implementations, over the same body: what `bench_third_party.py` measures.
+"""How fast does ours pose a body, beside public implementations over the same body?
 
-`python -m bench.studies.third_party` takes them in turns in one process and prints medians, what each takes against
-smplx and against ours (with the range that holds the middle half of the rounds), and how far the work is the same.
-Those that are not installed are left out: `pip install smplfitter body-models numba` brings them.
+`python -m bench.studies.third_party` alternates them in one process and prints medians, how fast each is relative to
+smplx and to ours (with the middle half of the rounds), and how far the work is the same. Those that are not installed
+are left out: `pip install smplfitter body-models numba` installs them. `bench_third_party.py` measures them one by one.
 """
 
-import argparse
 import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping
@@ -28,12 +27,13 @@ from humor.skeleton import BODY, NUM_BODY_JOINTS, SMPLH
 
 from ..harness.timing.clock import cpu_timer
 from ..published_loss import smplx_body
+from .command import StudyParser, complete_rounds
 
 COMPILED = " compiled"
 Arrays = Mapping[str, np.ndarray]
 Pose = Callable[[], Any]
 VERTICES = {"joints": "none", "mesh": "all", "mesh with hands": "all"}
-OUTPUTS = {  # and how far what is compared is the same work
+OUTPUTS = {  # and how far the work is the same
     "kinematics": "transforms out of given rest joints: ours of 22 joints, smplx's batch_rigid_transform of 52",
     "kinematics with hands": "transforms of 52 joints out of given rest joints: the same work for all",
     "joints": "no vertices are wanted: ours places 22 joints; smplx knows only the whole mesh; others place 52",
@@ -43,7 +43,7 @@ OUTPUTS = {  # and how far what is compared is the same work
 
 
 def ours(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose:
-    """Our body; hands at rest are left out."""
+    """Our body, which leaves resting hands out."""
     skeleton = SMPLH if output.endswith("with hands") else BODY
     rotmats = rotmats[:, : len(skeleton)].contiguous()
     if output.startswith("kinematics"):
@@ -75,7 +75,7 @@ def smplfitter(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, ou
 
 
 def smplfitter_numba(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, output: str) -> Pose | None:
-    """The same project's code for the CPU without torch, which knows no gradients."""
+    """The same project's code for the CPU without torch, which has no gradients."""
     if output.startswith("kinematics") or rotmats.device.type != "cpu":
         return None
     import numba
@@ -89,7 +89,7 @@ def smplfitter_numba(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tens
 
 def _fitter(model: Any, arrays: Arrays) -> Any:
     with tempfile.TemporaryDirectory() as folder:
-        _written(arrays, Path(folder))
+        _write_body(arrays, Path(folder))
         np.save(Path(folder) / "kid_template.npy", arrays["v_template"])  # it insists on one
         return model("smplh16", "neutral", folder)
 
@@ -101,13 +101,13 @@ def body_models(arrays: Arrays, rotmats: Tensor, betas: Tensor, trans: Tensor, o
     from body_models.smplh import torch as models
 
     with tempfile.TemporaryDirectory() as folder:
-        body = models.SMPLH(model_path=_written(arrays, Path(folder)), flat_hand_mean=True, rotation_type="rotmat")
+        body = models.SMPLH(model_path=_write_body(arrays, Path(folder)), flat_hand_mean=True, rotation_type="rotmat")
     run = body.to(rotmats.device).forward_skeleton if output == "joints" else body.forward_vertices
     root, limbs, hands = rotmats.split([1, 21, 30], 1)
     return lambda: run(limbs, hands, shape=betas, pelvis_rotation=root[:, 0], global_translation=trans)
 
 
-PEERS = {
+IMPLEMENTATIONS = {
     "smplx": smplx,
     "smplfitter": smplfitter,
     "smplfitter_numba": smplfitter_numba,
@@ -119,56 +119,56 @@ _MODULES = {"smplfitter": ["smplfitter"], "smplfitter_numba": ["smplfitter", "nu
 
 def installed() -> list[str]:
     """The implementations that can be run here."""
-    return [name for name in PEERS if all(map(importlib.util.find_spec, _MODULES.get(name, [])))]
+    return [name for name in IMPLEMENTATIONS if all(map(importlib.util.find_spec, _MODULES.get(name, [])))]
 
 
-def random_pose(rows: int, hands: bool) -> tuple[Tensor, Tensor, Tensor]:
+def random_pose(bodies: int, hands: bool) -> tuple[Tensor, Tensor, Tensor]:
     """All 52 rotations, betas and trans; hands at rest unless asked for."""
     random = torch.Generator().manual_seed(0)
-    rotmats = rotvec_to_rotmat(torch.randn(rows, len(SMPLH), 3, generator=random))
+    rotmats = rotvec_to_rotmat(torch.randn(bodies, len(SMPLH), 3, generator=random))
     if not hands:
         rotmats[:, NUM_BODY_JOINTS:] = torch.eye(3)
-    return rotmats, torch.randn(rows, 16, generator=random), torch.randn(rows, 3, generator=random)
+    return rotmats, torch.randn(bodies, 16, generator=random), torch.randn(bodies, 3, generator=random)
 
 
 def main() -> None:
-    """Measure in turns and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=[80, 2000])
-    parser.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=list(OUTPUTS))
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--compiled", action="store_true", help="also each through torch.compile")
-    parser.add_argument("--without", nargs="+", choices=_MODULES, default=[], help="slow ones to leave out")
+    """Measure and print a table for each number of bodies and output."""
+    parser = StudyParser("third_party", __doc__)
+    parser.add_argument("--bodies", type=int, nargs="+", default=[80, 2000], help="bodies in a batch")
+    parser.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=list(OUTPUTS), help="what to compute")
+    parser.add_argument("--rounds", type=int, default=20, help="of all implementations")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="PyTorch threads")
+    parser.add_argument("--compiled", action="store_true", help="also run each through torch.compile")
+    parser.add_argument("--without", nargs="+", choices=_MODULES, default=[], help="implementations to leave out")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     arrays = mannequin_arrays("neutral")
-    for rows in options.rows:
+    for bodies in options.bodies:
         for output in options.outputs:
-            pose = random_pose(rows, hands=output.endswith("with hands"))
-            calls = {name: PEERS[name](arrays, *pose, output) for name in installed() if name not in options.without}
+            pose = random_pose(bodies, hands=output.endswith("with hands"))
+            names = [name for name in installed() if name not in options.without]
+            calls = {name: IMPLEMENTATIONS[name](arrays, *pose, output) for name in names}
             chosen = {name: call for name, call in calls.items() if call is not None}
             if options.compiled:
                 eager = {name: call for name, call in chosen.items() if name != "smplfitter_numba"}
                 chosen |= {f"{name}{COMPILED}": torch.compile(call) for name, call in eager.items()}
-            title = f"{output}, {rows} bodies, {threads(options.threads)}\n{OUTPUTS[output]}"
-            report(title, in_turns(chosen, options.rounds))
+            title = f"{output}, {bodies} bodies, {threads(options.threads)}\n{OUTPUTS[output]}"
+            rounds = alternate(chosen, options.rounds)
+            report(title, rounds)
+            if len(rounds) < options.rounds:
+                return
 
 
 @torch.no_grad()
-def in_turns(calls: Mapping[str, Pose], rounds: int) -> dict[str, np.ndarray]:
-    """Milliseconds of each call in each round. A short one is repeated, or its neighbour's cold caches are measured."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
+def alternate(calls: Mapping[str, Pose], rounds: int) -> list[dict[str, float]]:
+    """Seconds of each call in each round; a short call is repeated, since the one before it left the caches cold."""
     repeats = {name: max(1, round(0.01 / _seconds(call, 3))) for name, call in calls.items()}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            times[name].append(_seconds(call, repeats[name]))
-    return {name: np.array(measured) * 1000 for name, measured in times.items()}
+    return complete_rounds(lambda: {name: _seconds(call, repeats[name]) for name, call in calls.items()}, rounds)
 
 
 def _seconds(call: Pose, repeats: int) -> float:
-    """Seconds a call, after one that is not counted."""
-    clock = process_time if torch.get_num_threads() == 1 else cpu_timer  # on one thread, neighbours need not count
+    """Seconds of a call, after one that warms up."""
+    clock = process_time if torch.get_num_threads() == 1 else cpu_timer  # on one thread, other processes need not count
     call()
     start = clock()
     for _ in range(repeats):
@@ -181,8 +181,9 @@ def threads(count: int) -> str:
     return "one thread, processor time" if count == 1 else f"{count} threads, wall time"
 
 
-def report(title: str, times: Mapping[str, np.ndarray]) -> None:
+def report(title: str, rounds: list[dict[str, float]]) -> None:
     """Print one comparison."""
+    times = {name: 1000 * np.array([each[name] for each in rounds]) for name in rounds[0]}
     table = Table(title=title, title_justify="left")
     for column in ("", "median ms", "times as fast as smplx", "ours is times as fast"):
         table.add_column(column, justify="right")
@@ -198,8 +199,8 @@ def _spread(ratios: np.ndarray) -> str:
     return f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
-def _written(arrays: Arrays, folder: Path) -> Path:
-    """The body as a file, where peers look for it."""
+def _write_body(arrays: Arrays, folder: Path) -> Path:
+    """Write the body as the file that other implementations read."""
     file = folder / "neutral" / "model.npz"
     file.parent.mkdir()
     np.savez(file, **dict(arrays))  # type: ignore[arg-type]
