@@ -152,11 +152,11 @@ def _skin(features: Tensor, transforms: Tensor, *inputs: Any) -> Float[Tensor, "
             x, y, z = v_posed[..., block].unbind()
             skin_transforms = scratch[: 12 * x.numel()].view(12, *x.shape)
             _blend_transforms(patches, body_transforms, skin_transforms.flatten(0, 1))
-            a, b, c, moved = skin_transforms.unflatten(0, (3, 4)).unbind(1)
-            moved.addcmul_(a, x).addcmul_(b, y)
+            a, b, c, partial = skin_transforms.unflatten(0, (3, 4)).unbind(1)
+            partial.addcmul_(a, x).addcmul_(b, y)
             # The third axis is read for every output, so it is written last.
-            for out, partial, column in zip((x, y, z), moved.unbind(), c.unbind(), strict=True):
-                torch.addcmul(partial, column, z, out=out)
+            for out, row, column in zip((x, y, z), partial.unbind(), c.unbind(), strict=True):
+                torch.addcmul(row, column, z, out=out)
     return vertices.transpose(1, 2)
 
 
@@ -166,9 +166,9 @@ def _skin_backward(gradient: Tensor, features: Tensor, transforms: Tensor, *inpu
     totals = PoseGradient(features, transforms)
     for block in skinned_blocks(surface, features[None], transforms[None]):
         v_posed, skin_transforms = block.v_posed[:, 0], block.skin_transforms[0]
-        moved = skin_transforms[:, 3].copy_(gradient[block.bodies, block.vertices].permute(2, 0, 1))
+        world = skin_transforms[:, 3].copy_(gradient[block.bodies, block.vertices].permute(2, 0, 1))
         rotations = skin_transforms[:, :3]
-        v_posed_gradient = block_backward(moved, v_posed, rotations, torch.empty_like(v_posed), rotations)
+        v_posed_gradient = block_backward(world, v_posed, rotations, torch.empty_like(v_posed), rotations)
         totals.add(block, v_posed_gradient, skin_transforms)
     return totals.features.sum(0), totals.transforms
 
@@ -193,9 +193,7 @@ class _BlockGrid:
     largest: int  # vertices times bodies of the largest block
 
     @classmethod
-    def of(
-        cls, surface: Surface, poses: int, features: Float[Tensor, "*poses N P"], wider: float = 1.0
-    ) -> "_BlockGrid":
+    def of(cls, surface: Surface, poses: int, features: Tensor, wider: float = 1.0) -> "_BlockGrid":
         total, count = features.shape[-2], len(surface.weights)
         size = _block_size or (CPU_BLOCK if features.device.type == "cpu" else LARGE_BLOCK)
         bodies = max(min(size.bodies, total), 1)

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, arrays that nobody vouches for, and checkpoints."""
+"""Files written whole or not at all, arrays from untrusted files, and checkpoints."""

@@ -74,13 +74,13 @@ def _rasterize(points: Floats, normals: Floats, faces: Ints, size: tuple[int, in
         blend = np.stack([1 - a - b, a, b], axis=1)
         spots = np.einsum("sk,fkc->fsc", blend, points[chosen]).reshape(-1, 3)
         column, row = np.floor(spots[:, 0]).astype(int), np.floor(spots[:, 1]).astype(int)
-        seen = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
-        cell, z = (row * width + column)[seen], spots[seen, 2]
-        seen, cell, z = (x[z > depth[cell]] for x in (seen, cell, z))
+        visible = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
+        cell, z = (row * width + column)[visible], spots[visible, 2]
+        visible, cell, z = (x[z > depth[cell]] for x in (visible, cell, z))
         order = np.argsort(z, kind="stable")  # numpy keeps the last of several writes to one cell: the nearest
         depth[cell[order]] = z[order]
         won = np.flatnonzero(depth[cell] == z)
-        face, spot = np.divmod(seen[won], len(blend))
+        face, spot = np.divmod(visible[won], len(blend))
         shade[cell[won]] = np.einsum("sk,skc->sc", blend[spot], normals[chosen[face]])
     return depth.reshape(size), shade.reshape(height, width, 3)
 
@@ -109,8 +109,10 @@ def render_meshes(
     shadow = np.zeros((height, width))
 
     def project(points: Floats) -> Floats:
-        seen = (points - np.array(camera.centre)) @ camera.axes.T
-        return np.stack([width / 2 + scale * seen[:, 0], height / 2 - scale * seen[:, 1], seen[:, 2]], axis=1)
+        projected = (points - np.array(camera.centre)) @ camera.axes.T
+        return np.stack(
+            [width / 2 + scale * projected[:, 0], height / 2 - scale * projected[:, 1], projected[:, 2]], axis=1
+        )
 
     for k, (vertices, faces) in enumerate(meshes):
         vertices, faces = np.asarray(vertices, dtype=float), np.asarray(faces, dtype=np.int64)
@@ -140,8 +142,8 @@ def _floor_shadow(
     points = corners.mean(axis=1)
     weight = areas * np.exp(-np.clip(points[:, 1] - floor, 0, None) / 0.30)
     points[:, 1] = floor
-    seen = project(points)
-    column, row = seen[:, 0].astype(int), seen[:, 1].astype(int)
+    projected = project(points)
+    column, row = projected[:, 0].astype(int), projected[:, 1].astype(int)
     inside = (column >= 0) & (column < size[1]) & (row >= 0) & (row < size[0])
     mass = np.bincount((row * size[1] + column)[inside], weight[inside], size[0] * size[1]).reshape(size)
     return gaussian_filter(mass, (0.5 * blur, blur)) * SHADOW * blur**2

@@ -25,35 +25,35 @@ def clip():
     return synthetic_clip(seconds=3.0)
 
 
-def told(call):
+def error_of(call):
     with pytest.raises(HumorError) as error:
         call()
     return str(error.value)
 
 
 def test_missing_file(tmp_path):
-    assert told(lambda: read_amass(tmp_path / "no.npz")) == f"{tmp_path}/no.npz: no such file; check the path."
+    assert error_of(lambda: read_amass(tmp_path / "no.npz")) == f"{tmp_path}/no.npz: no such file; check the path."
 
 
 def test_folder_for_a_file(tmp_path):
-    assert told(lambda: BodyModel.load(tmp_path / "x.npz")) == f"{tmp_path}/x.npz: no such file; check the path."
+    assert error_of(lambda: BodyModel.load(tmp_path / "x.npz")) == f"{tmp_path}/x.npz: no such file; check the path."
     (tmp_path / "y.npz").mkdir()
     expected = f"{tmp_path}/y.npz: is a folder where a file was expected; name a file inside it."
-    assert told(lambda: read_amass(tmp_path / "y.npz")) == expected
+    assert error_of(lambda: read_amass(tmp_path / "y.npz")) == expected
 
 
 def test_text_named_npz(tmp_path):
     file = tmp_path / "t.npz"
     file.write_text("frames: 3")
     expected = f"{file}: not an .npz archive (damaged, or another format under that name); export it again."
-    assert told(lambda: read_amass(file)) == expected
+    assert error_of(lambda: read_amass(file)) == expected
 
 
 def test_truncated_npz(tmp_path, clip):
     file = tmp_path / "t.npz"
     np.savez_compressed(file, **clip)
     file.write_bytes(file.read_bytes()[:-40])
-    assert told(lambda: read_amass(file)).startswith(f"{file}: not an .npz archive (damaged")
+    assert error_of(lambda: read_amass(file)).startswith(f"{file}: not an .npz archive (damaged")
 
 
 def test_npz_with_damaged_bytes(tmp_path, clip):
@@ -62,14 +62,14 @@ def test_npz_with_damaged_bytes(tmp_path, clip):
     content = bytearray(file.read_bytes())
     content[5000] ^= 255
     file.write_bytes(content)
-    assert told(lambda: read_amass(file)).startswith(f"{file}: damaged .npz archive (Bad CRC-32")
+    assert error_of(lambda: read_amass(file)).startswith(f"{file}: damaged .npz archive (Bad CRC-32")
 
 
 def test_pickled_object_array(tmp_path, clip):
     file = tmp_path / "t.npz"
     np.savez(file, **{**clip, "gender": np.array([Bomb(tmp_path)], dtype=object)})
     expected = f'{file}: "gender" holds pickled Python objects, which are never run; save it as a plain array.'
-    assert told(lambda: read_amass(file)) == expected
+    assert error_of(lambda: read_amass(file)) == expected
     assert not (tmp_path / "ran").exists()
 
 
@@ -96,28 +96,30 @@ def test_pickled_object_array(tmp_path, clip):
 def test_arrays_that_make_no_motion(tmp_path, clip, change, text):
     file = tmp_path / "t.npz"
     np.savez(file, **{name: value for name, value in {**clip, **change}.items() if value is not None})
-    assert told(lambda: read_amass(file)) == f"{file}: {text}"
+    assert error_of(lambda: read_amass(file)) == f"{file}: {text}"
 
 
 def test_frames_that_are_not_finite(tmp_path, clip):
     poses = clip["poses"].copy()
     poses[[7, 9], 4] = np.nan
     np.savez(tmp_path / "t.npz", **{**clip, "poses": poses})
-    assert told(lambda: read_amass(tmp_path / "t.npz")) == (
+    assert error_of(lambda: read_amass(tmp_path / "t.npz")) == (
         f'{tmp_path}/t.npz: "poses" is not finite in 2 of 360 frames, first in frame 7; cut those frames out.'
     )
 
 
 def test_folder_without_motion(tmp_path, bodies):
     assert (
-        told(lambda: load_clips(tmp_path, bodies)) == f"{tmp_path}: no AMASS .npz files in this folder; name another."
+        error_of(lambda: load_clips(tmp_path, bodies))
+        == f"{tmp_path}: no AMASS .npz files in this folder; name another."
     )
     np.savez(tmp_path / "shape.npz", betas=np.zeros(16))
     assert (
-        told(lambda: load_clips(tmp_path, bodies)) == f"{tmp_path}: no AMASS .npz files in this folder; name another."
+        error_of(lambda: load_clips(tmp_path, bodies))
+        == f"{tmp_path}: no AMASS .npz files in this folder; name another."
     )
     np.savez(tmp_path / "t.npz", poses=np.zeros((3, 156)))
-    assert told(lambda: load_clips(tmp_path, bodies)) == (
+    assert error_of(lambda: load_clips(tmp_path, bodies)) == (
         f'{tmp_path}: none of 1 files can be used; the first: t.npz: no "trans"; '
         "an AMASS clip has poses (or root_orient and pose_body) and trans."
     )
@@ -125,14 +127,14 @@ def test_folder_without_motion(tmp_path, bodies):
 
 def test_clip_that_the_rules_drop(tmp_path, bodies):
     np.savez(tmp_path / "t.npz", **synthetic_clip(seconds=1.0))
-    assert told(lambda: load_clips(tmp_path / "t.npz", bodies)) == (
+    assert error_of(lambda: load_clips(tmp_path / "t.npz", bodies)) == (
         f"{tmp_path}/t.npz: the processing rules drop it (0.80 s after trimming, under 1 s); give another clip."
     )
 
 
 def test_unknown_precision():
     known = "fp32, tf32, bf16, fp16, bf16-weights, fp16-weights, fp8"
-    assert told(lambda: Precision("fp12")) == f'precision "fp12" is not one of {known}.'
+    assert error_of(lambda: Precision("fp12")) == f'precision "fp12" is not one of {known}.'
 
 
 @pytest.mark.parametrize(
@@ -158,12 +160,12 @@ def test_arrays_that_make_no_body(tmp_path, change, text):
     file = tmp_path / "body.npz"
     arrays = {name: value for name, value in {**golden.body_arrays("male"), **change}.items() if value is not None}
     np.savez(file, **arrays)
-    assert told(lambda: BodyModel.load(file)).startswith(f"{file}: {text}")
+    assert error_of(lambda: BodyModel.load(file)).startswith(f"{file}: {text}")
 
 
 def test_body_of_another_format(tmp_path):
     expected = f"{tmp_path}/b.bvh: a body model is an .npz or .pkl file; name one, e.g. smplh/male/model.npz."
-    assert told(lambda: BodyModel.load(tmp_path / "b.bvh")) == expected
+    assert error_of(lambda: BodyModel.load(tmp_path / "b.bvh")) == expected
 
 
 class Bomb:
@@ -182,7 +184,7 @@ def test_malicious_pickle_as_a_body_model_is_not_run(tmp_path):
     assert re.fullmatch(
         rf"{file}: the pickle names (posix|nt)\.mkdir, which is not an array type; nothing was run\. "
         r"Use the \.npz from the SMPL\+H site\.",
-        told(lambda: BodyModel.load(file)),
+        error_of(lambda: BodyModel.load(file)),
     )
     assert not (tmp_path / "ran").exists()
 
@@ -190,7 +192,7 @@ def test_malicious_pickle_as_a_body_model_is_not_run(tmp_path):
 def test_malicious_pickle_as_a_checkpoint_is_not_run(tmp_path):
     file = tmp_path / "c.pth"
     torch.save({"model": Bomb(tmp_path)}, file)
-    text = told(lambda: HumorModel().load_checkpoint(file))
+    text = error_of(lambda: HumorModel().load_checkpoint(file))
     assert text == (
         f"{file}: holds more than tensors and plain values, or is damaged, so it was not read; "
         'save {"model": model.state_dict()}.'
@@ -202,11 +204,11 @@ def test_malicious_pickle_as_a_checkpoint_is_not_run(tmp_path):
 def test_damaged_pickles_and_checkpoints(tmp_path, content):
     for file, read in ((tmp_path / "b.pkl", BodyModel.load), (tmp_path / "c.pth", HumorModel().load_checkpoint)):
         file.write_bytes(content)
-        assert told(lambda r=read, f=file: r(f)).startswith(f"{file}: ")
+        assert error_of(lambda r=read, f=file: r(f)).startswith(f"{file}: ")
 
 
 def test_checkpoint_without_a_model(tmp_path):
     torch.save({"weights": torch.zeros(1)}, tmp_path / "c.pth")
-    assert told(lambda: HumorModel().load_checkpoint(tmp_path / "c.pth")) == (
+    assert error_of(lambda: HumorModel().load_checkpoint(tmp_path / "c.pth")) == (
         f'{tmp_path}/c.pth: no "model" entry with tensors by name; save {{"model": model.state_dict()}}.'
     )

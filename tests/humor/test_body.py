@@ -69,7 +69,7 @@ def test_any_leading_shape_is_posed(batch):
         assert posed.vertices.shape == (*batch, 43, 3)
 
 
-def test_batch_entries_do_not_touch_each_other():
+def test_batch_entries_do_not_affect_each_other():
     body = BodyModel.mannequin()
     pose = random_pose((5,))
     together = body(*pose, vertices="all").vertices

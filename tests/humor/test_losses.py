@@ -1,4 +1,4 @@
-"""The loss is zero at the target, sums over rows in any grouping, and has finite gradients where it is nasty."""
+"""The loss is zero at the target, does not depend on the order of the batch, and has finite gradients everywhere."""
 
 from dataclasses import fields, replace
 
@@ -69,7 +69,7 @@ def test_kl_is_never_negative_and_zero_only_for_equals(seed):
 
 @settings(max_examples=5)
 @given(st.permutations(range(6)))
-def test_rows_may_stand_in_any_order(loss, order):
+def test_the_order_of_the_batch_does_not_matter(loss, order):
     predicted, target = (random_state((6,), seed, torch.float32) for seed in (0, 1))
     gender = ["male", "female", "male", "neutral", "neutral", "female"]
     logits, contacts = torch.randn(6, 9, generator=torch.Generator().manual_seed(0)), torch.ones(6, 9)
@@ -79,7 +79,7 @@ def test_rows_may_stand_in_any_order(loss, order):
     torch.testing.assert_close(one, other, rtol=1e-5, atol=0)
 
 
-def test_windows_count_as_their_rows(loss):
+def test_windows_count_as_their_transitions(loss):
     predicted, target = (random_state((2, 5), seed, torch.float32) for seed in (0, 1))
     logits, contacts = torch.randn(2, 5, 9), torch.ones(2, 5, 9)
     windows = evaluate(loss, predicted, target, contacts, logits, ["female", "male"])[0]
@@ -89,7 +89,7 @@ def test_windows_count_as_their_rows(loss):
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(LossWeights) if f.name not in ("kl", "kl_full_epoch")])
-def test_a_weight_counts_its_own_term(name):
+def test_a_weight_scales_its_term(name):
     predicted, target = (random_state((2,), seed, torch.float32) for seed in (0, 1))
     only = HumorLoss({"male": golden.body("male")}, LossWeights(**{**dict.fromkeys(TERMS, 0.0), name: 2.0}))
     total, terms = evaluate(only, predicted, target, torch.ones(2, 9), torch.zeros(2, 9), ["male"] * 2)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from humor import HumorModel, Precision
 from humor.errors import CheckpointError, SettingError
+from humor.state import CanonicalFrame
 from tests.support import golden_values as golden
 from tests.support.random_states import random_state
 
@@ -45,7 +46,7 @@ def test_predicted_rotations_are_rotations(model):
     torch.testing.assert_close(rotmats @ rotmats.mT, torch.eye(3).expand_as(rotmats), atol=1e-5, rtol=0)
 
 
-def test_rows_do_not_touch_each_other(model):
+def test_batch_entries_do_not_affect_each_other(model):
     past, current, noise = float_state(), float_state(seed=1), torch.randn(4, 48)
     together = model(past, current, noise)
     alone = model(past.map(lambda x: x[2:3]), current.map(lambda x: x[2:3]), noise[2:3])
@@ -74,8 +75,6 @@ def test_a_rollout_by_the_prior_is_fixed_by_its_generator(model):
 
 
 def test_a_rollouts_first_step_is_one_decoding_in_the_canonical_frame(model):
-    from humor.state import CanonicalFrame
-
     initial, latents = float_state(), torch.randn(4, 1, 48)
     frame = CanonicalFrame.of(initial)
     with torch.no_grad():
@@ -98,7 +97,7 @@ def test_a_saved_checkpoint_is_loaded_again(model, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
-def test_a_misfit_is_told_name_by_name_and_loads_nothing(model, tmp_path):
+def test_weights_that_do_not_fit_are_named_and_nothing_is_loaded(model, tmp_path):
     weights = model.state_dict()
     del weights["prior_net.net.0.bias"]
     weights["extra"] = torch.zeros(1)
@@ -133,7 +132,7 @@ def test_latents_of_another_shape_are_refused(model):
     assert str(error.value) == "latents of shape (4, 2, 48); a rollout of 3 steps wants (4, 3, 48)."
 
 
-def test_a_network_of_another_width_is_told_in_one_sentence(tmp_path):
+def test_weights_of_another_width_are_refused(tmp_path):
     path = tmp_path / "wide.pth"
     with torch.device("meta"):
         weights = HumorModel(2).state_dict()

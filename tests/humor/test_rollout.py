@@ -65,6 +65,19 @@ def test_a_body_that_lies_on_its_side_keeps_its_heading(model):
     torch.testing.assert_close(found.state.to_vector(), expected.state.to_vector(), atol=1e-10, rtol=1e-10)
 
 
+def test_a_decoder_that_is_given_stands_in_for_the_models(model):
+    initial, latents, inputs = random_state((2,), 3, torch.float64), torch.randn(2, 3, 48, dtype=torch.float64), []
+
+    def decode(x):
+        inputs.append(x)
+        return model.decoder(x)
+
+    with torch.no_grad():
+        found, expected = model.rollout(initial, 3, latents, decoder=decode), model.rollout(initial, 3, latents)
+    assert torch.equal(found.state.to_vector(), expected.state.to_vector())
+    assert torch.equal(torch.stack(inputs, 1)[..., -48:], latents)
+
+
 def test_drawn_latents_are_the_priors(model):
     """The first step's: mean and spread of what is drawn are those of the prior."""
     initial = random_state((1,), 3, torch.float64)
