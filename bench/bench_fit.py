@@ -9,7 +9,7 @@ from humor.motion.fitting import STAGES, FitResult, motion_problem
 from humor.motion.generation import Network
 from humor.motion.lbfgs import ScaledObjective
 from humor.motion.observations import observe
-from humor.training.execution import executed_in_parts
+from humor.training.execution import apply_execution_to_parts
 
 from .cases import FIT
 
@@ -41,7 +41,7 @@ def bench_fit(case, precision, execution, device, dtype, workload, measure):
             leaves,
             lambda: energy(problem.evaluate()[1], STAGES["motion"].weights).sum(),
             network.scaled,
-            lambda call: executed_in_parts(call, parts, execution, device),
+            lambda call: apply_execution_to_parts(call, parts, execution, device),
         )
 
         def evaluate():

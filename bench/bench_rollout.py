@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from humor import HumorModel, Precision
-from humor.training.execution import executed_in_parts
+from humor.training.execution import apply_execution_to_parts
 
 from .cases import ROLLOUT
 
@@ -20,7 +20,7 @@ def bench_rollout(case, precision, execution, device, dtype, make_batch, measure
         model = HumorModel(size.width).to(device, dtype)
         half_weights = chosen.half_weights(model)
         parts = (model.prior_net, model.decoder)
-        roll = executed_in_parts(lambda: model.rollout(initial, size.steps), parts, execution, device)
+        roll = apply_execution_to_parts(lambda: model.rollout(initial, size.steps), parts, execution, device)
 
         @torch.no_grad()
         def roll_in_precision():

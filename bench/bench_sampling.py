@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from humor import HumorModel, Precision
-from humor.training.execution import executed
+from humor.training.execution import apply_execution
 
 from .cases import SAMPLING
 
@@ -29,7 +29,7 @@ def bench_sampling(case, precision, execution, device, dtype, make_batch, measur
             return run()
 
     group = f"sampling, {size.windows} windows, width {size.width}"
-    call = partial(sample_in_precision, executed(sample, execution, device))
+    call = partial(sample_in_precision, apply_execution(sample, execution, device))
     eager = partial(sample_in_precision, sample) if execution != "eager" else None
     info = {"width": size.width, "precision": precision, "execution": execution}
     measure(call, group, eager, lambda: {"network": call()}, rows=size.rows, **info)

@@ -7,7 +7,7 @@ import torch
 
 from humor import HumorLoss, HumorModel, Precision
 from humor.training.optimizer import Adamax
-from humor.training.phase_timer import PhaseClock
+from humor.training.phase_timer import PhaseTimer
 from humor.training.step import TrainStep
 
 from .cases import TRAIN
@@ -37,17 +37,17 @@ def bench_train_step(case, implementation, precision, execution, device, dtype, 
 
     def loss_and_gradients():
         ready = step.prepare(batch)
-        total, _ = step.compare(step.sample(ready, noise), ready, 50)
+        total, _ = step.compute_loss(step.sample(ready, noise), ready, 50)
         step.backward(total)
         step.half_weights.move_gradients_to_masters()
         gradients = torch.cat([weight.grad.flatten() for weight in step.model.parameters()])
         return {"loss": total, "gradients": gradients / step.scaler.get_scale()}
 
     def phases():
-        step.clock = PhaseClock(device)
+        step.timer = PhaseTimer(device)
         step(batch, 50, noise)
         seconds: dict[str, float] = defaultdict(float)
-        for phase, taken in step.clock.read().items():
+        for phase, taken in step.timer.read().items():
             seconds[PART_OF_STEP.get(phase, phase)] += taken
         return seconds
 

@@ -9,18 +9,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-import humor.training.micro_batches
 from humor import HumorLoss, HumorModel, Precision
 from humor.data import WindowBatch
 from humor.model import Transition
 from humor.skinning import LARGE_BLOCK, use_block_size
 from humor.study.published import PUBLISHED_BATCH, PublishedTime
+from humor.training.execution import assume_device_type
 from humor.training.optimizer import Adamax
 from humor.training.step import TrainStep
 
@@ -40,12 +39,8 @@ def is_fitted(time: PublishedTime) -> bool:
 
 @contextmanager
 def as_on_a_gpu() -> Iterator[None]:
-    """Inside, the library takes portions, blocks and an optimizer's update as on a GPU, wherever the tensors are."""
-    with (
-        use_block_size(LARGE_BLOCK),
-        patch.dict(humor.training.micro_batches._MOST_WINDOWS, clear=True),
-        patch.object(Adamax, "update", Adamax.update_on_device),
-    ):
+    """Inside, the library chooses blocks, micro-batches and the optimizer's update as on a GPU."""
+    with use_block_size(LARGE_BLOCK), assume_device_type("cuda"):
         yield
 
 
@@ -80,7 +75,7 @@ class StudyOperators:
                 return warm_operators(lambda: step.sample(given))
         step = self._loss_step("published", precision)
         out = step.model(batch.past, batch.current)
-        return warm_operators(lambda: step.compare(out, batch, 50))
+        return warm_operators(lambda: step.compute_loss(out, batch, 50))
 
     def _step(self, loss: str, width: int, windows: int, precision: str) -> list[Operator]:
         """A whole step, with our loss or the published one."""

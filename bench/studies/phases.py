@@ -92,7 +92,7 @@ def time_phases(step: TrainStep, batch: WindowBatch) -> list[float]:
     with timed():
         out = step.sample(ready)
     with timed():
-        total, _ = step.compare(out, ready, 50)
+        total, _ = step.compute_loss(out, ready, 50)
     with timed():
         step.backward(total)
     with timed():
@@ -109,7 +109,7 @@ def loss_alone(step: TrainStep, batch: WindowBatch) -> Callable[[], None]:
         out = step.model(batch.past, batch.current)
     out.state.map(lambda x: x.requires_grad_())
     out.contacts.requires_grad_()
-    return lambda: step.compare(out, batch, 50)[0].backward()
+    return lambda: step.compute_loss(out, batch, 50)[0].backward()
 
 
 def report(windows: int, rounds: list[dict[str, list[float]]]) -> None:

@@ -100,7 +100,7 @@ def run_steps(
         if number:
             step.optimize()
         ready = batch.to("cpu", dtype)
-        total, _ = step.compare(step.sample(ready, noise[number].to(dtype)), ready, EPOCH)
+        total, _ = step.compute_loss(step.sample(ready, noise[number].to(dtype)), ready, EPOCH)
         results.losses.append(total.item())
         if number == 0 or number + 1 < len(batches):
             step.backward(total)

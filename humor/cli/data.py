@@ -13,7 +13,7 @@ from ..data.cmu.importing import FPS, import_cmu
 from ..data.preprocess import ClipDefaults, FileOutcome, build_store, process_tree
 from ..data.store import MotionStore
 from ..errors import MotionError
-from ..training.progress import counted
+from ..training.progress import progress_bar
 from .terminal import console, print_table
 
 
@@ -34,7 +34,7 @@ def import_motion(
         body_model: folder of SMPL+H files, whose neutral body is fitted to the skeletons (default: a mannequin).
     """
     body = BodyModel.mannequin("neutral") if body_model is None else BodyModel.load(find_bodies(body_model)["neutral"])
-    with counted("importing") as advance:
+    with progress_bar("importing") as advance:
         summary = import_cmu(source, out, body, fps, lambda _, total: advance(total))
     for clip in summary.left_out:
         console.print(f"left out: {clip.note}", markup=False)
@@ -69,7 +69,7 @@ def process(
         gender: body of files that name no gender.
         up: the axis that points up in the files.
     """
-    with counted("processing") as advance:
+    with progress_bar("processing") as advance:
         outcomes = process_tree(
             raw, out, body_model, ClipDefaults(fps, gender, up), workers, lambda _, total: advance(total)
         )
@@ -78,7 +78,7 @@ def process(
     _print_outcomes(outcomes)
     if not any(outcome.kind == "kept" for outcome in outcomes):
         raise MotionError(f"{raw}: none of {len(outcomes)} files was kept; the table says why.")
-    with counted("building the store") as advance:
+    with progress_bar("building the store") as advance:
         store, problems = build_store(out, lambda _, total: advance(total))
     for problem in problems:
         console.print(f"left out of the store: {problem}", markup=False)

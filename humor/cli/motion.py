@@ -29,8 +29,8 @@ from ..motion.page import write_page
 from ..precision.cpu_half_emulation import emulate_half_on_cpu
 from ..precision.presets import PrecisionName
 from ..state import MotionState
-from ..training.distributed import joined
-from ..training.progress import counted
+from ..training.distributed import process_group
+from ..training.progress import progress_bar
 from .terminal import console, print_table
 
 ROLLOUT_BATCH = 16  # a step of so many takes hardly longer than a step of one
@@ -49,7 +49,7 @@ class MotionSettings:
 
     def network(self) -> Network:
         """Load the network to its device. Raises CheckpointError and SettingError."""
-        with joined(self.device) as team:
+        with process_group(self.device) as team:
             return Network(HumorModel.load(self.checkpoint), self.precision, team.device)
 
 
@@ -112,7 +112,7 @@ def sample(
     starts = draw_starts(store, num, seed)
     generator = torch.Generator(network.device).manual_seed(seed)
     with OutputFolder(settings, bodies, "Samples") as output:
-        with counted("sampling") as advance:
+        with progress_bar("sampling") as advance:
             for first in range(0, num, ROLLOUT_BATCH):
                 chosen = starts[first : first + ROLLOUT_BATCH]
                 initial = [store.states(at.clip).map(itemgetter(at.frame)) for at in chosen]
@@ -141,7 +141,7 @@ def reconstruct(settings: MotionOptions, data: Path | None = None, seconds: floa
     rows: list[tuple[str, int, float, float]] = []
     with (
         OutputFolder(settings, bodies, "Each clip, and its reconstruction") as output,
-        counted("reconstructing") as advance,
+        progress_bar("reconstructing") as advance,
     ):
         for number, info in enumerate(store.clips[:num]):
             truth = store.states(number).map(itemgetter(slice(frames)))

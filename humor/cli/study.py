@@ -14,7 +14,7 @@ from ..errors import SettingError
 from ..io.files import make_folder
 from ..study.interleaved_profile import ProfileSettings
 from ..study.precision_trainings import StudySettings, run_study
-from ..training.distributed import joined
+from ..training.distributed import process_group
 from .terminal import console
 from .training import load_split_and_bodies
 
@@ -41,10 +41,10 @@ def study(
     """
     from ..study.training_tables import time_table, write_report
 
-    with joined(device) as team:
-        split, bodies = load_split_and_bodies(data, subsets, body_model, not team.leads)
+    with process_group(device) as team:
+        split, bodies = load_split_and_bodies(data, subsets, body_model, not team.is_main)
         result = run_study(settings, split, bodies, out, team, console)
-        if team.leads:
+        if team.is_main:
             verdicts = write_report(result, out)
             console.print(time_table(result), *verdicts, f"wrote {out}/table.md, curves.csv, curves.svg", sep="\n")
 
@@ -77,9 +77,9 @@ def profile(
     torch.set_num_threads(threads or torch.get_num_threads())
     if out is not None:
         make_folder(out)  # so that a folder that cannot be written fails before anything is measured
-    with joined(device) as team:
+    with process_group(device) as team:
         found = Profile(settings, team.device)
-        split, bodies = load_split_and_bodies(data, (), body_model, not team.leads)
+        split, bodies = load_split_and_bodies(data, (), body_model, not team.is_main)
         try:
             with _progress_of_parts() as on_progress:
                 measure_profile(found, split.train, bodies, out and out / "trace.json.gz", on_progress)

@@ -11,7 +11,7 @@ from ..body import BodyModel
 from ..data.loading import load_bodies_and_store
 from ..lifting.cameras import NoiseName
 from ..precision.cpu_half_emulation import emulate_half_on_cpu
-from ..training.distributed import joined
+from ..training.distributed import process_group
 from ..training.settings import TrainSettings
 from ..training.split import Split, split_clips
 from .terminal import console
@@ -43,18 +43,19 @@ def train(
         body_model: folder of SMPL+H files of all genders (default: mannequins).
         device: cpu, cuda or cuda:N (default: cuda if there is one).
     """
-    from ..lifting.training import LiftingSettings, LiftingTrainer
+    from ..lifting.training import LiftingSettings, LiftingTask
     from ..training.loop import Trainer
+    from ..training.task import MotionTask
 
     # A compiled step asks its compiler for half precision.
     emulation = emulate_half_on_cpu() if settings.execution == "eager" else nullcontext()
-    with joined(device) as team, emulation:
-        split, bodies = load_split_and_bodies(data, subsets, body_model, not team.leads)
+    with process_group(device) as team, emulation:
+        split, bodies = load_split_and_bodies(data, subsets, body_model, not team.is_main)
         if model == "humor":
-            Trainer(settings, split, bodies, out, team, console).run()
+            Trainer(MotionTask(settings, split, bodies, team), out, console).run()
         else:
             lifting = LiftingSettings(**vars(settings), model=model, frames=frames, noise=noise)
-            LiftingTrainer(lifting, split, out, team, console).run()
+            Trainer(LiftingTask(lifting, split, team), out, console).run()
 
 
 def load_split_and_bodies(

@@ -25,7 +25,7 @@ from ..model import HumorModel
 from ..precision.presets import Precision, PrecisionName
 from ..training.execution import Execution
 from ..training.optimizer import Adamax
-from ..training.phase_timer import STEP_PHASES, PhaseClock
+from ..training.phase_timer import STEP_PHASES, PhaseTimer
 from ..training.step import TrainStep
 from .torch_profiler import chrome_trace
 
@@ -106,12 +106,12 @@ class StepRun:
         return {**named, "phases": phases, **times, "peak_bytes": self.peak_bytes}
 
 
-class StepClock(PhaseClock):
+class StepClock(PhaseTimer):
     """Time by phase on the host and on a GPU; both backward passes, of loss and network, are one phase."""
 
     def __init__(self, device: torch.device, now: Callable[[], float] = perf_counter) -> None:
         super().__init__(torch.device("cpu"), now)
-        self.gpu = PhaseClock(device) if device.type == "cuda" else None
+        self.gpu = PhaseTimer(device) if device.type == "cuda" else None
 
     def enter(self, phase: str) -> None:
         """Begin a phase, which ends the one before."""
@@ -148,7 +148,7 @@ class InterleavedSteps:
         self.optimizer, self.clock = Adamax(model.parameters()), StepClock(device, now)
         self.steps: dict[str, TrainStep] = {
             name: TrainStep(
-                model, loss, self.optimizer, Precision(name), clock=self.clock, execution=settings.execution
+                model, loss, self.optimizer, Precision(name), timer=self.clock, execution=settings.execution
             )
             for name in settings.precisions
         }
@@ -197,13 +197,13 @@ class InterleavedSteps:
             on_progress(min(1.0, sum(done.values()) / len(done)))
 
     def _measure_one(self, run: StepRun, measured: dict[str, float]) -> None:
-        recordings = self.steps[run.precision].recordings
-        played = 0 if recordings is None else recordings.played
+        recordings = self.steps[run.precision].graph_cache
+        played = 0 if recordings is None else recordings.replays
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         times = self.time_step(run.precision)
         measured[run.precision] += times.whole
-        if recordings is not None and recordings.played == played:
+        if recordings is not None and recordings.replays == played:
             return  # it ran by operators, and its recording is still to be made
         run.steps.append(times)
         if self.device.type == "cuda":

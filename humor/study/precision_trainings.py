@@ -16,6 +16,7 @@ from ..training.distributed import Team
 from ..training.loop import Trainer
 from ..training.settings import TrainSettings
 from ..training.split import Split
+from ..training.task import MotionTask
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,12 @@ def run_study(
     plan = {**asdict(settings), "motion": split.fingerprint, "processes": team.size}
     runs = settings.runs()
     _require_same_plan(out / STUDY_PLAN, plan)
-    if team.leads:
+    if team.is_main:
         write_whole(out / STUDY_PLAN, json.dumps(plan, indent=1).encode())
     for number, (name, run) in enumerate(runs.items(), 1):
         if epochs_finished(out / name) < run.epochs:
             label = f"run {number} of {len(runs)}, {name}: "
-            Trainer(run, split, bodies, out / name, team, console, label).run()
+            Trainer(MotionTask(run, split, bodies, team), out / name, console, label).run()
     return read_study(settings, out)
 
 

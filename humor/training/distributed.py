@@ -1,4 +1,4 @@
-"""The processes that train together, each on its share of one global batch."""
+"""Data-parallel training: the processes that torchrun starts, each with its share of one global batch."""
 
 import os
 from collections.abc import Iterator
@@ -27,38 +27,38 @@ class Team:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def share(self, model: nn.Module) -> nn.Module:
-        """The model with its gradients averaged over the processes."""
+    def wrap_ddp(self, model: nn.Module) -> nn.Module:
+        """Wrap the model so that its gradients are averaged over the processes; a single process needs no wrapper."""
         return DistributedDataParallel(model) if self.size > 1 else model
 
     def average(self, values: list[Tensor]) -> None:
-        """Replace each by its mean over the processes: what `share` does of itself, for gradients it cannot see."""
+        """Replace each tensor by its mean over the processes, for gradients that `wrap_ddp` does not see."""
         if self.size > 1:
-            for sent in [dist.all_reduce(value, async_op=True) for value in values]:
-                sent.wait()
+            for work in [dist.all_reduce(value, async_op=True) for value in values]:
+                work.wait()
             torch._foreach_div_(values, float(self.size))
 
     def total(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """The sum over the processes, in each of them."""
+        """The sum over the processes, returned in each of them."""
         if self.size > 1:
             values = values.clone()
             dist.all_reduce(values)
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in any process. Every process must ask."""
+        """Whether the flag is set in any process. Every process must call it."""
         return flag if self.size == 1 else bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
 
 
 class TeamSampler(WindowSampler):
     """A process's share of the global batch.
 
-    The global batch is put in the order of genders, as a store does, and dealt out in turn: rows `rank::size` of it, so
-    that noise drawn for the whole of it is dealt alike and every process has about as many of each gender.
+    The global batch is sorted by gender, as a store does, and a process takes windows `rank::size` of it: the noise of
+    the global batch is divided alike, and every process has about as many windows of each gender.
     """
 
     def __init__(self, store: MotionStore, batch_size: int, seed: int, sampling: str, team: Team) -> None:
@@ -67,35 +67,35 @@ class TeamSampler(WindowSampler):
         self._gender = np.array([GENDERS.index(clip.gender) for clip in store.clips])
 
     def draw(self, epoch: int, index: int) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]:
-        """Clips and first frames of this process's windows of a batch."""
+        """Draw the clips and first frames of this process's windows of a batch."""
         clips, starts = super().draw(epoch, index)
         order = np.argsort(self._gender[clips], kind="stable")[self.team.rank :: self.team.size]
         return clips[order], starts[order]
 
 
 @contextmanager
-def joined(device: str | None = None) -> Iterator[Team]:
-    """Join the other processes of torchrun, if it started this one, and leave them at the end.
+def process_group(device: str | None = None) -> Iterator[Team]:
+    """Join torchrun's process group, if it started this process, and leave it at the end. Yields the team.
 
-    Raises SettingError where there are more processes than GPUs.
+    Raises SettingError for a CUDA device that is not there and for more processes than GPUs.
     """
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
-    kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if kind.type == "cuda" and not torch.cuda.is_available():
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if chosen.type == "cuda" and not torch.cuda.is_available():
         raise SettingError(f"device {device}: no CUDA device here; pass --device cpu.")
     if size == 1:
-        yield Team(0, 1, kind)
+        yield Team(0, 1, chosen)
         return
-    if kind.type == "cuda":
+    if chosen.type == "cuda":
         if local >= torch.cuda.device_count():
             raise SettingError(
-                f"process {local} has no GPU of its own among {torch.cuda.device_count()}; "
+                f"process {local} has no GPU for itself among {torch.cuda.device_count()}; "
                 "start fewer with --nproc-per-node, or pass --device cpu."
             )
-        kind = torch.device("cuda", local)
-        torch.cuda.set_device(kind)
-    dist.init_process_group("nccl" if kind.type == "cuda" else "gloo")
+        chosen = torch.device("cuda", local)
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Team(dist.get_rank(), size, kind)
+        yield Team(dist.get_rank(), size, chosen)
     finally:
         dist.destroy_process_group()

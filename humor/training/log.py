@@ -1,4 +1,4 @@
-"""What a training run writes as it goes: tables that can be cut back to a checkpoint, and TensorBoard."""
+"""The log of a training run: CSV tables that can be cut back to a checkpoint, and TensorBoard."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,24 +10,31 @@ from ..errors import CheckpointError, FileError
 from ..io.files import remove_unfinished
 from ..io.run_tables import read_table
 from .phase_timer import PHASES
-from .run_folder import Run
+from .run_folder import RunFolder
 
 Row = tuple[float | int, ...]
-TERMS = ("reconstr_weighted_loss", "kl_loss", "joints_loss", "smpl_mesh_loss", "contacts_loss")
 Columns = Mapping[str, tuple[str, ...]]  # of each table, by its name
-COLUMNS: Columns = {
-    "steps.csv": ("epoch", "step", "loss", *TERMS, "taken"),
-    "epochs.csv": ("epoch", "learning_rate", "truth_share", "train_loss", "validation_loss", "score"),
-    "times.csv": ("epoch", "steps", *PHASES),
-}
 
 
-class Table:
-    """A CSV file that grows by rows; opened at a size, it is cut back to that size first."""
+def table_columns(loss_terms: Sequence[str], validation_columns: Sequence[str]) -> Columns:
+    """The columns of a run's tables, with those of its task."""
+    losses = ("train_loss", "validation_loss", "score")
+    return {
+        "steps.csv": ("epoch", "step", "loss", *loss_terms, "taken"),
+        "epochs.csv": ("epoch", "learning_rate", "teacher_forcing_rate", *losses, *validation_columns),
+        "times.csv": ("epoch", "steps", *PHASES),
+    }
+
+
+class CsvTable:
+    """A CSV file to append rows to; opened with a size, it is first cut back to that many bytes.
+
+    Raises CheckpointError for a file shorter than its size, FileError where writing fails.
+    """
 
     def __init__(self, path: Path, columns: Sequence[str], size: int | None = None) -> None:
         self.path = path
-        with _told(self.path):
+        with _write_errors(self.path):
             if size is None:
                 self._file: BinaryIO = path.open("wb")
                 self._file.write((",".join(columns) + "\n").encode())
@@ -42,26 +49,26 @@ class Table:
             self._file.seek(size)
 
     def append(self, rows: Iterable[Sequence[object]]) -> None:
-        """Add rows; numbers as they read back exactly in float32."""
-        with _told(self.path):
+        """Add rows; numbers have the digits that read back exactly in float32."""
+        with _write_errors(self.path):
             self._file.writelines((",".join(map(_text, row)) + "\n").encode() for row in rows)
             self._file.flush()
 
     def sync(self) -> int:
-        """Put everything on disk; returns the size."""
-        with _told(self.path):
+        """Flush everything to disk. Returns the size in bytes."""
+        with _write_errors(self.path):
             self._file.flush()
             os.fsync(self._file.fileno())
             return self._file.tell()
 
     def close(self) -> None:
-        """Close the file; nothing is left to write."""
+        """Close the file."""
         self._file.close()
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn a failing write into a sentence."""
+def _write_errors(path: Path) -> Iterator[None]:
+    """Raise a failing write as FileError."""
     try:
         yield
     except OSError as error:
@@ -72,20 +79,20 @@ def _told(path: Path) -> Iterator[None]:
 
 
 class RunLog:
-    """The tables and the TensorBoard of a run's folder."""
+    """The tables and the TensorBoard files of a run's folder."""
 
-    def __init__(self, run: Run, first_step: int, columns: Columns = COLUMNS) -> None:
+    def __init__(self, folder: RunFolder, first_step: int, columns: Columns) -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes a second
 
-        self.out, self.columns = run.out, columns
-        with _told(run.out):
-            run.out.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(run.out)
+        self.out, self.columns = folder.out, columns
+        with _write_errors(folder.out):
+            folder.out.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder.out)
         self.tables = {
-            name: Table(run.out / name, own, None if run.sizes is None else run.sizes[name])
-            for name, own in columns.items()
+            name: CsvTable(folder.out / name, names, None if folder.sizes is None else folder.sizes[name])
+            for name, names in columns.items()
         }
-        self.board = SummaryWriter(str(run.out / "tensorboard"), purge_step=first_step)
+        self.board = SummaryWriter(str(folder.out / "tensorboard"), purge_step=first_step)
 
     def losses_of(self, epoch: int) -> list[float]:
         """The losses logged so far in an epoch."""
@@ -93,7 +100,7 @@ class RunLog:
         return [loss for at, loss in zip(table["epoch"], table["loss"], strict=True) if at == epoch]
 
     def steps(self, rows: Sequence[Row], step: int, windows: int, seconds: Mapping[str, float]) -> None:
-        """Log steps of so many windows that took so many seconds by phase; the last was `step` of the run."""
+        """Log rows of steps.csv, up to the run's `step`, of steps of so many windows, and their seconds by phase."""
         self.tables["steps.csv"].append(rows)
         whole = sum(seconds.values()) or 1.0
         losses = self.columns["steps.csv"][2:-1]
@@ -113,7 +120,7 @@ class RunLog:
         self.tables["times.csv"].append([row])
 
     def sync(self) -> dict[str, int]:
-        """Put everything on disk; returns the sizes to cut back to."""
+        """Flush everything to disk. Returns the sizes to cut the tables back to."""
         return {name: table.sync() for name, table in self.tables.items()}
 
     def close(self) -> None:
@@ -123,7 +130,7 @@ class RunLog:
             table.close()
 
     def _plot(self, step: int, scalars: Mapping[str, float]) -> None:
-        with _told(self.out / "tensorboard"):
+        with _write_errors(self.out / "tensorboard"):
             for name, value in scalars.items():
                 self.board.add_scalar(name, value, step)
 

@@ -1,4 +1,4 @@
-"""Adamax that leaves a step out where a gradient is not finite, without asking the device whether it is."""
+"""Adamax that skips a step where a gradient is not finite, without waiting for the device."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from .execution import device_type_of
+
 
 class Adamax(torch.optim.Adamax):
-    """torch's Adamax. `taken` is 1 after a step and 0 after one left out, on the device and unread.
+    """torch's Adamax, where a step with a gradient that is not finite changes neither weights nor state.
 
-    A step left out changes nothing: neither weights nor averages nor counts. A gradient scaler tells it through
-    `found_inf` and `grad_scale`, as it tells torch's fused optimizers, and then never waits for the device either.
-    Gradients are used up.
+    `taken` is a tensor on the device: 1 after a step and 0 after a skipped one. A gradient scaler passes `found_inf`
+    and `grad_scale`, as to torch's fused optimizers, and then does not wait for the device either. `step` overwrites
+    `.grad`.
     """
 
     _step_supports_amp_scaling = True  # what torch.amp.GradScaler looks for
@@ -30,32 +32,28 @@ class Adamax(torch.optim.Adamax):
         self.taken: Tensor | None = None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state, whichever device it was saved on."""
-        here = {"capturable": self.defaults["capturable"]}  # where the count of steps is kept
+        """Load a state, whichever device it was saved on."""
+        here = {"capturable": self.defaults["capturable"]}  # whether the step count is on the device
         super().load_state_dict({**state_dict, "param_groups": [{**g, **here} for g in state_dict["param_groups"]]})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update the weights by their gradients, or leave all as it is."""
-        assert closure is None, "a closure would have to be read"
+        """Update the weights by their gradients, or skip the update where one is not finite."""
+        assert closure is None, "a closure's loss would have to be read"
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         found, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
         finite = get_total_norm(gradients).isfinite() if found is None else found.reshape(()) == 0
         if scale is not None:
             torch._foreach_mul_(gradients, scale.reshape(()).reciprocal())
-        self.update(gradients, finite)
+        if device_type_of(finite) == "cuda":
+            self._update_branchless(gradients, finite)
+        elif finite:
+            super().step()  # one weight after the other, which is fastest on a CPU
         self.taken = finite.float()
 
-    def update(self, gradients: list[Tensor], finite: Tensor) -> None:
-        """torch's own update where the flag is at hand: on the CPU, where one weight after the other is fastest."""
-        if finite.is_cuda:
-            self.update_on_device(gradients, finite)
-        elif finite:
-            super().step()
-
-    def update_on_device(self, gradients: list[Tensor], finite: Tensor) -> None:
-        """The same with the flag as a factor."""
-        # Zero times NaN is NaN, but as whole numbers they are bits, and all of them are cleared in one launch.
+    def _update_branchless(self, gradients: list[Tensor], finite: Tensor) -> None:
+        """Update with the flag as a factor."""
+        # Zero times NaN is NaN, but not the product of their bits as integers, which also takes one launch for all.
         torch._foreach_mul_([gradient.view(torch.int32) for gradient in gradients], finite.int())
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
@@ -69,7 +67,7 @@ class Adamax(torch.optim.Adamax):
                 self.state[weight] = {
                     "step": torch.zeros_like(taken),
                     "exp_avg": torch.zeros_like(weight),
-                    # Not zero, which an update left out would divide by; after a first step it makes no difference.
+                    # Not zero, by which a skipped update would divide; after a first step it makes no difference.
                     "exp_inf": torch.full_like(weight, group["eps"]),
                 }
         steps, averages, norms = (
@@ -80,9 +78,9 @@ class Adamax(torch.optim.Adamax):
         torch._foreach_add_(averages, gradients, alpha=1 - beta1)
         torch._foreach_mul_(norms, torch.where(finite, beta2, 1.0))
         torch._foreach_abs_(gradients)
-        torch._foreach_add_(gradients, group["eps"])  # no norm is less, so that zeros change none
+        torch._foreach_add_(gradients, group["eps"])  # the least value of a norm, so that cleared gradients change none
         torch._foreach_maximum_(norms, gradients)
-        torch._foreach_add_(steps, [taken] * len(steps))  # one tensor alone would be read, to be a number
-        # Every weight has taken the same steps. Divided by infinity, an update left out is nothing.
+        torch._foreach_add_(steps, [taken] * len(steps))  # a single tensor would be read as a number
+        # Every weight has the same step count. Divided by infinity, a skipped update is zero.
         factor = torch.where(finite, (beta1 ** steps[0] - 1) / group["lr"], float("inf"))
         torch._foreach_addcdiv_(weights, averages, torch._foreach_mul(norms, factor))

@@ -1,4 +1,4 @@
-"""Time by phase, on the device's own clock."""
+"""The time of each phase of training, on the device's clock."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -21,11 +21,11 @@ PHASES: Mapping[str, str] = {
 STEP_PHASES = ("prepare", "sample", "loss", "backward", "optimize")
 
 
-class PhaseClock:
-    """Seconds spent in each phase. Phases follow on each other without a gap, so that they add up to the whole.
+class PhaseTimer:
+    """Seconds of each phase. Phases follow each other without a gap, so that they add up to the whole.
 
-    On CUDA they are the device's own: nothing waits for it until the seconds are read, and the time that the device
-    spends without work, because there are no data yet, counts for the phase that has not given it any.
+    On CUDA they are measured by events: nothing waits for the device until the seconds are read, and time in which the
+    device is idle counts for the phase that has not launched work yet.
     """
 
     def __init__(self, device: torch.device, now: Callable[[], float] = perf_counter) -> None:
@@ -33,13 +33,13 @@ class PhaseClock:
         self._marks: list[tuple[str, float | torch.cuda.Event]] = []
 
     def enter(self, phase: str) -> None:
-        """Begin a phase, which ends the one before. Beginning the same once more moves its beginning."""
+        """Begin a phase, which ends the previous one. Entering the current phase again restarts it."""
         if self._marks and self._marks[-1][0] == phase:
             self._marks.pop()
         self._marks.append((phase, self._now()))
 
     def read(self) -> dict[str, float]:
-        """Seconds of each phase since the last `read` or `stop`, the phase under way included so far."""
+        """Seconds of each phase since the last `read` or `stop`, the current phase included so far."""
         if not self._marks:
             return {}
         self._marks.append((self._marks[-1][0], self._now()))
@@ -52,7 +52,7 @@ class PhaseClock:
         return dict(seconds)
 
     def stop(self) -> None:
-        """Forget what was not read, and measure nothing until the next `enter`."""
+        """Discard what was not read, and measure nothing until the next `enter`."""
         self._marks.clear()
 
     def _now(self) -> float | torch.cuda.Event:

@@ -1,4 +1,4 @@
-"""What a training run shows while it goes."""
+"""Progress bars of training and of long commands."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,14 +16,14 @@ class TrainingProgress:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not shown,
         )
         self.label = label
-        self.task = self.bar.add_task(label, total=total, completed=done, told="")
+        self.task = self.bar.add_task(label, total=total, completed=done, status="")
 
     def __enter__(self) -> "TrainingProgress":
         self.bar.start()
@@ -34,15 +34,15 @@ class TrainingProgress:
     ) -> None:
         self.bar.stop()
 
-    def told(self, epoch: int, steps: int, windows: int, loss: float, seconds: Mapping[str, float]) -> None:
-        """Show these steps more, and how they went."""
+    def advance(self, epoch: int, steps: int, windows: int, loss: float, seconds: Mapping[str, float]) -> None:
+        """Move on by some steps of so many windows together, whose phases took these seconds."""
         text = f"loss {loss:.4g}, {speed(windows, seconds)}"
-        self.bar.update(self.task, advance=steps, description=f"{self.label}epoch {epoch}", told=text)
+        self.bar.update(self.task, advance=steps, description=f"{self.label}epoch {epoch}", status=text)
 
 
 @contextmanager
-def counted(what: str) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error; what it yields moves it on by one of so many."""
+def progress_bar(what: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error. Yields a function that moves it on by one of the given total."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=None)
@@ -50,7 +50,7 @@ def counted(what: str) -> Iterator[Callable[[int], None]]:
 
 
 def speed(windows: int, seconds: Mapping[str, float]) -> str:
-    """Windows a second and the share of waiting, in words."""
+    """Windows a second and the share of time spent waiting for data, as text."""
     whole = sum(seconds.values())
     if not whole:
         return "speed unknown"

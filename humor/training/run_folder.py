@@ -1,4 +1,4 @@
-"""A training run's folder: what identifies the run, its checkpoints, and how it is asked to stop."""
+"""A training run's folder: the identity of the run, its checkpoints, and the request to stop it."""
 
 import random
 import signal
@@ -16,37 +16,37 @@ from ..errors import CheckpointError, SettingError
 from ..io.checkpoints import read_checkpoint, save_checkpoint
 from .settings import TrainSettings
 from .split import Split
-from .step import Step
+from .step import BaseStep
 
 LAST, BEST = "last.pt", "best.pt"
-FREE = ("epochs", "batch_size", "save_every", "log_every")  # settings that may change in the middle of a run
+CHANGEABLE = ("epochs", "batch_size", "save_every", "log_every")  # settings that may change in the middle of a run
 
 
 @dataclass
 class Position:
-    """The next step to take, and what the steps before it left to remember."""
+    """The next step of a run, and counts and the best score of the steps before it."""
 
     epoch: int = 0
     step: int = 0
     best: float = inf
-    left_out: int = 0  # batches whose loss or gradient was not finite
-    overflows: int = 0  # of float16's scale, which is found by them
+    skipped: int = 0  # batches whose loss or gradient was not finite
+    overflows: int = 0  # of float16, by which its gradient scale is found
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """Everything that a run's losses follow from, by name."""
+    """Everything that determines a run's losses, by name."""
 
     values: Mapping[str, Any]
 
     @classmethod
     def of(cls, settings: TrainSettings, split: Split, steps: int, windows: int) -> "RunIdentity":
-        """The settings, with what they come to: steps an epoch, windows a step of all processes, and the motion."""
-        chosen = {name: value for name, value in asdict(settings).items() if name not in FREE}
+        """The settings, steps an epoch, windows a step of all processes, and the motion."""
+        chosen = {name: value for name, value in asdict(settings).items() if name not in CHANGEABLE}
         return cls({**chosen, "steps_per_epoch": steps, "windows a step": windows, "motion": split.fingerprint})
 
     def differences(self, found: Mapping[str, Any]) -> list[str]:
-        """A phrase for each value that another run has otherwise."""
+        """A phrase for each value that differs in another run."""
         names = dict.fromkeys([*self.values, *found])
         return [
             f"{name} {found.get(name)}, not {self.values.get(name)}"
@@ -55,17 +55,18 @@ class RunIdentity:
         ]
 
 
-class Run:
-    """The folder of a run. `sizes`, None for a new run, are those of its tables at the checkpoint it goes on from."""
+class RunFolder:
+    """The folder of a run. `sizes` are the bytes of its tables at the last checkpoint, None for a new run."""
 
     def __init__(self, out: Path, identity: RunIdentity) -> None:
         self.out, self.identity = out, identity
         self.sizes: Mapping[str, int] | None = None
 
     def read(self) -> Mapping[str, Any] | None:
-        """The last checkpoint, if there is one.
+        """Read the last checkpoint, if there is one.
 
-        Raises SettingError naming each setting that is another, and CheckpointError for what is no run's.
+        Raises SettingError naming each setting that differs, and CheckpointError for a checkpoint of something else or
+        of a version of humor with other settings.
         """
         path = self.out / LAST
         if not path.is_file():
@@ -74,6 +75,12 @@ class Run:
         settings = saved.get("settings")
         if not isinstance(settings, Mapping):
             raise CheckpointError(f"{path}: not the checkpoint of a training run; use another --out.")
+        others = sorted(settings.keys() ^ self.identity.values.keys())
+        if others:
+            raise CheckpointError(
+                f"{path}: a run of another model or of another version of humor, which differ in the settings "
+                f"{', '.join(others)}; use another --out."
+            )
         differences = self.identity.differences(settings)
         if differences:
             raise SettingError(
@@ -81,8 +88,8 @@ class Run:
             )
         return saved
 
-    def restore(self, saved: Mapping[str, Any], step: Step) -> Position:
-        """Put everything back as it was saved, and forget what was logged after."""
+    def restore(self, saved: Mapping[str, Any], step: BaseStep) -> Position:
+        """Restore everything from a checkpoint, and discard what was logged after it."""
         try:
             step.model.load_state_dict(saved["model"])
             step.optimizer.load_state_dict(saved["optimizer"])
@@ -93,8 +100,8 @@ class Run:
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{self.out / LAST}: incomplete ({error}); use another --out.") from error
 
-    def save_last(self, step: Step, position: Position, sizes: Mapping[str, int]) -> None:
-        """Everything that going on takes. The network's weights are where `HumorModel.load_checkpoint` looks."""
+    def save_last(self, step: BaseStep, position: Position, sizes: Mapping[str, int]) -> None:
+        """Save everything that resuming needs; the weights under the key that `HumorModel.load_checkpoint` reads."""
         content = {
             "model": step.model.state_dict(),
             "optimizer": step.optimizer.state_dict(),
@@ -106,8 +113,8 @@ class Run:
         }
         save_checkpoint(content, self.out / LAST)
 
-    def save_best(self, step: Step, position: Position) -> None:
-        """The weights alone, with where they come from."""
+    def save_best(self, step: BaseStep, position: Position) -> None:
+        """Save the weights, with the run's settings and position."""
         content = {
             "model": step.model.state_dict(),
             "position": asdict(position),
@@ -117,7 +124,7 @@ class Run:
 
 
 class StopRequest:
-    """While it is entered, Ctrl-C and SIGTERM only set `asked`; a second Ctrl-C interrupts at once."""
+    """A scope in which Ctrl-C and SIGTERM only set `asked`; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -139,7 +146,7 @@ class StopRequest:
 
 
 def _random_states() -> dict[str, Any]:
-    """Of every global generator. The loop draws from none of them; what is built on it may."""
+    """The state of every global generator. Training draws from none of them, but a subclass may."""
     name, keys, at, gauss, cached = cast(tuple[str, np.ndarray, int, int, float], np.random.get_state())
     return {
         "torch": torch.get_rng_state(),

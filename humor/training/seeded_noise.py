@@ -1,6 +1,6 @@
 """What a training step draws: functions of (seed, epoch, index) alone, so that resuming needs no generator's state.
 
-They are drawn on the CPU: the same on every device and, for all processes together, in each process.
+Everything is drawn on the CPU: the same on every device and, for all processes together, in each process.
 """
 
 import numpy as np
@@ -11,11 +11,11 @@ from torch import Tensor
 from ..data.windows import PAIRS
 from ..model import LATENT_SIZE
 
-_NOISE, _TRUTH, _VALIDATION_NOISE = range(3)  # tell apart what is drawn for the same step
+_NOISE, _TEACHER_FORCING, _VALIDATION_NOISE = range(3)  # separate streams for the same step
 
 
 def training_noise(seed: int, epoch: int, index: int, windows: int) -> Float[Tensor, "windows 10 48"]:
-    """The posterior's noise of a training step."""
+    """The posterior's noise of a training step, standard normal."""
     return _noise((seed, epoch, index, _NOISE), windows)
 
 
@@ -24,19 +24,19 @@ def validation_noise(seed: int, index: int, windows: int) -> Float[Tensor, "wind
     return _noise((seed, 0, index, _VALIDATION_NOISE), windows)
 
 
-def fed_truth(seed: int, epoch: int, index: int, share: float) -> tuple[bool, ...] | None:
-    """Whether the second to tenth input of a step's windows is the truth; None where all of them are for certain.
+def draw_teacher_forcing(seed: int, epoch: int, index: int, rate: float) -> tuple[bool, ...] | None:
+    """Draw whether the second to tenth input of a step's windows is the ground truth; None where all of them are.
 
     One draw for each input and the whole batch, as in the published code.
     """
-    if share >= 1:
+    if rate >= 1:
         return None
-    random = np.random.default_rng((seed, epoch, index, _TRUTH))
-    return tuple((random.random(PAIRS - 1) < share).tolist())
+    random = np.random.default_rng((seed, epoch, index, _TEACHER_FORCING))
+    return tuple((random.random(PAIRS - 1) < rate).tolist())
 
 
 def generator(key: tuple[int, ...]) -> torch.Generator:
-    """What draws the same from the same key, on the CPU."""
+    """A CPU generator seeded by a key of whole numbers."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.Generator().manual_seed(seed)
 

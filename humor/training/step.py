@@ -1,6 +1,6 @@
-"""One training step in named phases."""
+"""One training step in named phases, and the unrolling of a window on the network's own predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
@@ -14,61 +14,61 @@ from ..losses import HumorLoss, gender_runs
 from ..model import Gaussian, HumorModel, Transition
 from ..precision.presets import Precision
 from ..state import CanonicalFrame, MotionState
-from .execution import CudaGraphs, Execution, Recorder, Recordings, require_execution
-from .micro_batches import Terms, joined, portions
+from .execution import CudaGraphCache, CudaGraphs, Execution, GraphRecorder, require_execution
+from .micro_batches import Terms, combine_losses, split_micro_batches
 from .optimizer import Adamax
-from .phase_timer import PhaseClock
+from .phase_timer import PhaseTimer
 
 Average = Callable[[list[Tensor]], None]  # replaces gradients by their means over processes
 
 
-class Step:
-    """What training steps share: their phases, on the device that the model is on, and how weights are updated.
+class BaseStep:
+    """What training steps have in common: phases, backward and the update of the weights, on the model's device.
 
-    Nothing waits for the device, except float16's gradient scaler with an optimizer that cannot leave a step out by
-    itself (humor.training.optimizer's can).
+    Nothing waits for the device, except float16's gradient scaler with an optimizer that cannot skip a step by itself
+    (humor.training.optimizer.Adamax can).
     """
 
-    settled_gradient_scale: float  # float16's scale once the overflows that training begins with are over
+    settled_gradient_scale: float  # where float16's scale settles after the overflows that training begins with
 
     def __init__(
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         precision: Precision,
-        network: nn.Module | None = None,  # the model as processes share it; default: the model
-        clock: PhaseClock | None = None,  # told where phases begin, with the loss's and the network's backward apart
-        average: Average | None = None,  # of gradients over processes, where `network` does not
+        network: nn.Module | None = None,  # the model wrapped in DDP; default: the model
+        timer: PhaseTimer | None = None,  # times the phases, with the loss's and the network's backward apart
+        average: Average | None = None,  # averages gradients over processes where `network` does not
         execution: Execution = "eager",
     ) -> None:
         self.model, self.optimizer, self.precision = model, optimizer, precision
-        self.network, self.clock, self.average = network or model, clock, average
+        self.network, self.timer, self.average = network or model, timer, average
         self.half_weights = precision.half_weights(model)
         self.device = next(model.parameters()).device
         self.scaler = precision.scaler(self.device)
         require_execution(execution, self.device)
-        if execution == "compile":  # evaluation stays as it is: its batches have other shapes
+        if execution == "compile":  # evaluation stays eager: its batches have other shapes
             self.network = cast(nn.Module, torch.compile(self.network, fullgraph=True))
 
     def settle_gradient_scale(self) -> None:
-        """Set the gradient scale to where it settles, so that the next steps do not overflow; float16 alone has one."""
+        """Set float16's gradient scale to where it settles, so that the next steps do not overflow."""
         if self.scaler.is_enabled():
             self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": self.settled_gradient_scale})
 
     def backward(self, total: Float[Tensor, ""], share: float = 1.0) -> None:
-        """Add gradients of a share of the loss, scaled where the precision needs it.
+        """Add the gradients of a share of the loss, scaled where the precision needs it.
 
-        A loss that is not finite makes no gradient that is.
+        Where the loss is not finite, no gradient is.
         """
-        with self._phase("backward"), self.precision.tf32_scope(self.device):
-            # So that one check of the gradients is enough, and that every process comes to the same answer.
+        with self.phase("backward"), self.precision.tf32_scope(self.device):
+            # One check of the gradients is then enough, and every process comes to the same answer.
             whole = torch.full_like(total, share, requires_grad=False)
             spoilt = torch.where(total.detach().isfinite(), whole, float("nan"))
             self.scaler.scale(total).backward(spoilt)
 
     def optimize(self) -> None:
         """Update the weights, unless a scaled gradient overflowed, and clear the gradients."""
-        with self._phase("optimize"):
+        with self.phase("optimize"):
             self.half_weights.move_gradients_to_masters()
             if self.average is not None:
                 self.average([weight.grad for weight in self.model.parameters() if weight.grad is not None])
@@ -77,17 +77,21 @@ class Step:
             self.optimizer.zero_grad(set_to_none=True)
             self.half_weights.refresh()
 
-    def _phase(self, name: str) -> record_function:
-        if self.clock is not None:
-            self.clock.enter(name)
+    def phase(self, name: str) -> record_function:
+        """Enter a phase of the step; the scope that it returns is the phase in a profiler's trace."""
+        if self.timer is not None:
+            self.timer.enter(name)
         return record_function(name)
 
-    def _enter_network_backward(self, gradient: Tensor) -> None:
-        assert self.clock is not None
-        self.clock.enter("network backward")
+    def time_network_backward(self, outputs: Iterable[Tensor]) -> None:
+        """Begin the phase "network backward" when the gradient of the last of these outputs is computed."""
+        timer = self.timer
+        if timer is not None:
+            for output in outputs:
+                output.register_hook(lambda gradient: timer.enter("network backward"))
 
 
-class TrainStep(Step):
+class TrainStep(BaseStep):
     """Prepare, sample, loss, backward, optimize: the study's step.
 
     Call it with a batch for the whole step, or call the phases one after the other.
@@ -102,111 +106,119 @@ class TrainStep(Step):
         optimizer: torch.optim.Optimizer,
         precision: Precision,
         network: nn.Module | None = None,
-        clock: PhaseClock | None = None,
+        timer: PhaseTimer | None = None,
         average: Average | None = None,
         execution: Execution = "eager",
+        micro_batch_size: int | None = None,  # windows at once; default: the device's, see humor.training.micro_batches
     ) -> None:
-        super().__init__(model, optimizer, precision, network, clock, average, execution)
-        self.loss = loss
+        super().__init__(model, optimizer, precision, network, timer, average, execution)
+        self.loss, self.micro_batch_size = loss, micro_batch_size
         self._compiled_loss: Callable[..., tuple[Tensor, Terms]] | None = None
-        self.recordings: Recordings | None = None
+        self.graph_cache: CudaGraphCache | None = None
         self._term_names: list[str] = []
         if execution == "compile":
             self._compiled_loss = torch.compile(loss, fullgraph=True, dynamic=True)
         elif execution == "cuda-graph":
-            self.record_with(CudaGraphs(self.device))
+            self.record_graphs_with(CudaGraphs(self.device))
 
     def __call__(
         self,
         batch: WindowBatch,
         epoch: int = 0,
         noise: Float[Tensor, "B 10 48"] | None = None,
-        fed_truth: Sequence[bool] | None = None,
+        teacher_forcing: Sequence[bool] | None = None,
     ) -> tuple[Float[Tensor, ""], Terms]:
-        """Take one step. Returns the loss before it and its terms, on the device and unread."""
-        ready = self.prepare(batch)
-        if self.recordings is not None:
-            return self._recorded(self.recordings, ready, epoch, noise, fed_truth)
-        return self._taken(ready, epoch, noise, fed_truth)
+        """Take one step. Returns the loss before it and its terms, on the device.
 
-    def _taken(
-        self, batch: WindowBatch, epoch: int, noise: Tensor | None, fed_truth: Sequence[bool] | None
+        `teacher_forcing` says of the second to tenth input whether it is the truth; by default, all are.
+        """
+        ready = self.prepare(batch)
+        if self.graph_cache is not None:
+            return self._replay(self.graph_cache, ready, epoch, noise, teacher_forcing)
+        return self._accumulate(ready, epoch, noise, teacher_forcing)
+
+    def _accumulate(
+        self, batch: WindowBatch, epoch: int, noise: Tensor | None, teacher_forcing: Sequence[bool] | None
     ) -> tuple[Tensor, Terms]:
-        """Everything after `prepare`."""
-        found: list[tuple[WindowBatch, Tensor, Terms]] = []
-        for portion, own_noise in portions(batch, noise):
-            total, terms = self.compare(self.sample(portion, own_noise, fed_truth), portion, epoch)
-            self.backward(total, len(portion) / len(batch))
-            found.append((portion, total.detach(), terms))
+        """Everything after `prepare`, in micro-batches."""
+        results: list[tuple[WindowBatch, Tensor, Terms]] = []
+        for part, part_noise in split_micro_batches(batch, noise, self.micro_batch_size):
+            total, terms = self.compute_loss(self.sample(part, part_noise, teacher_forcing), part, epoch)
+            self.backward(total, len(part) / len(batch))
+            results.append((part, total.detach(), terms))
             del total  # or its graph is kept while the next is made
         self.optimize()
-        return joined(found)
+        return combine_losses(results)
 
-    def record_with(self, recorder: Recorder) -> None:
-        """From the next step on, record and play. What an optimizer loads later would not reach the recordings."""
+    def record_graphs_with(self, recorder: GraphRecorder) -> None:
+        """Record and replay steps from the next one on. State that is loaded later would not reach the graphs.
+
+        Raises SettingError for an optimizer that reads from the device.
+        """
         if not isinstance(self.optimizer, Adamax):
             raise SettingError("execution cuda-graph: needs training.optimizer.Adamax, which never reads; use it.")
-        self.recordings = Recordings(recorder)
+        self.graph_cache = CudaGraphCache(recorder)
 
-    def _recorded(
+    def _replay(
         self,
-        recordings: Recordings,
+        graph_cache: CudaGraphCache,
         batch: WindowBatch,
         epoch: int,
         noise: Tensor | None,
-        fed_truth: Sequence[bool] | None,
+        teacher_forcing: Sequence[bool] | None,
     ) -> tuple[Tensor, Terms]:
-        """The same, played from a recording where there is one. The gradient scaler is in it: its scale, its count of
-        steps and what it found are tensors on the device, which it reads only when it is saved. All other numbers
-        that the host puts in are part of the layout."""
+        """Everything after `prepare`, replayed from a graph where there is one.
+
+        The gradient scaler is part of the graph: its scale, step count and `found_inf` are tensors on the device, which
+        it reads only when it is saved. All other numbers that the host passes are part of the layout.
+        """
         optimizer = cast(Adamax, self.optimizer)
         inputs = batch.tensors() + ([] if noise is None else [noise])
         ramp, rates = self.loss.weights.kl_ramp(epoch), tuple(group["lr"] for group in optimizer.param_groups)
-        layout = (tuple(batch.gender), tuple(x.shape for x in inputs), noise is None, fed_truth, ramp, rates)
+        layout = (tuple(batch.gender), tuple(x.shape for x in inputs), noise is None, teacher_forcing, ramp, rates)
 
-        def call(own: Sequence[Tensor]) -> Tensor:
-            own_noise = None if noise is None else own[-1]
-            total, terms = self._taken(batch.with_tensors(own), epoch, own_noise, fed_truth)
+        def call(tensors: Sequence[Tensor]) -> Tensor:
+            static_noise = None if noise is None else tensors[-1]
+            total, terms = self._accumulate(batch.with_tensors(tensors), epoch, static_noise, teacher_forcing)
             self._term_names = list(terms)
             return torch.stack([total, *(term.detach() for term in terms.values()), cast(Tensor, optimizer.taken)])
 
-        with self._phase("graph"):
-            clock, self.clock = self.clock, None  # phases cannot be told apart within a recording
+        with self.phase("graph"):
+            timer, self.timer = self.timer, None  # a graph's phases cannot be timed
             try:
-                told = recordings.run(layout, inputs, call)
+                results = graph_cache.run(layout, inputs, call)
             finally:
-                self.clock = clock
-        total, *terms, optimizer.taken = told.unbind()
+                self.timer = timer
+        total, *terms, optimizer.taken = results.unbind()
         return total, dict(zip(self._term_names, terms, strict=True))
 
     def prepare(self, batch: WindowBatch) -> WindowBatch:
-        """Bring a batch to the device."""
-        with self._phase("prepare"):
+        """Copy a batch to the device."""
+        with self.phase("prepare"):
             return batch.to(self.device)
 
     def sample(
         self,
         batch: WindowBatch,
         noise: Float[Tensor, "B 10 48"] | None = None,
-        fed_truth: Sequence[bool] | None = None,
+        teacher_forcing: Sequence[bool] | None = None,
     ) -> Transition:
-        """Run the network forward, with the posterior's sample; on its own predictions where `fed_truth` says so."""
-        with self._phase("sample"), self.precision.autocast_scope(self.device), self.half_weights.active():
-            if fed_truth is None:
+        """Run the network forward with a sample of the posterior; without teacher forcing, on its own predictions."""
+        with self.phase("sample"), self.precision.autocast_scope(self.device), self.half_weights.active():
+            if teacher_forcing is None:
                 out = self.network(batch.past, batch.current, noise)
             else:
-                out = unroll(self.network, batch, noise, fed_truth)
-        if self.clock is not None and out.state.trans.requires_grad:
-            for name in ("trans", "pose_body"):  # the last gradients that the loss computes
-                getattr(out.state, name).register_hook(self._enter_network_backward)
+                out = unroll(self.network, batch, noise, teacher_forcing)
+        if out.state.trans.requires_grad:
+            self.time_network_backward((out.state.trans, out.state.pose_body))  # the last gradients of the loss
         return out
 
-    def compare(self, out: Transition, batch: WindowBatch, epoch: int = 0) -> tuple[Float[Tensor, ""], Terms]:
+    def compute_loss(self, out: Transition, batch: WindowBatch, epoch: int = 0) -> tuple[Float[Tensor, ""], Terms]:
         """Compute the loss and its terms; the phase called "loss"."""
-        with self._phase("loss"), self.precision.autocast_scope(self.device):
+        with self.phase("loss"), self.precision.autocast_scope(self.device):
             if self._compiled_loss is None:
                 return self.loss(out, batch.current, batch.contacts, batch.betas, batch.gender, epoch)
-            runs = {name: [(run.start, run.stop) for run in own] for name, own in gender_runs(batch.gender).items()}
+            runs = {name: [(run.start, run.stop) for run in each] for name, each in gender_runs(batch.gender).items()}
             return self._compiled_loss(out, batch.current, batch.contacts, batch.betas, runs, epoch)
 
     @torch.no_grad()
@@ -215,15 +227,15 @@ class TrainStep(Step):
         batch: WindowBatch,
         epoch: int = 0,
         noise: Float[Tensor, "B 10 48"] | None = None,
-        fed_truth: Sequence[bool] | None = None,
+        teacher_forcing: Sequence[bool] | None = None,
     ) -> tuple[Float[Tensor, ""], Terms]:
-        """The loss and its terms on a batch that nothing is learnt from."""
+        """The loss and its terms on a batch, without gradients."""
         ready = batch.to(self.device)
         with self.precision.autocast_scope(self.device), self.half_weights.active():
-            if fed_truth is None:
+            if teacher_forcing is None:
                 out = self.model(ready.past, ready.current, noise)
             else:
-                out = unroll(self.model, ready, noise, fed_truth)
+                out = unroll(self.model, ready, noise, teacher_forcing)
             total, terms = self.loss(out, ready.current, ready.contacts, ready.betas, ready.gender, epoch)
         return total, terms
 
@@ -232,34 +244,34 @@ def unroll(
     network: nn.Module,
     batch: WindowBatch,
     noise: Float[Tensor, "B 10 48"] | None,
-    fed_truth: Sequence[bool],  # of the second to the last input
+    teacher_forcing: Sequence[bool],  # of the second to the last input
 ) -> Transition:
-    """Predict a window's pairs one after the other, from the truth or from the prediction before.
+    """Predict a window's pairs one after the other, each from the truth or from the previous prediction.
 
-    A prediction is fed told in its own canonical frame and without its history: no gradient passes between steps. The
-    joints' pivot is the window's first throughout, as in a rollout. What comes out is to be compared with
+    A prediction becomes an input in its canonical frame and detached: no gradient passes between steps. The joints'
+    pivot is that of the window's first frame throughout, as in a rollout. Predictions are compared with
     `batch.current`, each pair in its true input's frame, as in the published code.
     """
-    assert len(fed_truth) == PAIRS - 1
+    assert len(teacher_forcing) == PAIRS - 1
     past = batch.past.map(lambda x: x[:, 0])
     pivot = CanonicalFrame.of(past).pivot
     outs: list[Transition] = []
     for step in range(PAIRS):
         current = batch.current.map(lambda x, step=step: x[:, step])  # type: ignore[misc]
         outs.append(network(past, current, None if noise is None else noise[:, step]))
-        if step + 1 < PAIRS and fed_truth[step]:
+        if step + 1 < PAIRS and teacher_forcing[step]:
             past = batch.past.map(lambda x, step=step: x[:, step + 1])  # type: ignore[misc]
         elif step + 1 < PAIRS:
-            own = outs[-1].state.map(Tensor.detach)
-            past = CanonicalFrame.of(own, pivot).world_to_canonical(own)
+            predicted = outs[-1].state.map(Tensor.detach)
+            past = CanonicalFrame.of(predicted, pivot).world_to_canonical(predicted)
     return Transition(
         MotionState.stack([out.state for out in outs], 1),
         torch.stack([out.contacts for out in outs], 1),
-        _stacked([out.posterior for out in outs]),
-        _stacked([out.prior for out in outs]),
+        _stack([out.posterior for out in outs]),
+        _stack([out.prior for out in outs]),
     )
 
 
-def _stacked(gaussians: Sequence[Gaussian | None]) -> Gaussian:
+def _stack(gaussians: Sequence[Gaussian | None]) -> Gaussian:
     known = [gaussian for gaussian in gaussians if gaussian is not None]
     return Gaussian(torch.stack([each.mean for each in known], 1), torch.stack([each.var for each in known], 1))

@@ -36,7 +36,7 @@ def gradient(step: TrainStep, batch: WindowBatch, noise: torch.Tensor, backend: 
 
     def total() -> torch.Tensor:
         ready = step.prepare(batch)
-        return step.compare(step.sample(ready, noise), ready, 50)[0]
+        return step.compute_loss(step.sample(ready, noise), ready, 50)[0]
 
     run = torch.compile(total, fullgraph=True, backend=backend) if backend else total
     run().backward()

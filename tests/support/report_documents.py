@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from humor.training.log import COLUMNS
+from humor.training.log import table_columns
+from humor.training.task import MotionTask
 
 MACHINE = {
     "name": "Xeon, H100",
@@ -189,7 +190,7 @@ def training_run(folder: Path, epochs=8, factor=1.0, seed=0):
         "times.csv": [(e, 100, 0.11, 0.02, 0.52 * factor, 0.55, 0.52, 0.52, 0.68, 0) for e in range(epochs)],
     }
     for file, rows in tables.items():
-        lines = [COLUMNS[file], *rows]
+        lines = [table_columns(MotionTask.loss_terms, ())[file], *rows]
         (folder / file).write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
     return folder
 

@@ -9,10 +9,12 @@ from rich.console import Console
 import humor.training.loop
 from humor.data import MotionStore, RawClip, process_clip
 from humor.data.synthetic.walker import synthetic_clip
-from humor.training.distributed import Team, joined
+from humor.training import task
+from humor.training.distributed import Team, process_group
 from humor.training.settings import TrainSettings
 from humor.training.split import split_clips
 from humor.training.step import TrainStep
+from humor.training.task import MotionTask
 from tests.support import golden_values as golden
 
 STEPS = 4
@@ -29,36 +31,37 @@ def tiny_split(bodies):
 def tiny_settings(**changes):
     """All three kinds of epoch, one each, then more of the last."""
     defaults = {"steps_per_epoch": STEPS, "batch_size": 2, "save_every": 3, "log_every": 2}
-    return TrainSettings(**{**defaults, "own_input_from": 0, "own_input_only_from": 2, **changes})
+    return TrainSettings(**{**defaults, "scheduled_sampling_start": 0, "scheduled_sampling_end": 2, **changes})
 
 
 def tiny_trainer(out, bodies, split, team=Team(0, 1, torch.device("cpu")), console=None, **changes):  # noqa: B008
-    return humor.training.loop.Trainer(
-        tiny_settings(**changes), split, bodies, out, team, console or Console(soft_wrap=True)
-    )
+    motion = MotionTask(tiny_settings(**changes), split, bodies, team)
+    return humor.training.loop.Trainer(motion, out, console or Console(soft_wrap=True))
 
 
 def compute_in_double(put=setattr):
     """Float64 throughout, so that only what is truly different differs; `put` replaces what there is."""
-    built, noise, evaluate = humor.training.loop._built, humor.training.loop.training_noise, TrainStep.evaluate
+    build, noise, evaluate = MotionTask.build, task.training_noise, TrainStep.evaluate
 
-    def built_double(settings, bodies, team, clock):
-        optimizer, step = built(settings, bodies, Team(0, 1, team.device), clock)
-        step.model.double()
-        step.loss.double()
-        step.network = team.share(step.model)
-        return optimizer, step
+    def build_double(self, timer):
+        team, self.team = self.team, Team(0, 1, self.team.device)
+        build(self, timer)
+        self.team = team
+        self.step.model.double()
+        self.step.loss.double()
+        self.step.network = team.wrap_ddp(self.step.model)
 
-    put(humor.training.loop, "_built", built_double)
-    put(humor.training.loop, "training_noise", lambda *key: noise(*key).double())
-    put(humor.training.loop, "validation_noise", lambda seed, index, windows: noise(seed, 0, index, windows).double())
-    put(humor.training.loop, "rounded", float)
+    put(MotionTask, "build", build_double)
+    put(task, "training_noise", lambda *key: noise(*key).double())
+    put(task, "validation_noise", lambda seed, index, windows: noise(seed, 0, index, windows).double())
+    for module in (task, humor.training.loop):
+        put(module, "rounded", float)
     put(TrainStep, "prepare", lambda self, batch: batch.to(self.device, torch.float64))
     put(TrainStep, "evaluate", lambda self, batch, *rest: evaluate(self, batch.to(self.device, torch.float64), *rest))
 
 
 if __name__ == "__main__":
-    with joined("cpu") as team:
+    with process_group("cpu") as team:
         if "double" in sys.argv:
             compute_in_double()
         bodies = golden.bodies()

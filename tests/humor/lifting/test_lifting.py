@@ -17,10 +17,11 @@ from humor.io.run_tables import read_table
 from humor.lifting import NOISES, LiftingBatch, LiftingMotion, Noise, PoseFormer, PoseFormerV2
 from humor.lifting.cameras import FARTHEST, FILLED, MIRROR, NAMES, NEAREST, PIXEL, detected, draw_cameras, lifted_joints
 from humor.lifting.networks import Attention, Block, MixedBlock, dct_matrix
-from humor.lifting.training import LiftingSettings, LiftingStep, LiftingTrainer, mpjpe
+from humor.lifting.training import LiftingSettings, LiftingStep, LiftingTask, mpjpe
 from humor.precision.presets import PRESETS
 from humor.skeleton import BODY_NAMES
 from humor.training.distributed import Team
+from humor.training.loop import Trainer
 from humor.training.optimizer import Adamax
 from humor.training.seeded_noise import generator
 from tests.support import golden_values as golden
@@ -274,7 +275,7 @@ def test_the_middle_frame_is_lifted_from_the_frames_around_it(split):
 def lifting_trainer(out, split, console=None, **changes):
     defaults = {"model": "poseformer", "frames": 9, "batch_size": 2, "steps_per_epoch": 2, "epochs": 2}
     settings = LiftingSettings(**(defaults | changes))
-    return LiftingTrainer(settings, split, out, CPU, console or Console(file=io.StringIO()))
+    return Trainer(LiftingTask(settings, split, CPU), out, console or Console(file=io.StringIO()))
 
 
 def test_a_run_broken_off_goes_on_with_the_same_losses(split, tmp_path):
@@ -294,10 +295,10 @@ def test_a_run_broken_off_goes_on_with_the_same_losses(split, tmp_path):
 
 
 def test_the_held_out_error_is_that_of_every_window(split, tmp_path):
-    trainer = lifting_trainer(tmp_path, split)
+    task = lifting_trainer(tmp_path, split).task
     motion = LiftingMotion(split.validation, 9)
-    batches = list(motion.evaluation_batches(trainer.windows, NOISES["clean"], 0))
+    batches = list(motion.evaluation_batches(task.windows, NOISES["clean"], 0))
     assert sum(map(len, batches)) == (split.validation.frames // 11).sum()
-    lifted = torch.cat([trainer.step.model(batch.points) for batch in batches])
+    lifted = torch.cat([task.step.model(batch.points) for batch in batches])
     expected = mpjpe(lifted, torch.cat([batch.joints for batch in batches])).item()
-    assert trainer._validate(0)[2]["clean"] == pytest.approx(expected, rel=1e-5)
+    assert task.validate(0).extra["clean"] == pytest.approx(expected, rel=1e-5)

@@ -81,7 +81,7 @@ def test_no_pass_casts_a_weight(precision, loss, make_batch):
     counts = {}
     for each in (step, casting):
         with Casts() as passes:
-            each.backward(each.compare(each.sample(batch), batch, 50)[0])
+            each.backward(each.compute_loss(each.sample(batch), batch, 50)[0])
         with Casts() as end:
             each.optimize()
         counts[each] = (passes.numbers, end.numbers)
@@ -132,7 +132,7 @@ def test_gradients_are_averaged_over_processes_before_the_update(loss, make_batc
     monkeypatch.setattr("humor.training.distributed.dist.all_reduce", all_reduce)
     one_of_two.average = Team(0, 2, torch.device("cpu")).average
     for step in (alone, one_of_two):
-        step.backward(step.compare(step.sample(batch, noise), batch, 50)[0])
+        step.backward(step.compute_loss(step.sample(batch, noise), batch, 50)[0])
         step.optimize()
     assert len(seen) == len(list(alone.model.parameters()))
     averages = [

@@ -31,7 +31,7 @@ from humor.study.interleaved_profile import (
 from humor.study.profile_tables import TITLES, profile_tables, write_profile
 from humor.study.step_profile import Profile, measure_profile
 from humor.study.torch_profiler import split_call, split_linear
-from humor.training.phase_timer import PhaseClock
+from humor.training.phase_timer import PhaseTimer
 from tests.support import golden_values as golden
 from tests.support.tiny_run import tiny_split
 
@@ -142,7 +142,7 @@ def test_float16_takes_its_updates_from_the_first_step_on(split):
 
 def test_a_gpu_has_its_own_time_beside_the_hosts():
     clock = StepClock(CPU)
-    clock.gpu = PhaseClock(CPU)  # in place of a GPU's
+    clock.gpu = PhaseTimer(CPU)  # in place of a GPU's
     for phase in ("wait", "backward", "network backward", "optimize"):
         clock.enter(phase)
     host, device = clock.finish()

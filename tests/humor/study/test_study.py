@@ -165,8 +165,9 @@ def test_commands_pass_their_settings_on(monkeypatch, tmp_path):
     assert seen["given"] == (None, ("CMU",), None, False)
 
     class Recorder:
-        def __init__(self, settings, split, bodies, out, team, console):
-            seen["train"] = (settings.precision, settings.width, settings.epochs, settings.halved_at, out)
+        def __init__(self, task, out, console):
+            settings = task.settings
+            seen["train"] = (settings.precision, settings.width, settings.epochs, settings.lr_milestones, out)
 
         def run(self):
             pass

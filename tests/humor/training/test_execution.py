@@ -8,7 +8,7 @@ import torch
 from humor import HumorLoss, HumorModel, Precision
 from humor.errors import SettingError
 from humor.precision.presets import PRESETS
-from humor.training.execution import CudaGraphs, Recordings, require_execution
+from humor.training.execution import CudaGraphCache, CudaGraphs, require_execution
 from humor.training.optimizer import Adamax
 from humor.training.seeded_noise import training_noise
 from humor.training.step import TrainStep
@@ -31,7 +31,7 @@ class Rerun:
 
 def test_a_layout_is_recorded_when_it_comes_again_and_the_latest_are_kept():
     recorder, run = Rerun(), []
-    recordings = Recordings(recorder, most=2)
+    recordings = CudaGraphCache(recorder, max_graphs=2)
 
     def tell(layout, value):
         inputs = [torch.tensor([value])]
@@ -45,7 +45,7 @@ def test_a_layout_is_recorded_when_it_comes_again_and_the_latest_are_kept():
         return told
 
     kept = [tell("a", 1.0), tell("a", 2.0), tell("a", 3.0)]
-    assert (recorder.recorded, recordings.played) == (1, 2)
+    assert (recorder.recorded, recordings.replays) == (1, 2)
     assert [told.item() for told in kept] == [2, 4, 6]  # in memory of their own
     tell("b", 1.0)
     tell("a", 4.0)
@@ -104,29 +104,29 @@ ROWS = [
 def test_recorded_steps_are_eager_ones(precision, make_batch):
     eager, recorded = same_steps(HumorLoss(golden.bodies()), precision)
     recorder = Rerun()
-    recorded.record_with(recorder)
+    recorded.record_graphs_with(recorder)
     assert_the_same(eager, recorded, make_batch, ROWS)
-    assert (recorder.recorded, recorded.recordings.played) == (2, 4)
+    assert (recorder.recorded, recorded.graph_cache.replays) == (2, 4)
 
 
 def test_genders_are_part_of_a_layout(make_batch):
     loss = HumorLoss(golden.bodies())
     eager, recorded = same_steps(loss, "fp32")
-    recorded.record_with(Rerun())
+    recorded.record_graphs_with(Rerun())
     batch, noise = make_batch(2), training_noise(0, 0, 0, 2)
     for genders in (["male", "female"], ["male", "female"], ["female", "female"], ["male", "female"]):
         batch = replace(batch, gender=genders)
         torch.testing.assert_close(recorded(batch, 50, noise)[0], eager(batch, 50, noise)[0])
-    assert recorded.recordings.played == 2
+    assert recorded.graph_cache.replays == 2
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("precision", [name for name in PRESETS if Precision(name).supports("cuda")])
 def test_steps_played_from_cuda_graphs_are_eager_ones(precision, make_batch):
     eager, recorded = same_steps(HumorLoss(golden.bodies()).to("cuda"), precision, "cuda")
-    recorded.record_with(CudaGraphs(torch.device("cuda")))
+    recorded.record_graphs_with(CudaGraphs(torch.device("cuda")))
     assert_the_same(eager, recorded, make_batch, ROWS)
-    assert recorded.recordings.played == 4
+    assert recorded.graph_cache.replays == 4
 
 
 def test_a_cuda_graph_without_cuda_is_refused():
@@ -147,5 +147,5 @@ def test_an_optimizer_that_reads_cannot_be_recorded():
     model = HumorModel()
     step = TrainStep(model, HumorLoss({}), torch.optim.Adamax(model.parameters()), Precision("fp32"))
     with pytest.raises(SettingError) as error:
-        step.record_with(Rerun())
+        step.record_graphs_with(Rerun())
     assert str(error.value) == "execution cuda-graph: needs training.optimizer.Adamax, which never reads; use it."

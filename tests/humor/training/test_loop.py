@@ -2,8 +2,10 @@
 
 import copy
 import io
+import math
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +19,7 @@ import torch
 from rich.console import Console
 
 import humor.io.checkpoints
-import humor.training.loop
+import humor.training.task
 from humor import HumorModel
 from humor.data import BatchLoader, MotionStore
 from humor.data.store import ClipInfo
@@ -76,7 +78,7 @@ def test_a_run_writes_every_step_and_every_epoch(unbroken):
     assert steps["epoch"] == [float(e) for e in range(EPOCHS) for _ in range(STEPS)]
     assert steps["step"] == [float(s) for _ in range(EPOCHS) for s in range(STEPS)]
     assert set(steps["taken"]) == {1}
-    assert epochs["truth_share"] == [1, 0.5, 0]
+    assert epochs["teacher_forcing_rate"] == [1, 0.5, 0]
     for epoch in range(EPOCHS):
         mean = np.mean(steps["loss"][epoch * STEPS : (epoch + 1) * STEPS])
         assert epochs["train_loss"][epoch] == pytest.approx(mean, rel=1e-6)
@@ -128,14 +130,14 @@ def steps_so_far(out):
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(unbroken, bodies, split, tmp_path, monkeypatch):
-    out, console, draw = tmp_path / "run", captured(), humor.training.loop.training_noise
+    out, console, draw = tmp_path / "run", captured(), humor.training.task.training_noise
 
     def interrupt(seed, epoch, index, windows):
         if (epoch, index) == (1, 1):
             os.kill(os.getpid(), signal.SIGINT)
         return draw(seed, epoch, index, windows)
 
-    monkeypatch.setattr(humor.training.loop, "training_noise", interrupt)
+    monkeypatch.setattr(humor.training.task, "training_noise", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tiny_trainer(out, bodies, split, console=console, epochs=EPOCHS, save_every=1000).run()
     assert console.file.getvalue().splitlines()[-1] == (
@@ -168,6 +170,28 @@ def test_another_run_than_the_folders_is_refused_naming_each_difference(unbroken
         f"{out} holds a run with precision fp32, not bf16; width 1, not 2; seed 0, not 1; "
         "give its settings to go on, or another --out."
     )
+
+
+def test_a_run_whose_settings_have_other_names_is_refused(unbroken, bodies, split, tmp_path):
+    saved = torch.load(unbroken[0] / "last.pt", weights_only=True)
+    saved["settings"]["by"] = saved["settings"].pop("sampling")
+    torch.save(saved, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError) as error:
+        tiny_trainer(tmp_path, bodies, split)
+    assert str(error.value) == (
+        f"{tmp_path}/last.pt: a run of another model or of another version of humor, which differ in the settings "
+        "by, sampling; use another --out."
+    )
+
+
+def test_an_epoch_without_validation_says_nothing_of_it(bodies, split, tmp_path):
+    console = captured()
+    tiny_trainer(tmp_path, bodies, split, console=console, epochs=3, steps_per_epoch=1, validate_every=2).run()
+    first, second, third = console.file.getvalue().splitlines()
+    assert re.fullmatch(r"epoch 1: train [\d.]+, [\d.]+ windows/s, \d+ % waiting for data", second)
+    assert ", validation " in first
+    assert ", validation " in third
+    assert [math.isnan(loss) for loss in read_table(tmp_path / "epochs.csv")["validation_loss"]] == [False, True, False]
 
 
 def test_a_precision_that_the_device_has_not_is_refused(bodies, split, tmp_path):
@@ -217,7 +241,7 @@ def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_it_stays(bodies, 
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_batch_that_is_not_finite_is_left_out_said_and_counted(precision, bodies, split, tmp_path, monkeypatch):
+def test_a_batch_that_is_not_finite_is_skipped_said_and_counted(precision, bodies, split, tmp_path, monkeypatch):
     prepare, console = BatchLoader._prepare, captured()
 
     def spoil(self, epoch, index):
@@ -232,12 +256,12 @@ def test_a_batch_that_is_not_finite_is_left_out_said_and_counted(precision, bodi
         batch_size=1,
     )  # fmt: skip
     trainer.run()
-    assert "epoch 0, step 1: the loss is not finite; batch left out and 1 after it (2 so far)\n" in (
+    assert "epoch 0, step 1: the loss is not finite; batch skipped and 1 after it (2 so far)\n" in (
         console.file.getvalue()
     )
-    assert trainer.position.left_out == 2
+    assert trainer.position.skipped == 2
     assert read_table(tmp_path / "run" / "steps.csv")["taken"][1:] == [0, 0]
-    assert all(p.isfinite().all() for p in trainer.step.model.parameters())
+    assert all(p.isfinite().all() for p in trainer.task.step.model.parameters())
 
 
 def test_two_processes_lose_what_one_of_twice_the_batch_loses(bodies, split, tmp_path, monkeypatch):

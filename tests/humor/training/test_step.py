@@ -9,10 +9,10 @@ import torch
 from humor import HumorLoss, HumorModel, Precision
 from humor.losses import LossWeights
 from humor.state import CanonicalFrame, MotionState
-from humor.training import micro_batches
+from humor.training.execution import assume_device_type
 from humor.training.optimizer import Adamax
-from humor.training.phase_timer import PhaseClock
-from humor.training.seeded_noise import fed_truth, training_noise, validation_noise
+from humor.training.phase_timer import PhaseTimer
+from humor.training.seeded_noise import draw_teacher_forcing, training_noise, validation_noise
 from humor.training.settings import TrainSettings
 from humor.training.step import TrainStep, unroll
 from tests.support import golden_values as golden
@@ -29,9 +29,9 @@ def test_the_learning_rate_is_halved_at_three_epochs():
 
 def test_the_truth_is_fed_until_epoch_10_and_ever_less_until_20():
     settings = TrainSettings()
-    found = {epoch: settings.truth_share_at(epoch) for epoch in (0, 9, 10, 15, 19, 20, 49, 140)}
+    found = {epoch: settings.teacher_forcing_rate_at(epoch) for epoch in (0, 9, 10, 15, 19, 20, 49, 140)}
     assert found == pytest.approx({0: 1, 9: 1, 10: 1, 15: 0.5, 19: 0.1, 20: 0, 49: 0, 140: 0}, abs=1e-12)
-    assert (settings.truth_share_at(10), settings.truth_share_at(15), settings.truth_share_at(20)) == (1, 0.5, 0)
+    assert [settings.teacher_forcing_rate_at(epoch) for epoch in (10, 15, 20)] == [1, 0.5, 0]
 
 
 def test_the_kl_weight_rises_until_epoch_50():
@@ -41,16 +41,16 @@ def test_the_kl_weight_rises_until_epoch_50():
 
 
 def test_an_epoch_may_start_without_scheduled_sampling_in_between():
-    settings = TrainSettings(own_input_from=5, own_input_only_from=5)
-    assert [settings.truth_share_at(epoch) for epoch in (4, 5, 6)] == [1, 0, 0]
+    settings = TrainSettings(scheduled_sampling_start=5, scheduled_sampling_end=5)
+    assert [settings.teacher_forcing_rate_at(epoch) for epoch in (4, 5, 6)] == [1, 0, 0]
 
 
 def test_inputs_are_drawn_by_their_share_and_by_nothing_else():
-    assert fed_truth(0, 9, 3, 1.0) is None
-    assert fed_truth(0, 20, 3, 0.0) == (False,) * 9
-    drawn = [fed_truth(0, 15, index, 0.5) for index in range(200)]
+    assert draw_teacher_forcing(0, 9, 3, 1.0) is None
+    assert draw_teacher_forcing(0, 20, 3, 0.0) == (False,) * 9
+    drawn = [draw_teacher_forcing(0, 15, index, 0.5) for index in range(200)]
     assert sum(map(sum, drawn)) / 1800 == pytest.approx(0.5, abs=0.05)
-    assert drawn[7] == fed_truth(0, 15, 7, 0.5)
+    assert drawn[7] == draw_teacher_forcing(0, 15, 7, 0.5)
     assert len(set(drawn)) > 100
 
 
@@ -61,15 +61,15 @@ def test_noise_is_another_for_every_step_and_the_same_for_the_same():
     assert torch.equal(draws[1], training_noise(0, 0, 1, 4))
 
 
-@pytest.fixture(params=["host", "device"])
-def where(request, monkeypatch):
-    """The optimizer as it is on the CPU, and as it is on a GPU."""
-    if request.param == "device":
-        monkeypatch.setattr(Adamax, "update", Adamax.update_on_device)
-    return request.param
+@pytest.fixture(params=["cpu", "cuda"])
+def optimizer_of_both_devices(request):
+    """The optimizer as it is on a CPU, and as it is on a GPU."""
+    with assume_device_type(request.param):
+        yield
 
 
-def test_adamax_is_torchs(where):
+@pytest.mark.usefixtures("optimizer_of_both_devices")
+def test_adamax_is_torchs():
     torch.manual_seed(0)
     layers = [torch.nn.Linear(7, 5) for _ in range(2)]
     layers[1].load_state_dict(layers[0].state_dict())
@@ -86,9 +86,10 @@ def test_adamax_is_torchs(where):
     assert ours.taken == 1
 
 
+@pytest.mark.usefixtures("optimizer_of_both_devices")
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_step_left_out_changes_nothing(bad, first, where):
+def test_a_skipped_step_changes_nothing(bad, first):
     torch.manual_seed(0)
     layer = torch.nn.Linear(3, 2)
     optimizer = Adamax(layer.parameters())
@@ -110,7 +111,8 @@ def test_a_step_left_out_changes_nothing(bad, first, where):
     assert all(p.isfinite().all() for p in layer.parameters())
 
 
-def test_a_scaler_tells_adamax_without_a_word_to_the_host(where):
+@pytest.mark.usefixtures("optimizer_of_both_devices")
+def test_a_scaler_passes_its_flag_to_adamax():
     torch.manual_seed(0)
     layers = [torch.nn.Linear(3, 2) for _ in range(2)]
     layers[1].load_state_dict(layers[0].state_dict())
@@ -144,7 +146,7 @@ def model():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_batch_with_a_loss_that_is_no_number_is_left_out(precision, loss, make_batch):
+def test_a_batch_with_a_loss_that_is_no_number_is_skipped(precision, loss, make_batch):
     torch.manual_seed(0)
     model = HumorModel()
     step = TrainStep(model, loss, Adamax(model.parameters()), Precision(precision))
@@ -165,29 +167,28 @@ def a_step(step, batch, noise, truth):
     return *step(batch, 20, noise, truth), kept
 
 
-@pytest.mark.parametrize("untouched", [0, 4, 7], ids=["contacts", "a portion without contacts", "no contacts"])
+@pytest.mark.parametrize("untouched", [0, 4, 7], ids=["contacts", "a part without contacts", "no contacts"])
 @pytest.mark.parametrize("truth", [None, (False,) * 9], ids=["truth", "own"])
-def test_a_batch_in_portions_is_the_batch_at_once(truth, untouched, make_batch, monkeypatch):
+def test_a_batch_in_micro_batches_is_the_batch_at_once(truth, untouched, make_batch):
     torch.manual_seed(0)
     batch, noise = make_batch(7).to("cpu", torch.float64), training_noise(0, 20, 0, 7).double()
     batch.contacts[:untouched] = 0
     model, loss = HumorModel().double(), copy.deepcopy(HumorLoss(golden.bodies())).double()
     step = TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"))
     expected = a_step(step, batch, noise, truth)
-    rows = []
-    hook = model.encoder.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
-    monkeypatch.setitem(micro_batches._MOST_WINDOWS, "cpu", 3)
+    transitions = []
+    hook = model.encoder.register_forward_pre_hook(lambda _, inputs: transitions.append(len(inputs[0])))
+    step.micro_batch_size = 3
     found = a_step(step, batch, noise, truth)
     hook.remove()
-    assert list(dict.fromkeys(rows)) == ([20, 30] if truth is None else [2, 3])  # 7 windows: 2, 2 and 3
+    assert list(dict.fromkeys(transitions)) == ([20, 30] if truth is None else [2, 3])  # 7 windows: 2, 2 and 3
     assert list(found[1]) == list(expected[1])
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10, equal_nan=True)
 
 
-def test_one_bad_portion_leaves_the_whole_step_out(loss, make_batch, monkeypatch):
-    monkeypatch.setitem(micro_batches._MOST_WINDOWS, "cpu", 1)
+def test_one_bad_micro_batch_skips_the_whole_step(loss, make_batch):
     model = HumorModel()
-    step = TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"))
+    step = TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"), micro_batch_size=1)
     batch = make_batch(2)
     batch.contacts[0, 0, 0] = math.nan
     before = [p.clone() for p in model.parameters()]
@@ -253,16 +254,16 @@ def test_no_gradient_passes_between_the_steps_of_an_unrolled_window(model, make_
 
 
 @pytest.mark.parametrize("truth", [None, (False,) * 9], ids=["truth", "own"])
-def test_the_clock_divides_a_step_without_a_gap(truth, loss, make_batch):
-    clock = PhaseClock(torch.device("cpu"))
+def test_the_timer_divides_a_step_without_a_gap(truth, loss, make_batch):
+    timer = PhaseTimer(torch.device("cpu"))
     model = HumorModel()
-    step = TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"), clock=clock)
-    clock.enter("wait")
+    step = TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"), timer=timer)
+    timer.enter("wait")
     step(make_batch(1), 0, training_noise(0, 0, 0, 1), truth)
-    seconds = clock.read()
+    seconds = timer.read()
     assert list(seconds) == ["wait", "prepare", "sample", "loss", "backward", "network backward", "optimize"]
     assert seconds["loss"] > seconds["prepare"]
     assert min(seconds.values()) >= 0
-    assert set(clock.read()) == {"optimize"}
-    clock.stop()
-    assert clock.read() == {}
+    assert set(timer.read()) == {"optimize"}
+    timer.stop()
+    assert timer.read() == {}
