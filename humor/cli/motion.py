@@ -179,10 +179,10 @@ def fit(settings: MotionOptions, observations: Path) -> None:
     with OutputFolder(settings, bodies, "Fitted stage by stage") as output:
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task.append(bar.add_task("fitting", total=None))
-            found = fit_motion(network, bodies[observed.gender], observed, on_step=on_step)
+            results = fit_motion(network, bodies[observed.gender], observed, on_step=on_step)
         for stage in ("pose", "motion"):
-            output.write(stage, found[stage].state(), found[stage].betas.cpu().numpy(), observed.gender)
-    _print_fit(observed, {stage: fitted.joints.cpu() for stage, fitted in found.items()})
+            output.write(stage, results[stage].state(), results[stage].betas.cpu().numpy(), observed.gender)
+    _print_fit(observed, {stage: result.joints.cpu() for stage, result in results.items()})
 
 
 def _print_fit(observed: Observations, stages: Mapping[str, Tensor]) -> None:

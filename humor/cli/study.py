@@ -78,13 +78,13 @@ def profile(
     if out is not None:
         make_folder(out)  # so that a folder that cannot be written fails before anything is measured
     with process_group(device) as team:
-        found = Profile(settings, team.device)
+        measured = Profile(settings, team.device)
         split, bodies = load_split_and_bodies(data, (), body_model, not team.is_main)
         try:
             with _progress_of_parts() as on_progress:
-                measure_profile(found, split.train, bodies, out and out / "trace.json.gz", on_progress)
+                measure_profile(measured, split.train, bodies, out and out / "trace.json.gz", on_progress)
         finally:
-            document = found.document()
+            document = measured.document()
             if document["runs"]:
                 page = Console(width=None if console.is_terminal else 160, highlight=False)
                 page.print(headline(document), *profile_tables(document), sep="\n")

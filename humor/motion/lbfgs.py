@@ -64,8 +64,8 @@ class ScaledObjective:
         """The value, its gradients, and whether all of them are finite, as one value to wait for."""
         value = self._value()
         gradients = torch.autograd.grad(value * self._scale_tensor, self._leaves, allow_unused=True)
-        found = [value.detach(), *(gradient for gradient in gradients if gradient is not None)]
-        return found[0], gradients, torch.stack([x.isfinite().all() for x in found]).all()
+        parts = [value.detach(), *(gradient for gradient in gradients if gradient is not None)]
+        return parts[0], gradients, torch.stack([x.isfinite().all() for x in parts]).all()
 
 
 def minimise(
@@ -86,13 +86,13 @@ def minimise(
 
     def closure() -> Tensor:
         nonlocal best, best_variables
-        found = objective.evaluate()
-        if not found.isfinite():
-            return torch.full_like(found, NOT_FINITE)
-        if found.item() < best:
-            best, best_variables = found.item(), [x.detach().clone() for x in leaves]
-        on_step(found.item())
-        return found
+        current = objective.evaluate()
+        if not current.isfinite():
+            return torch.full_like(current, NOT_FINITE)
+        if current.item() < best:
+            best, best_variables = current.item(), [x.detach().clone() for x in leaves]
+        on_step(current.item())
+        return current
 
     solver.step(closure)
     with torch.no_grad():

@@ -91,24 +91,25 @@ def read_observations(path: str | Path) -> Observations:
     `noise`, `gender`, `fps` (30) and `truth` (T,22,3). Raises FileError and MotionError.
     """
     arrays = read_npz(path, _ARRAYS)
-    found = [name for name in ("joints3d", "joints2d") if name in arrays]
-    if len(found) != 1:
-        raise MotionError(f'{path}: holds {" and ".join(found) or "neither"}; expected one of "joints3d", "joints2d".')
+    kinds = [name for name in ("joints3d", "joints2d") if name in arrays]
+    if len(kinds) != 1:
+        raise MotionError(f'{path}: holds {" and ".join(kinds) or "neither"}; expected one of "joints3d", "joints2d".')
     if float(arrays.get("fps", TARGET_FPS)) != TARGET_FPS:
         raise MotionError(
             f"{path}: {float(arrays['fps']):g} frames a second; the network knows {TARGET_FPS}: resample."
         )
-    frames = len(arrays[found[0]]) if arrays[found[0]].ndim else 0
-    numbers = _numbers(arrays, found[0], (frames, NUM_BODY_JOINTS, 3), path)
+    (kind,) = kinds
+    frames = len(arrays[kind]) if arrays[kind].ndim else 0
+    numbers = _numbers(arrays, kind, (frames, NUM_BODY_JOINTS, 3), path)
     if frames < 3:
         raise MotionError(f"{path}: {frames} frames; expected 3 or more.")
-    camera = _camera(arrays, path) if found[0] == "joints2d" else None
+    camera = _camera(arrays, path) if kind == "joints2d" else None
     joints, confidence = (numbers, torch.ones(frames, NUM_BODY_JOINTS))
     if camera is not None:
         joints, confidence = numbers[..., :2], numbers[..., 2]
     present = joints.isfinite().all(-1) & (confidence > 0)
     if not present.any():
-        raise MotionError(f"{path}: no joint is observed in any frame; check {found[0]}.")
+        raise MotionError(f"{path}: no joint is observed in any frame; check {kind}.")
     noise = float(arrays.get("noise", NOISE_3D if camera is None else NOISE_2D))
     if not noise > 0:
         raise MotionError(f"{path}: noise {noise:g}; expected a standard deviation above 0, in metres or pixels.")

@@ -1,4 +1,4 @@
-"""Everything that was measured, judged and predicted on one page: a file of HTML that needs no network."""
+"""Measurements, verdicts and predictions on one page: an HTML file that needs no network."""
 
 from .documents import Document, as_document, read_document
 from .page import render_page, write_page

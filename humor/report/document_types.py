@@ -247,7 +247,7 @@ class SavedBenchmark:
 
 @dataclass(frozen=True)
 class SavedFingerprint:
-    """What tells one machine from another."""
+    """The identity of a machine, hashed."""
 
     machine: str = ""
 

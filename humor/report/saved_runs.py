@@ -13,7 +13,7 @@ from .svg import SERIES
 from .xy_charts import Curve, lines
 
 MOST_COLOURED = 6  # curves
-MATTERS = 0.03  # the smallest change that is marked: the gate's own default
+MATTERS = 0.03  # the smallest change that is marked: the gate's default
 NOTE = (
     f"A mark (▲ slower, ▼ faster) is a median that moved by {100 * MATTERS:.0f} % or more, with the middle halves of "
     "both runs apart, on one machine with one PyTorch. It is no verdict: runs taken at different times differ by "
@@ -48,7 +48,7 @@ def history(runs: Sequence[SavedRun], name: str) -> Answer | None:
     """How each case's median moved over saved runs, the oldest first, with what changed by more than its spread."""
     times = [_times(run) for run in runs]
     cases = dict.fromkeys(bench.name for run in runs for bench in run.benchmarks)
-    series: Series = {case: row for case in cases if any(row := [found.get(case) for found in times])}
+    series: Series = {case: row for case in cases if any(row := [by_case.get(case) for by_case in times])}
     if len(runs) < 2 or not series:
         return None
     moves = {case: _moves(row, runs) for case, row in series.items()}

@@ -28,8 +28,11 @@ class Style:
 
 
 def style_of(precision: str) -> Style:
-    """The style of a precision: the same in every chart of every report, with a colour of its own if it is common."""
-    at = COMMON.index(precision) if precision in COMMON else len(COMMON) + crc32(precision.encode()) % 42
+    """The style of a precision, the same in every chart of every report; each of the common ones has its colour."""
+    if precision in COMMON:
+        at = COMMON.index(precision)
+    else:  # combinations of colour and marker that no common precision has
+        at = len(SERIES) + crc32(precision.encode()) % (len(SERIES) * (len(MARKERS) - 1))
     return Style(SERIES[at % len(SERIES)], MARKERS[(at + at // len(SERIES)) % len(MARKERS)])
 
 

@@ -28,9 +28,9 @@ def gate(document: Verdicts, name: str) -> Answer:
     known = [case if case.verdict in ORDER else replace(case, verdict="unclear") for case in document.cases]
     cases = sorted(known, key=lambda case: (ORDER.index(case.verdict), -(case.change or 0)))
     counts = Counter(case.verdict for case in cases)
-    found = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word]) or "no case was compared"
+    counted = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word]) or "no case was compared"
     base, head = document.versions.base.ref, document.versions.head.ref
-    sentence = f"{f'{base} → {head}: ' if base and head else ''}{found}. {document.reason}".strip()
+    sentence = f"{f'{base} → {head}: ' if base and head else ''}{counted}. {document.reason}".strip()
     rows, cells = [], []
     for case in cases:
         shares = case.change, case.low, case.high

@@ -90,7 +90,7 @@ class StepRun:
     def summary(self) -> dict[str, Any]:
         """Medians, and the quartiles of the whole step, for profile.json."""
         low, middle, high = np.quantile([step.whole for step in self.steps], (0.25, 0.5, 0.75)).tolist()
-        found = {*self.first.host, *(name for step in self.steps for name in step.host)}
+        entered = {*self.first.host, *(name for step in self.steps for name in step.host)}
         phases = {
             name: {
                 "host": _median(step.host.get(name) for step in self.steps),
@@ -98,7 +98,7 @@ class StepRun:
                 "first": self.first.host.get(name),
             }
             for name in (*PHASES, "graph")
-            if name in found
+            if name in entered
         }
         times = {"step": middle, "step_low": low, "step_high": high, "first": self.first.whole}
         times["other"] = median(step.other for step in self.steps)
@@ -106,7 +106,7 @@ class StepRun:
         return {**named, "phases": phases, **times, "peak_bytes": self.peak_bytes}
 
 
-class StepClock(PhaseTimer):
+class StepTimer(PhaseTimer):
     """Time by phase on the host and on a GPU; both backward passes, of loss and network, are one phase."""
 
     def __init__(self, device: torch.device, now: Callable[[], float] = perf_counter) -> None:
@@ -124,9 +124,9 @@ class StepClock(PhaseTimer):
     def finish(self) -> tuple[dict[str, float], dict[str, float]]:
         """Seconds of each phase of a step that ends here, on the host and on the device, which is waited for."""
         host, device = self.read(), {} if self.gpu is None else self.gpu.read()
-        for clock in (self, self.gpu):
-            if clock is not None:
-                clock.stop()
+        for timer in (self, self.gpu):
+            if timer is not None:
+                timer.stop()
         return host, device
 
 
@@ -145,10 +145,10 @@ class InterleavedSteps:
         self.settings, self.width, self.batches, self.device, self.now = settings, width, batches, device, now
         torch.manual_seed(0)
         model = HumorModel(width).to(device)
-        self.optimizer, self.clock = Adamax(model.parameters()), StepClock(device, now)
+        self.optimizer, self.timer = Adamax(model.parameters()), StepTimer(device, now)
         self.steps: dict[str, TrainStep] = {
             name: TrainStep(
-                model, loss, self.optimizer, Precision(name), timer=self.clock, execution=settings.execution
+                model, loss, self.optimizer, Precision(name), timer=self.timer, execution=settings.execution
             )
             for name in settings.precisions
         }
@@ -161,11 +161,11 @@ class InterleavedSteps:
         step.half_weights.refresh()  # of weights that the others have changed
         started = self.now()
         with record_function(STEP):
-            self.clock.enter("wait")
+            self.timer.enter("wait")
             with record_function("wait"):
                 batch = next(self.batches)
             step(batch)
-            host, device = self.clock.finish()
+            host, device = self.timer.finish()
         return StepTimes(self.now() - started, host, device)
 
     def first_steps(self) -> list[StepRun]:
@@ -197,14 +197,14 @@ class InterleavedSteps:
             on_progress(min(1.0, sum(done.values()) / len(done)))
 
     def _measure_one(self, run: StepRun, measured: dict[str, float]) -> None:
-        recordings = self.steps[run.precision].graph_cache
-        played = 0 if recordings is None else recordings.replays
+        graphs = self.steps[run.precision].graph_cache
+        replays = 0 if graphs is None else graphs.replays
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         times = self.time_step(run.precision)
         measured[run.precision] += times.whole
-        if recordings is not None and recordings.replays == played:
-            return  # it ran by operators, and its recording is still to be made
+        if graphs is not None and graphs.replays == replays:
+            return  # an eager step, whose graph is still to be recorded
         run.steps.append(times)
         if self.device.type == "cuda":
             run.peak_bytes = max(run.peak_bytes or 0, torch.cuda.max_memory_allocated(self.device))

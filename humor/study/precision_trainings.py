@@ -51,7 +51,10 @@ class StudySettings:
 def run_study(
     settings: StudySettings, split: Split, bodies: Mapping[str, BodyModel], out: Path, team: Team, console: Console
 ) -> RunCurves:
-    """Train what has not been trained yet and read all of it back. Stopped, it goes on run by run, and within a run."""
+    """Run the trainings that are not finished, and read the curves of all of them.
+
+    Called again after a stop, it continues where it was. Raises SettingError for a folder with another study.
+    """
     plan = {**asdict(settings), "motion": split.fingerprint, "processes": team.size}
     runs = settings.runs()
     _require_same_plan(out / STUDY_PLAN, plan)
@@ -65,7 +68,7 @@ def run_study(
 
 
 def read_study(settings: StudySettings, out: Path) -> RunCurves:
-    """The result of a study whose runs are finished."""
+    """The curves of a study whose runs are finished."""
     folders: dict[str, list[Path]] = {
         name: [out / study_run_name(name, seed) for seed in range(settings.seeds)] for name in settings.precisions
     }
@@ -77,11 +80,11 @@ def _require_same_plan(path: Path, plan: Mapping[str, object]) -> None:
     if not path.is_file():
         return
     try:
-        found = json.loads(path.read_text())
+        existing = json.loads(path.read_text())
         differences = [
-            f"{name} {found.get(name)}, not {wanted}"
+            f"{name} {existing.get(name)}, not {wanted}"
             for name, wanted in json.loads(json.dumps(plan)).items()
-            if found.get(name) != wanted
+            if existing.get(name) != wanted
         ]
     except (ValueError, AttributeError) as error:
         raise FileError(f"{path}: damaged ({error}); remove it, or use another --out.") from None

@@ -26,18 +26,18 @@ def profiled(device: torch.device) -> Iterator[profile]:
     """Run PyTorch's profiler, without the lines that it prints when it starts and stops."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     gpu = [ProfilerActivity.CUDA] if device.type == "cuda" else []
-    with profile(activities=[ProfilerActivity.CPU, *gpu]) as found:
-        yield found
+    with profile(activities=[ProfilerActivity.CPU, *gpu]) as profiler:
+        yield profiler
 
 
 @contextmanager
 def chrome_trace(device: torch.device, path: Path) -> Iterator[None]:
     """Write what is inside as a Chrome trace, a .json.gz, to be opened at ui.perfetto.dev. Raises FileError."""
-    with profiled(device) as found:
+    with profiled(device) as profiler:
         yield
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "trace.json.gz")
-        found.export_chrome_trace(str(file))
+        profiler.export_chrome_trace(str(file))
         write_whole(path, file.read_bytes())
 
 
@@ -90,10 +90,10 @@ def split_linear(
     while share < 1:
         taken += 1
         for name in precisions:
-            with profiled(device) as found, record_function(_CALL):
+            with profiled(device) as profiler, record_function(_CALL):
                 call(name)
             share = max(taken / CALLS, (perf_counter() - began) / seconds)
-            whole = next(event for event in found.events() or () if event.name == _CALL)
+            whole = next(event for event in profiler.events() or () if event.name == _CALL)
             yield min(1.0, share), LinearCall(size, rows, name, **split_call(whole, device.type == "cuda"))
 
 

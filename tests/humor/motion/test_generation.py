@@ -182,7 +182,7 @@ def test_a_sample_that_blows_up_is_left_out_and_said(model, tmp_path, capsys):
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_reconstruct_writes_clips_and_tells_their_error(checkpoint, tmp_path, capsys):
+def test_reconstruct_writes_clips_and_prints_their_error(checkpoint, tmp_path, capsys):
     arguments = ["--checkpoint", str(checkpoint), "--out", str(tmp_path), "--seconds", "0.2", "--num", "2"]
     main(["reconstruct", *arguments])
     assert len(list(tmp_path.glob("*.npz"))) == 2

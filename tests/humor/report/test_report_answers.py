@@ -77,7 +77,7 @@ def history(*runs):
     return {row[0]: row[1:] for row in found.rows[1:]}, found
 
 
-def test_saved_runs_are_told_in_order_of_time_and_marked_where_they_changed():
+def test_saved_runs_are_shown_in_order_of_time_and_marked_where_they_changed():
     cells, found = history(made.saved_run(3), made.saved_run(0), made.saved_run(2), made.saved_run(1))
     assert found.rows[0] == ["median, ms", *(f"2025-11-{10 + n} 09:30, {n}abcdef" for n in range(4))]
     marks = {name: [cell[-1] if cell[-1] in "▲▼" else "" for cell in row] for name, row in cells.items()}

@@ -1,4 +1,4 @@
-"""A study says agree, differ, or cannot be told, and never more than its seeds show."""
+"""A study says agree, differ, or undecided, and never more than its seeds show."""
 
 import math
 
@@ -38,7 +38,7 @@ SEEDS = np.array([[0.95], [1.0], [1.05]])  # what a seed changes: 5 %
     ],
     ids=["same", "0.1 %", "scattered 0.1 %", "+20 %", "-20 %", "as a seed", "scattered", "NaN", "infinite"],
 )
-def test_curves_agree_differ_or_cannot_be_told(other, word):
+def test_curves_agree_differ_or_are_undecided(other, word):
     assert compare_curves(FALLING * SEEDS, other).word == word
 
 
@@ -113,9 +113,9 @@ def test_a_study_trains_each_precision_on_the_same_and_only_once(tmp_path, monke
     settings = StudySettings(("fp32", "bf16"), width=1, epochs=1, batch_size=1, steps_per_epoch=2, seeds=1)
     arguments = (tiny_split(bodies), bodies, tmp_path, Team(0, 1, torch.device("cpu")), Console(quiet=True))
     found = run_study(settings, *arguments)
-    single, half = (read_table(tmp_path / f"{name}-seed0" / "steps.csv")["loss"] for name in ("fp32", "bf16"))
-    assert half == pytest.approx(single, rel=0.02)
-    assert half != single
+    fp32, bf16 = (read_table(tmp_path / f"{name}-seed0" / "steps.csv")["loss"] for name in ("fp32", "bf16"))
+    assert bf16 == pytest.approx(fp32, rel=0.02)
+    assert bf16 != fp32
     assert all(found.seconds[name]["loss"] > 0 for name in found.precisions)
     assert comparison_sentences(found)[0].startswith(
         f"The curves of bf16 and fp32 {UNDECIDED}: train (one seed has no spread)"
