@@ -51,10 +51,10 @@ def pulls(tmp_path_factory):
     git(repository, "add", "--all")
     git(repository, "commit", "-qm", "Begin")
     git(repository, "checkout", "-qb", "good")
-    change(repository, "humor/precision/presets.py", "Number formats", "The number formats")
+    change(repository, "humor/precision/presets.py", "Precision presets", "The precision presets")
     git(repository, "checkout", "-qb", "slow", "main")
     change(repository, "humor/precision/presets.py", FORWARD, SLOW)
-    change(repository, "humor/precision/presets.py", "Number formats", "The number formats")  # and a good one on top
+    change(repository, "humor/precision/presets.py", "Precision presets", "The precision presets")  # a good one on top
     for name in ("good", "slow"):
         git(repository, "checkout", "-qb", f"{name}-merged", "main")
         git(repository, "merge", "-q", "--no-ff", "--no-edit", name)
