@@ -5,7 +5,7 @@ import torch
 
 from humor import Precision
 from humor.data import MotionStore, WindowSampler
-from humor.lifting import NETWORKS, NOISES, LiftingBatch, LiftingMotion
+from humor.lifting import NETWORKS, NOISES, LiftingBatch, LiftingWindows
 from humor.lifting.training import LiftingStep, mpjpe
 from humor.training.optimizer import Adamax
 
@@ -21,7 +21,7 @@ def step_and_batch(network, size, precision, workload, device, dtype):
     model = NETWORKS[network](size.frames).to(device, dtype)
     step = LiftingStep(model, Adamax(model.parameters()), Precision(precision))
     windows = WindowSampler(store, size.windows, seed=0).draw(0, 0)
-    seen = LiftingMotion(store, size.frames).batch(*windows, NOISES["noisy"], (0,))
+    seen = LiftingWindows(store, size.frames).batch(*windows, NOISES["noisy"], (0,))
     return step, LiftingBatch(seen.points.to(device, dtype), seen.joints.to(device, dtype))
 
 

@@ -1,16 +1,16 @@
-"""From 2D joints of a video to 3D joints: the two networks that the study weighed before it chose HuMoR."""
+"""Lift 2D joints of a video to 3D: the two networks that the study considered before it chose HuMoR."""
 
-from .cameras import NOISES, Camera, Noise
+from .cameras import NOISES, Noise, PinholeCameras
 from .networks import NETWORKS, PoseFormer, PoseFormerV2
-from .windows import LiftingBatch, LiftingMotion
+from .windows import LiftingBatch, LiftingWindows
 
 __all__ = [
     "NETWORKS",
     "NOISES",
-    "Camera",
     "LiftingBatch",
-    "LiftingMotion",
+    "LiftingWindows",
     "Noise",
+    "PinholeCameras",
     "PoseFormer",
     "PoseFormerV2",
 ]

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ..errors import SettingError
 
-JOINTS, WIDTH = 17, 32  # numbers of a joint's token; a frame's has all of them
+JOINTS, WIDTH = 17, 32  # width: of a joint's token; a frame's token concatenates those of its joints
 DEPTH, HEADS = 4, 8
 _FRAME_WIDTH = JOINTS * WIDTH
 _norm = partial(nn.LayerNorm, eps=1e-6)
@@ -44,8 +44,8 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
-class Block(nn.Module):
-    """A transformer's layer: attention, then two linear layers for each token; both added to what came in."""
+class TransformerBlock(nn.Module):
+    """A transformer layer: attention, then two linear layers for each token, both residual."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class Block(nn.Module):
         return tokens + self.mlp(self.mlp_norm(tokens))
 
 
-class MixedBlock(Block):
-    """A layer over coefficients, then frames: all attend to all, but frames go through linear layers as frequencies."""
+class MixedTransformerBlock(TransformerBlock):
+    """A layer over coefficients and frames: all attend to all; frames pass the linear layers as frequencies."""
 
     def __init__(self, width: int, coefficients: int, frames: int) -> None:
         super().__init__(width)
@@ -76,13 +76,13 @@ class MixedBlock(Block):
 
 
 class SpatialEncoder(nn.Module):
-    """The joints of each frame, by themselves, as one token."""
+    """A transformer over the joints of each frame. Returns one token a frame."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Linear(2, WIDTH)
         self.position = nn.Parameter(torch.zeros(JOINTS, WIDTH))
-        self.blocks = nn.Sequential(*(Block(WIDTH) for _ in range(DEPTH)), _norm(WIDTH))
+        self.blocks = nn.Sequential(*(TransformerBlock(WIDTH) for _ in range(DEPTH)), _norm(WIDTH))
 
     def forward(self, points: Float[Tensor, "B T 17 2"]) -> Float[Tensor, "B T 544"]:
         tokens = self.embedding(points.flatten(0, 1)) + self.position
@@ -90,23 +90,23 @@ class SpatialEncoder(nn.Module):
 
 
 class PoseFormer(nn.Module):
-    """A token for each frame; their weighted mean tells the middle frame."""
+    """A transformer over frames; a weighted mean of its tokens predicts the middle frame."""
 
     def __init__(self, frames: int = 81) -> None:
         super().__init__()
         self.spatial = SpatialEncoder()
         self.position = nn.Parameter(torch.zeros(frames, _FRAME_WIDTH))
-        self.temporal = nn.Sequential(*(Block(_FRAME_WIDTH) for _ in range(DEPTH)), _norm(_FRAME_WIDTH))
+        self.temporal = nn.Sequential(*(TransformerBlock(_FRAME_WIDTH) for _ in range(DEPTH)), _norm(_FRAME_WIDTH))
         self.mean = nn.Conv1d(frames, 1, 1)
         self.head = _head(_FRAME_WIDTH)
 
     def forward(self, points: Float[Tensor, "B T 17 2"]) -> Float[Tensor, "B 17 3"]:
-        """Joints in metres from the root in the camera's axes, of points in halves of the image's width."""
+        """Lift points in halves of the image's width to metres from the root in camera coordinates."""
         return self.head(self.mean(self.temporal(self.spatial(points) + self.position)))
 
 
 class PoseFormerV2(nn.Module):
-    """Tokens for frames in the middle and the first frequencies of all; a weighted mean of each tells the middle."""
+    """A transformer over the middle frames and the first frequencies of all; weighted means predict the middle."""
 
     def __init__(self, frames: int = 243, kept_frames: int = 27, coefficients: int = 27) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class PoseFormerV2(nn.Module):
         self.frequency_embedding = nn.Linear(2 * JOINTS, _FRAME_WIDTH)
         self.position = nn.Parameter(torch.zeros(coefficients + kept_frames, _FRAME_WIDTH))
         self.temporal = nn.Sequential(
-            *(MixedBlock(_FRAME_WIDTH, *self.sizes) for _ in range(DEPTH)), _norm(_FRAME_WIDTH)
+            *(MixedTransformerBlock(_FRAME_WIDTH, *self.sizes) for _ in range(DEPTH)), _norm(_FRAME_WIDTH)
         )
         self.means = nn.ModuleList(nn.Conv1d(size, 1, 1) for size in self.sizes)
         self.head = _head(2 * _FRAME_WIDTH)
@@ -127,14 +127,14 @@ class PoseFormerV2(nn.Module):
         self.register_buffer("dct", dct_matrix(coefficients, frames), persistent=False)
 
     def forward(self, points: Float[Tensor, "B T 17 2"]) -> Float[Tensor, "B 17 3"]:
-        """Joints in metres from the root in the camera's axes, of points in halves of the image's width."""
-        with torch.autocast(points.device.type, enabled=False):  # half would add its rounding to every frequency
+        """Lift points in halves of the image's width to metres from the root in camera coordinates."""
+        with torch.autocast(points.device.type, enabled=False):  # half would round every frequency
             spectrum = self.dct @ points.flatten(2)
         first = (points.shape[1] - self.sizes[1]) // 2
         frames = self.spatial(points[:, first : first + self.sizes[1]])
         coefficients = self.frequency_embedding(spectrum)
         tokens = self.temporal(torch.cat([coefficients, frames], 1) + self.position).split(self.sizes, 1)
-        means = [mean(own) for mean, own in zip(self.means, tokens, strict=True)]
+        means = [mean(each) for mean, each in zip(self.means, tokens, strict=True)]
         return self.head(torch.cat(means, -1))
 
 

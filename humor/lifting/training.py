@@ -16,7 +16,7 @@ from ..training.step import BaseStep
 from ..training.task import TrainingTask, Validation
 from .cameras import NOISES, NoiseName
 from .networks import NETWORKS
-from .windows import LiftingBatch, LiftingMotion
+from .windows import LiftingBatch, LiftingWindows
 
 LiftingName = Literal["poseformer", "poseformer-v2"]
 MILLIMETRES = 1000.0
@@ -79,7 +79,7 @@ class LiftingTask(TrainingTask):
 
     def __init__(self, settings: LiftingSettings, split: Split, team: Team) -> None:
         super().__init__(settings, split, team)
-        self._motion = LiftingMotion(split.train, settings.frames)
+        self._motion = LiftingWindows(split.train, settings.frames)
 
     def build_model(self) -> nn.Module:
         """Make the network of the settings."""
@@ -106,7 +106,7 @@ class LiftingTask(TrainingTask):
     def _validation_error(self, noise: NoiseName) -> float:
         """Millimetres, over every validation window in order, seen through the same cameras in each epoch."""
         assert self.split.validation is not None
-        motion = LiftingMotion(self.split.validation, self.settings.frames)
+        motion = LiftingWindows(self.split.validation, self.settings.frames)
         batches = motion.evaluation_batches(self.windows, NOISES[noise], self.settings.seed)
 
         def evaluate(index: int, batch: LiftingBatch) -> tuple[Tensor]:

@@ -1,4 +1,4 @@
-"""Stored motion as windows of 2D joints and the 3D joints of their middle frame."""
+"""Windows of a motion store as 2D joints, and the 3D joints of their middle frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from ..data.store import MotionStore
 from ..data.windows import FRAMES
 from ..errors import SettingError
 from ..training.seeded_noise import generator
-from .cameras import Noise, detected, draw_cameras, lifted_joints
+from .cameras import Noise, add_detector_noise, draw_cameras, smpl_to_h36m_joints
 
 
 @dataclass(frozen=True, eq=False)
 class LiftingBatch:
-    """Windows of detected joints, and what they are to be lifted to."""
+    """Windows of detected 2D joints, and the 3D joints to predict."""
 
     points: Float[Tensor, "B T 17 2"]  # in halves of the image's width, from its middle
-    joints: Float[Tensor, "B 17 3"]  # of the middle frame: metres from the root, in the camera's axes
+    joints: Float[Tensor, "B 17 3"]  # of the middle frame: metres from the root, in camera coordinates
 
     def __len__(self) -> int:
         return len(self.points)
@@ -34,11 +34,11 @@ class LiftingBatch:
         return LiftingBatch(self.points.pin_memory(), self.joints.pin_memory())
 
 
-class LiftingMotion:
-    """A store's clips, seen through random cameras by a detector.
+class LiftingWindows:
+    """Windows of a store's clips, projected by random cameras.
 
-    A window is the one that the motion model has, of 11 frames, whose middle is lifted; it is seen with as many frames
-    around that as the network takes, and what would be beyond an end of the clip is the frame at that end.
+    The middle frame of the motion model's window of 11 frames is lifted. The network sees `frames` frames around it,
+    where frames beyond an end of the clip repeat the frame at that end. Raises SettingError for an even number.
     """
 
     def __init__(self, store: MotionStore, frames: int) -> None:
@@ -49,16 +49,16 @@ class LiftingMotion:
     def batch(
         self, clips: Int[np.ndarray, " B"], starts: Int[np.ndarray, " B"], noise: Noise, key: tuple[int, ...]
     ) -> LiftingBatch:
-        """The windows of these clips that begin at these frames; cameras and mistakes are functions of the key."""
+        """The windows of these clips that begin at these frames; cameras and noise are functions of the key."""
         middle = starts[:, None] + FRAMES // 2
         frames = np.clip(middle + self.around, 0, self.store.frames[clips, None] - 1)
-        joints, random = lifted_joints(self.store.joints(clips, frames)), generator(key)
+        joints, random = smpl_to_h36m_joints(self.store.joints(clips, frames)), generator(key)
         camera = draw_cameras(joints, random)
-        seen = camera.see(joints)
+        seen = camera.world_to_camera(joints)
         target = seen[:, len(self.around) // 2]
-        return LiftingBatch(detected(camera.project(seen), noise, random), target - target[:, :1])
+        return LiftingBatch(add_detector_noise(camera.project(seen), noise, random), target - target[:, :1])
 
     def evaluation_batches(self, batch_size: int, noise: Noise, seed: int) -> Iterator[LiftingBatch]:
-        """Every window in order, none overlapping another, through the same cameras whatever the noise."""
+        """Every window in order, none overlapping another, with the same cameras whatever the noise."""
         for index, (clips, starts) in enumerate(self.store.windows_in_order(batch_size)):
             yield self.batch(clips, starts, noise, (seed, index))

@@ -14,9 +14,19 @@ from torch import nn
 from humor import BodyModel, Precision
 from humor.errors import SettingError
 from humor.io.run_tables import read_table
-from humor.lifting import NOISES, LiftingBatch, LiftingMotion, Noise, PoseFormer, PoseFormerV2
-from humor.lifting.cameras import FARTHEST, FILLED, MIRROR, NAMES, NEAREST, PIXEL, detected, draw_cameras, lifted_joints
-from humor.lifting.networks import Attention, Block, MixedBlock, dct_matrix
+from humor.lifting import NOISES, LiftingBatch, LiftingWindows, Noise, PoseFormer, PoseFormerV2
+from humor.lifting.cameras import (
+    JOINT_NAMES,
+    MAX_DISTANCE,
+    MAX_FILL,
+    MIN_DISTANCE,
+    MIRRORED_JOINTS,
+    PIXEL,
+    add_detector_noise,
+    draw_cameras,
+    smpl_to_h36m_joints,
+)
+from humor.lifting.networks import Attention, MixedTransformerBlock, TransformerBlock, dct_matrix
 from humor.lifting.training import LiftingSettings, LiftingStep, LiftingTask, mpjpe
 from humor.precision.presets import PRESETS
 from humor.skeleton import BODY_NAMES
@@ -53,7 +63,7 @@ def walk(split):
     """Joints of windows of 27 frames: the store's, the cameras' choice from them is the test's."""
     store = split.train
     rows = torch.from_numpy(store.frame_data[:54]).reshape(2, 27, -1)[..., 9:75]
-    return lifted_joints(rows.unflatten(-1, (22, 3)))
+    return smpl_to_h36m_joints(rows.unflatten(-1, (22, 3)))
 
 
 @pytest.mark.parametrize(("network", "count"), [(PoseFormer, 9_602_885), (PoseFormerV2, 14_381_899)])
@@ -64,7 +74,7 @@ def test_the_networks_have_the_published_parameters(network, count):
 @pytest.mark.parametrize("width", [32, 544])
 def test_a_layer_is_that_of_pytorch(width):
     torch.manual_seed(0)
-    block, tokens = Block(width), torch.randn(2, 5, width)
+    block, tokens = TransformerBlock(width), torch.randn(2, 5, width)
     plain = nn.TransformerEncoderLayer(
         width, 8, 2 * width, dropout=0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
     )
@@ -93,7 +103,7 @@ def test_the_cosine_transform_is_that_of_scipy(coefficients, frames):
 
 def test_frames_go_through_the_frequency_layers_as_frequencies():
     torch.manual_seed(0)
-    block, tokens = MixedBlock(64, 3, 5), torch.randn(2, 8, 64)
+    block, tokens = MixedTransformerBlock(64, 3, 5), torch.randn(2, 8, 64)
     found = block(tokens)
     after = tokens + block.attention(block.attention_norm(tokens))
     coefficients, frames = after[:, :3], after[:, 3:]
@@ -130,7 +140,7 @@ def test_too_few_frames_for_v2_and_an_even_number_are_refused(split):
         PoseFormerV2(9)
     assert str(error.value) == "frames 9: PoseFormerV2 keeps 27 of them and 27 coefficients; give more."
     with pytest.raises(SettingError) as error:
-        LiftingMotion(split.train, 80)
+        LiftingWindows(split.train, 80)
     assert str(error.value) == "frames 80: one of them is in the middle; give an odd number."
 
 
@@ -191,23 +201,25 @@ def test_a_few_windows_are_learnt_by_heart(name):
 
 def test_the_joints_are_human36ms_and_the_crown_is_the_mannequins():
     joints = torch.randn(4, 22, 3)
-    found = lifted_joints(joints)
-    for place, name in enumerate(NAMES):
+    found = smpl_to_h36m_joints(joints)
+    for place, name in enumerate(JOINT_NAMES):
         if name != "crown":
             assert torch.equal(found[:, place], joints[:, BODY_NAMES.index(name)])
-    for left, right in enumerate(MIRROR):
-        assert NAMES[right] == NAMES[left].replace("left", "?").replace("right", "left").replace("?", "right")
+    for left, right in enumerate(MIRRORED_JOINTS):
+        assert JOINT_NAMES[right] == JOINT_NAMES[left].replace("left", "?").replace("right", "left").replace(
+            "?", "right"
+        )
     posed = BodyModel.mannequin("neutral")(
         torch.eye(3).expand(1, 22, 3, 3), torch.zeros(1, 16), torch.zeros(1, 3), vertices="all"
     )
     top = posed.vertices[0, posed.vertices[0, :, 1].argmax()]  # its rest pose has y up
-    assert (lifted_joints(posed.joints)[0, NAMES.index("crown")] - top).norm() < 0.03
+    assert (smpl_to_h36m_joints(posed.joints)[0, JOINT_NAMES.index("crown")] - top).norm() < 0.03
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_camera_projects_as_the_formula_says_and_has_all_in_view(walk, seed):
     camera = draw_cameras(walk, generator((seed,)))
-    seen = camera.see(walk)
+    seen = camera.world_to_camera(walk)
     points = camera.project(seen)
     for window in range(2):
         rotation, position = camera.rotation[window].numpy(), camera.position[window].numpy()
@@ -219,9 +231,9 @@ def test_a_camera_projects_as_the_formula_says_and_has_all_in_view(walk, seed):
             expected = [camera.focal[window].item() * x / z, camera.focal[window].item() * y / z]
             assert points[window, frame, joint].tolist() == pytest.approx(expected, abs=1e-4)
         nearest = seen[window, ..., 2].min().item()
-        assert NEAREST - 1e-3 < nearest < FARTHEST + 1e-3
-    assert points.abs().max() <= FILLED + 1e-4
-    higher = camera.project(camera.see(walk + torch.tensor([0.0, 0.0, 0.1])))
+        assert MIN_DISTANCE - 1e-3 < nearest < MAX_DISTANCE + 1e-3
+    assert points.abs().max() <= MAX_FILL + 1e-4
+    higher = camera.project(camera.world_to_camera(walk + torch.tensor([0.0, 0.0, 0.1])))
     assert (higher[..., 1] < points[..., 1]).all()  # the image's y goes down
 
 
@@ -229,7 +241,9 @@ def test_a_detector_makes_its_mistakes_as_often_as_it_says():
     points = torch.rand(200, 20, 17, 2, generator=generator((0,)))
 
     def seen(**mistakes):
-        return detected(points, Noise(**{"jitter": 0.0, "missed": 0.0, "swapped": 0.0} | mistakes), generator((1,)))
+        return add_detector_noise(
+            points, Noise(**{"jitter": 0.0, "missed": 0.0, "swapped": 0.0} | mistakes), generator((1,))
+        )
 
     assert torch.equal(seen(), points)
     assert (seen(jitter=5.0) - points).std().item() == pytest.approx(5 * PIXEL, rel=0.02)
@@ -239,13 +253,13 @@ def test_a_detector_makes_its_mistakes_as_often_as_it_says():
     assert ((missed >= points.amin(2, keepdim=True)) & (missed <= points.amax(2, keepdim=True))).all()
     swapped = seen(swapped=0.1)
     moved = (swapped != points).any(-1)
-    assert torch.equal(moved, moved[..., MIRROR])  # both of a pair, or none
-    assert torch.equal(swapped[moved], points[:, :, MIRROR][moved])
+    assert torch.equal(moved, moved[..., MIRRORED_JOINTS])  # both of a pair, or none
+    assert torch.equal(swapped[moved], points[:, :, MIRRORED_JOINTS][moved])
     assert moved[..., 1:7].float().mean().item() == pytest.approx(0.1, abs=0.01)
 
 
 def test_a_batch_is_a_function_of_its_key(split):
-    motion = LiftingMotion(split.train, 9)
+    motion = LiftingWindows(split.train, 9)
     where = np.array([0, 1]), np.array([0, 3])
     first, again = (motion.batch(*where, NOISES["noisy"], (3, 1, 4)) for _ in range(2))
     other = motion.batch(*where, NOISES["noisy"], (3, 1, 5))
@@ -260,10 +274,10 @@ def test_a_batch_is_a_function_of_its_key(split):
 
 def test_the_middle_frame_is_lifted_from_the_frames_around_it(split):
     store, frames = split.train, 27
-    batch = LiftingMotion(store, frames).batch(np.array([1]), np.array([2]), NOISES["clean"], (0,))
+    batch = LiftingWindows(store, frames).batch(np.array([1]), np.array([2]), NOISES["clean"], (0,))
     assert (batch.joints[:, 0] == 0).all()
     rows = store.frame_data[store.clips[1].first + 2 + 5, 9:75].reshape(1, 22, 3)
-    world = lifted_joints(torch.from_numpy(rows.copy()))
+    world = smpl_to_h36m_joints(torch.from_numpy(rows.copy()))
     for a, b in pairwise(range(17)):  # a camera changes no distance
         own, there = ((x[0, a] - x[0, b]).norm().item() for x in (batch.joints, world))
         assert own == pytest.approx(there, abs=1e-4)
@@ -296,7 +310,7 @@ def test_a_run_broken_off_goes_on_with_the_same_losses(split, tmp_path):
 
 def test_the_held_out_error_is_that_of_every_window(split, tmp_path):
     task = lifting_trainer(tmp_path, split).task
-    motion = LiftingMotion(split.validation, 9)
+    motion = LiftingWindows(split.validation, 9)
     batches = list(motion.evaluation_batches(task.windows, NOISES["clean"], 0))
     assert sum(map(len, batches)) == (split.validation.frames // 11).sum()
     lifted = torch.cat([task.step.model(batch.points) for batch in batches])
