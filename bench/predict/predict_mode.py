@@ -14,7 +14,7 @@ import pytest
 
 from ..harness.case import BenchmarkCase
 from ..harness.modes.mode import Mode
-from ..harness.output.verdict_table import write_json
+from ..harness.output.files import write_json
 from ..harness.pytest_benchmark_adapter import timed_benchmarks
 from ..harness.session import device_of, project_of, workload_of, workload_options
 from ..harness.versions.loaded_version import LoadedVersion

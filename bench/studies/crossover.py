@@ -28,7 +28,7 @@ from ..bench_linear import linear
 from ..cases import DIRECTIONS
 from ..harness.environment.devices import choose_device
 from ..harness.environment.fingerprint_probe import describe_machine
-from ..harness.output.verdict_table import write_json
+from ..harness.output.files import write_json
 from ..harness.stats.precision_verdict import DOES_NOT_PAY, PAYS, UNCLEAR, WORDS, speedup_interval
 from ..harness.stats.verdict import Rule
 from ..harness.timing.clock import cpu_time_clock

@@ -15,7 +15,8 @@ from scipy.special import stdtrit
 
 from ..environment.fingerprint import refusal
 from ..environment.fingerprint_probe import take_fingerprint
-from ..output.verdict_table import Findings, write_json
+from ..output.files import write_json
+from ..output.verdict_table import Findings
 from ..pytest_benchmark_adapter import configured, file_beside_saved_runs
 from ..session import device_of
 from .mode import Mode

@@ -20,7 +20,8 @@ from ..case import BenchmarkCase, BenchmarkId, name_of
 from ..environment.disturbances import DisturbanceMonitor
 from ..environment.fingerprint_probe import describe_machine, take_fingerprint
 from ..environment.nvidia import device_uuid, gpu_query
-from ..output.verdict_table import REFUSED, CaseVerdict, Findings, format_verdicts, write_json
+from ..output.files import write_json
+from ..output.verdict_table import REFUSED, CaseVerdict, Findings, format_verdicts
 from ..session import COLLECTED, device_of, not_compared, project_of, rule_of, threads_of, workload_options
 from ..timing.clock import wall_clock
 from ..timing.pairing import Comparison, Pair, TimedCall, compare

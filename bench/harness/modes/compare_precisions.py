@@ -27,7 +27,8 @@ from ..case import BenchmarkCall, BenchmarkCase, BenchmarkId
 from ..counters.operator_times import time_operators
 from ..counters.operators import count_operators
 from ..environment.fingerprint_probe import describe_machine
-from ..output.verdict_table import REFUSED, write_json
+from ..output.files import write_json
+from ..output.verdict_table import REFUSED
 from ..project import Precisions
 from ..session import device_of, project_of, rule_of, threads_of, workload_options
 from ..stats.accuracy import Deviation, tensors_in, worst_deviation

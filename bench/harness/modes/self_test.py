@@ -26,7 +26,7 @@ from scipy.special import betaincinv
 from ..case import BenchmarkCase
 from ..environment.fingerprint import refusal
 from ..environment.fingerprint_probe import take_fingerprint
-from ..output.verdict_table import write_json
+from ..output.files import write_json
 from ..pytest_benchmark_adapter import file_beside_saved_runs
 from ..session import device_of, not_compared, project_of, rule_of, threads_of, workload_options
 from ..stats.verdict import Rule, SequentialTest

@@ -1,14 +1,11 @@
 """The result of a comparison: a verdict for each case, the exit code, and both as a table and as JSON."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..stats.verdict import VERDICTS, Interval, verdict_of_suite
-from .files import write_whole
 
 KIND = "verdicts"  # of the document
 SAME_OR_FASTER, SLOWER, UNCLEAR, REFUSED = 0, 1, 3, 4  # exit codes
@@ -125,11 +122,6 @@ def format_verdicts(findings: Findings, power: Mapping[str, Any] | None = None) 
         *(f"failed: {case}: {why}" for case, why in findings.failed.items()),
         *(f"warning: {sentence}" for sentence in findings.warnings),
     ]
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write whole or not at all. Raises OSError."""
-    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def _power(self_test: Any) -> str:

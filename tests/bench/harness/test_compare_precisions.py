@@ -157,7 +157,7 @@ def test_where_to_write_without_anything_to_write_is_a_mistake(shared):
     )
 
 
-OPTIONS = {"--device": "cpu", "--up": "z"}
+OPTIONS = {"--device": "cpu", "--up": "z", "--execution": "eager"}
 OURS = {"implementation": "ours"}
 BENCHMARKS = {
     "linear": BenchmarkId("bench_linear", "bench_linear", {"case": "1024", "direction": "forward"}),

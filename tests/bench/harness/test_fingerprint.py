@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from bench.harness.environment import fingerprint_probe
 from bench.harness.environment.fingerprint import Fingerprint, differences, refusal
-from bench.harness.environment.fingerprint_probe import GPU_FIELDS, VARIABLES, machine_hash, ranges, take_fingerprint
+from bench.harness.environment.fingerprint_probe import (
+    GPU_FIELDS,
+    VARIABLES,
+    describe_machine,
+    machine_hash,
+    ranges,
+    take_fingerprint,
+)
 from bench.harness.environment.nvidia import gpu_query, no_gpu
 
 WORDS = {field.name: field.metadata["words"] for field in dataclasses.fields(Fingerprint)}
@@ -114,6 +121,14 @@ def test_two_readings_are_equal():
     assert differences(first, take_fingerprint("cpu")) == []
     assert (first.device, first.torch, first.threads) == ("cpu", torch.__version__, torch.get_num_threads())
     assert first.driver is None  # a time on the CPU does not depend on it
+
+
+def test_a_machine_is_described_by_its_fingerprint_and_the_time():
+    fingerprint, machine = take_fingerprint(), describe_machine(threads=3)
+    assert machine.keys() == {"name", "device", "torch", "threads", "when"}
+    assert (machine["name"], machine["device"]) == (fingerprint.cpu, "cpu")
+    assert (machine["torch"], machine["threads"]) == (fingerprint.torch, 3)
+    assert describe_machine()["threads"] == fingerprint.threads
 
 
 def test_what_cannot_be_read_is_none(tmp_path):

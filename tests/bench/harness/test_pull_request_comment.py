@@ -76,10 +76,10 @@ def test_a_quoted_marker_is_left_alone(tmp_path, github):
     assert bodies() == [f"{MARKER}\nmine", f"> {MARKER}\nwhy?", f"{MARKER}\nsame"]
 
 
-def test_a_file_that_is_no_summary_is_not_posted(tmp_path, github, capsys):
+def test_a_file_without_the_marker_is_not_posted(tmp_path, github, capsys):
     bodies = github()
     with pytest.raises(SystemExit) as error:
         post(tmp_path, "hello")
     assert error.value.code == 2
-    assert "summary.md: no summary of verdicts; give what" in capsys.readouterr().err
+    assert "summary.md: no Markdown of verdicts; give what" in capsys.readouterr().err
     assert bodies() == []
