@@ -8,3 +8,5 @@ with install_import_hook("humor", "beartype.beartype"):
 
 settings.register_profile("humor", deadline=None, max_examples=30, derandomize=True)
 settings.load_profile("humor")
+
+collect_ignore = ["support/foreign_project"]  # another project, which test_foreign_project.py runs

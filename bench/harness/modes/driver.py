@@ -20,6 +20,7 @@ from .self_test import SelfTest
 MODES: tuple[type[Mode], ...] = (CompareCommits, ComparePrecisions, CountsMode, SelfTest, Calibrate)
 MODE = pytest.StashKey[Mode]()
 STARTED = pytest.StashKey[bool]()
+HANDLER = pytest.StashKey[Any]()  # of SIGTERM, before the mode started
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -70,11 +71,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
-    if MODE in config.stash and not config.getoption("collectonly"):
-        config.stash[STARTED] = True
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that nothing found is lost
+    if MODE not in config.stash or config.getoption("collectonly"):
+        return
+    try:
         config.stash[MODE].start([case_of(item) for item in session.items if is_benchmark(item)])
+    except BaseException:
+        config.stash[MODE].close()
+        raise
+    config.stash[STARTED] = True
+    if threading.current_thread() is threading.main_thread():
+        # Handled as Ctrl-C is, so that what was found until then is not lost.
+        config.stash[HANDLER] = signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -103,6 +110,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
             config.stash[CONCLUDED] = True
     finally:
         mode.close()
+        if HANDLER in config.stash:
+            signal.signal(signal.SIGTERM, config.stash[HANDLER])
     return result
 
 

@@ -2,9 +2,12 @@
 
 import json
 import math
+import signal
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from itertools import takewhile
 
 import pytest
 import torch
@@ -53,6 +56,7 @@ def bench_half(case, precision, device, dtype, measure):
     measure(total, "tiny", answer=lambda: {"loss": total()})
 '''
 NAME = "bench_tiny.py::bench_half[bf16-small]"
+COARSE = ["--slower-than", "90%", "--error-rate", "20%", "--max-time", "0", "--device", "cpu"]
 
 
 def work(result):
@@ -76,8 +80,7 @@ def compare(shared, tmp_path):
     def run(*arguments):
         file = tmp_path / "precisions.json"
         written = ["--compare-precisions", "--compare-precisions-json", str(file)]
-        coarse = ["--slower-than", "90%", "--error-rate", "20%", "--max-time", "0", "--device", "cpu"]
-        result = shared.pytest("bench", *written, "-k", "bench_half and bf16-small", *coarse, *arguments)
+        result = shared.pytest("bench", *written, "-k", "bench_half and bf16-small", *COARSE, *arguments)
         return result, json.loads(file.read_text()) if file.exists() else None
 
     yield run
@@ -147,6 +150,26 @@ def test_nothing_measured_and_a_failing_case_are_refused(shared, compare):
     result, content = compare()
     assert (result.returncode, content) == (4, None)
     assert "refused: a case failed, as said above." in result.stdout
+
+
+STUCK = "\n\ndef bench_stuck(precision, measure):\n    import time\n\n    time.sleep(600)\n"
+
+
+def test_what_was_found_before_sigterm_is_printed_and_written(shared, compare, tmp_path):
+    file, suite = tmp_path / "precisions.json", "bench/bench_tiny.py"
+    shared.write(suite, HALF + STUCK)
+    written = ["--compare-precisions", "--compare-precisions-json", str(file)]
+    cases = [f"{suite}::bench_half[bf16-small]", f"{suite}::bench_stuck[bf16]"]
+    command = shared.command("-vv", *cases, *written, *COARSE)
+    environment = shared.environment() | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=shared.folder, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        before = "".join(takewhile(lambda line: "[ 50%]" not in line, running.stdout))  # of the first case
+        assert running.poll() is None, before
+        running.send_signal(signal.SIGTERM)
+        rest = running.stdout.read()
+        assert running.wait(60) == pytest.ExitCode.INTERRUPTED
+    (case,) = json.loads(file.read_text())["cases"]
+    assert any(NAME in line and line.endswith(case["reason"]) for line in rest.splitlines()), rest
 
 
 def test_where_to_write_without_anything_to_write_is_a_mistake(shared):

@@ -18,7 +18,7 @@ from bench.harness.versions.worker import Worker, WorkerError
 from bench.project import PROJECT
 from tests.support.git_repository import ROOT, TINY, Repository
 
-OPTIONS = {"--device": "cpu", "--up": "z"}
+OPTIONS = {"--device": "cpu", "--up": "z", "--execution": "eager"}
 WHERE = """
 
 def where() -> tuple[str, str]:

@@ -1,0 +1,3 @@
+"""Smooths signals."""
+
+from .smoothing import smooth as smooth
