@@ -1,4 +1,4 @@
-"""How many windows a second, and is data what a training step waits for? The study's "prepare data" row, Table 2."""
+"""How fast are windows cut, and does a training step wait for them? The study's "prepare data" row, Table 2."""
 
 from time import sleep
 
@@ -12,7 +12,7 @@ from humor.data.windows import cut_windows
 
 from .cases import DATA
 
-STEP_SECONDS = 0.02  # of a consumer that only sleeps: a fast step on a GPU; what is over it was spent waiting for data
+STEP_SECONDS = 0.02  # of a consumer that only sleeps, like a fast step on a GPU; the rest of its time it waits for data
 
 
 @pytest.mark.parametrize("implementation", ["store", "file for each window"])
@@ -39,7 +39,7 @@ def bench_windows(case, implementation, workload, measure):
 @pytest.mark.parametrize("prefetch", [0, 2])
 @pytest.mark.parametrize("case", DATA.items(), ids=DATA.keys())
 def bench_step_that_waits_for_data(case, prefetch, workload, device, measure):
-    """Ten steps of a consumer that sleeps while a batch is prepared behind it."""
+    """Ten steps of a consumer that sleeps while batches are prepared in the background."""
     _, size = case
     store = MotionStore.open(workload.stored_motion)
     loader = BatchLoader(WindowSampler(store, size.windows, seed=0).batch, 10, device, prefetch)

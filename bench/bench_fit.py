@@ -1,4 +1,4 @@
-"""What does fitting motions cost: the energy of the last stage and the gradient, as L-BFGS asks for them each time?"""
+"""What does fitting motions cost: the energy of the last stage with its gradient, once, as L-BFGS evaluates it?"""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from humor.training.execution import apply_execution_to_parts
 from .cases import FIT
 
 NOISE = 0.04  # metres
-FEW = 10  # steps: over more, what rounding does to a gradient grows at the motion's own rate, not the format's
+ANSWER_STEPS = 10  # beyond them, a gradient's rounding errors grow at the rate of the motion, not of the format
 
 
 @pytest.mark.parametrize("case", FIT.items(), ids=FIT.keys())
@@ -25,7 +25,7 @@ def bench_fit(case, precision, execution, device, dtype, workload, measure):
     body = workload.bodies[clip.gender].to(device, dtype)
     betas, level = (torch.as_tensor(x).to(device, dtype).expand(size.motions, -1) for x in (clip.betas, torch.zeros(3)))
 
-    def objective_of(steps, execution="eager"):
+    def make_objective(steps, execution="eager"):
         starts = torch.linspace(0, len(clip.contacts) - 1 - steps, size.motions).long()
         truth = clip.state.map(lambda x: x[starts[:, None] + torch.arange(1 + steps)])
         observed = observe(truth.joints, NOISE).map(lambda x: x.to(device, dtype))
@@ -48,15 +48,15 @@ def bench_fit(case, precision, execution, device, dtype, workload, measure):
             with torch.device(device):
                 return objective.evaluate()
 
-        evaluate()  # which finds float16's scale
+        evaluate()  # settles float16's gradient scale
         return evaluate, leaves
 
     def answer():
-        evaluate, leaves = objective_of(min(steps, FEW))
+        evaluate, leaves = make_objective(min(steps, ANSWER_STEPS))
         value = evaluate()
         return {"loss": value, "gradients": torch.cat([leaf.grad.flatten() for leaf in leaves])}
 
     group = f"fit, {size} of {steps} steps"
     info = {"width": size.width, "precision": precision, "execution": execution}
-    eager = None if execution == "eager" else objective_of(steps)[0]
-    measure(objective_of(steps, execution)[0], group, eager, answer, transitions=size.motions * steps, **info)
+    eager = None if execution == "eager" else make_objective(steps)[0]
+    measure(make_objective(steps, execution)[0], group, eager, answer, transitions=size.motions * steps, **info)

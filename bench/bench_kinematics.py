@@ -26,7 +26,7 @@ def bench_kinematics(case, output, implementation, precision, device, dtype, wor
         def pose():
             with chosen.autocast_scope(device):
                 return body(rotmats, betas, trans, vertices=VERTICES[output])
-    else:  # always poses the whole mesh, whatever is asked for
+    else:  # always poses the whole mesh
         slow = smplx_body(workload.body_arrays["neutral"]).to(device, dtype)
         rotvecs = rotmat_to_rotvec(rotmats).flatten(1)
 

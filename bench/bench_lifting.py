@@ -1,4 +1,4 @@
-"""What does lifting 2D joints to 3D cost as more frames are seen? PoseFormer and PoseFormerV2, side by side."""
+"""What does lifting 2D joints to 3D cost, by number of frames? PoseFormer and PoseFormerV2, side by side."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from humor.training.optimizer import Adamax
 
 from .cases import LIFTING, LIFTING_STEP
 
-pytestmark = pytest.mark.benchmark(max_time=0.2)  # seconds a case: they are many
+pytestmark = pytest.mark.benchmark(max_time=0.2)  # seconds a case: there are many
 
 
 def step_and_batch(network, size, precision, workload, device, dtype):
@@ -21,8 +21,8 @@ def step_and_batch(network, size, precision, workload, device, dtype):
     model = NETWORKS[network](size.frames).to(device, dtype)
     step = LiftingStep(model, Adamax(model.parameters()), Precision(precision))
     windows = WindowSampler(store, size.windows, seed=0).draw(0, 0)
-    seen = LiftingWindows(store, size.frames).batch(*windows, NOISES["noisy"], (0,))
-    return step, LiftingBatch(seen.points.to(device, dtype), seen.joints.to(device, dtype))
+    batch = LiftingWindows(store, size.frames).batch(*windows, NOISES["noisy"], (0,))
+    return step, LiftingBatch(batch.points.to(device, dtype), batch.joints.to(device, dtype))
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -12,7 +12,7 @@ from .cases import DIRECTIONS, LINEAR
 
 
 def linear(size, rows, precision, device, dtype=torch.float32) -> tuple[Callable, Callable, Callable]:
-    """A layer over rows: its forward pass, that with a backward pass, and the products of both."""
+    """Three calls of a layer: its forward pass, forward and backward, and the products of both as an answer."""
     torch.manual_seed(0)
     layer = nn.Linear(size, size).to(device, dtype)
     inputs = torch.randn(rows, size, device=device).to(dtype)
@@ -30,7 +30,7 @@ def linear(size, rows, precision, device, dtype=torch.float32) -> tuple[Callable
             total.backward()
         half_weights.move_gradients_to_masters()
 
-    def products():  # the sum of all outputs would lose most of its digits in any format
+    def products():  # a sum of all outputs would lose most of its digits in every format
         forward_and_backward()
         with chosen.autocast_scope(device), half_weights.active():
             product = layer(inputs)

@@ -1,4 +1,4 @@
-"""What does the loss cost, forward and backward; ours and the published one? The study's "loss" row, Table 2."""
+"""What does the loss cost, forward and backward, ours and the published one? The study's "loss" row, Table 2."""
 
 import pytest
 import torch

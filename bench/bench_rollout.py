@@ -1,4 +1,4 @@
-"""How many frames of motion a second does the network generate? A step waits for the one before it."""
+"""How many frames of motion a second does the network generate? Each step needs the one before it."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def bench_rollout(case, precision, execution, device, dtype, make_batch, measure
     initial = make_batch(size.motions).past.map(lambda x: x[:, 0].to(device, dtype))
     chosen = Precision(precision)
 
-    def roll_of(execution):
+    def make_rollout(execution):
         torch.manual_seed(0)
         model = HumorModel(size.width).to(device, dtype)
         half_weights = chosen.half_weights(model)
@@ -29,7 +29,7 @@ def bench_rollout(case, precision, execution, device, dtype, make_batch, measure
 
         return roll_in_precision
 
-    def answer():  # the first frame: what rounding does to it grows at the motion's own rate, not the format's
+    def answer():  # of the first frame: later, rounding errors grow at the rate of the motion, not of the format
         torch.manual_seed(0)
         model = HumorModel(size.width).to(device, dtype)
         with torch.no_grad(), chosen.autocast_scope(device), chosen.half_weights(model).active():
@@ -38,5 +38,5 @@ def bench_rollout(case, precision, execution, device, dtype, make_batch, measure
 
     group = f"rollout, {size} of {size.steps} frames"
     info = {"width": size.width, "precision": precision, "execution": execution}
-    eager = None if execution == "eager" else roll_of("eager")
-    measure(roll_of(execution), group, eager, answer, rows=size.motions, frames=size.motions * size.steps, **info)
+    eager = None if execution == "eager" else make_rollout("eager")
+    measure(make_rollout(execution), group, eager, answer, rows=size.motions, frames=size.motions * size.steps, **info)

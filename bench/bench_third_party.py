@@ -1,4 +1,4 @@
-"""How does our posing compare with public implementations? Those that are not installed are skipped."""
+"""How fast do public implementations pose a body? Those that are not installed are skipped."""
 
 import pytest
 import torch

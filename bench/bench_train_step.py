@@ -1,4 +1,4 @@
-"""What does a whole training step cost; with our loss and with the published one? The sum of the study's Table 2."""
+"""What does a whole training step cost, with our loss and with the published one? The sum of the study's Table 2."""
 
 from collections import defaultdict
 
@@ -29,7 +29,7 @@ def bench_train_step(case, implementation, precision, execution, device, dtype, 
     loss = HumorLoss(workload.bodies) if implementation == "ours" else PublishedLoss(workload.body_arrays)
     loss = loss.to(device, dtype)
 
-    def step_of(execution):
+    def make_step(execution):
         model = HumorModel(size.width).to(device, dtype)
         step = TrainStep(model, loss, Adamax(model.parameters()), Precision(precision), execution=execution)
         step.settle_gradient_scale()
@@ -51,7 +51,7 @@ def bench_train_step(case, implementation, precision, execution, device, dtype, 
             seconds[PART_OF_STEP.get(phase, phase)] += taken
         return seconds
 
-    step, plain = step_of(execution), None if execution == "eager" else step_of("eager")
+    step, plain = make_step(execution), None if execution == "eager" else make_step("eager")
     group = f"train step, {size.windows} windows, width {size.width}"
     info = {"width": size.width, "precision": precision, "execution": execution}
     eager = None if plain is None else lambda: plain(batch, 50, noise)
