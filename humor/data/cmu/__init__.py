@@ -1,1 +1,1 @@
-"""CMU's own motion files (.asf, .amc): read, retargeted to the SMPL body, and imported as AMASS clips."""
+"""Import CMU's motion files (.asf, .amc) as AMASS clips."""

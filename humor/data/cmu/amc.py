@@ -1,33 +1,24 @@
-"""Acclaim motion files (.amc), and where the bones of their skeleton are."""
+"""Read Acclaim motion files (.amc)."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from ...errors import FileError, MotionError
+from ..source_motion import SourceMotion
 from .asf import AsfSkeleton, quoted, read_lines
 
-MAX_WORD = 32  # a number or a bone's name is shorter; one long word would widen the whole table
+MAX_WORD = 32  # characters; numbers and bones' names are shorter, and one long word would widen the whole table
 MAX_METRES = 1000.0
 MAX_DEGREES = 36000.0
 
 
-@dataclass(frozen=True, eq=False)
-class AmcMotion:
-    """A motion of an `AsfSkeleton`, y up, before any change of skeleton."""
+def read_amc(path: Path, skeleton: AsfSkeleton) -> SourceMotion:
+    """Read the motion of an .amc file, plain or .gz, in the units of its skeleton.
 
-    root_translation: Float[np.ndarray, "frames 3"]  # metres
-    rotations: Float[np.ndarray, "frames bones 3 3"]  # from rest, in the parent's frame; the root's in the world's
-
-    def __len__(self) -> int:
-        return len(self.root_translation)
-
-
-def read_amc(path: Path, skeleton: AsfSkeleton) -> AmcMotion:
-    """Motion of an .amc file, plain or .gz, in the order and units of its skeleton."""
+    Raises FileError for a damaged file and for another skeleton's, MotionError for numbers that no person moves by.
+    """
     path = Path(path)
     words, degrees = _words(read_lines(path), skeleton.degrees, path.name)
     layout, width = _layout(words, skeleton, path.name)
@@ -37,7 +28,7 @@ def read_amc(path: Path, skeleton: AsfSkeleton) -> AmcMotion:
     angles = {**numbers, "root": np.stack([root[f"r{letter}"] for letter in skeleton.dofs[0]], -1)}
     rotations = np.stack(
         [
-            _turned(angles.get(name), dof, axes, degrees, len(table))
+            _rotations(angles.get(name), dof, axes, degrees, len(table))
             for name, dof, axes in zip(skeleton.names, skeleton.dofs, skeleton.axes, strict=True)
         ],
         1,
@@ -50,29 +41,11 @@ def read_amc(path: Path, skeleton: AsfSkeleton) -> AmcMotion:
             f"{path.name}: an angle over {MAX_DEGREES:g} degrees or a root over {MAX_METRES:g} m away; expected a "
             "person's motion in the units of its skeleton, get a whole copy of it."
         )
-    return AmcMotion(translation, rotations)
-
-
-def source_rotations(skeleton: AsfSkeleton, motion: AmcMotion) -> Float[np.ndarray, "frames bones 3 3"]:
-    """World rotation of every bone from rest to pose, y up."""
-    world = motion.rotations.copy()
-    for bone, parent in enumerate(skeleton.parents[1:], 1):
-        world[:, bone] = world[:, parent] @ motion.rotations[:, bone]
-    return world
-
-
-def source_joints(skeleton: AsfSkeleton, motion: AmcMotion) -> Float[np.ndarray, "frames bones 3"]:
-    """Where every bone ends (the root: where it is), metres, y up."""
-    along = (skeleton.directions * skeleton.lengths[:, None])[..., None]
-    joints = (source_rotations(skeleton, motion) @ along)[..., 0]
-    joints[:, 0] = motion.root_translation
-    for bone, parent in enumerate(skeleton.parents[1:], 1):
-        joints[:, bone] += joints[:, parent]
-    return joints
+    return SourceMotion(translation, rotations)
 
 
 def _words(lines: list[bytes], degrees: bool, name: str) -> tuple[list[bytes], bool]:
-    """All words of the frames, and whether angles are degrees; comments and keywords left out."""
+    """All words of the frames, without comments and keywords, and whether angles are in degrees."""
     frames = []
     for line in lines:
         line = line.strip()
@@ -91,7 +64,7 @@ def _words(lines: list[bytes], degrees: bool, name: str) -> tuple[list[bytes], b
 
 
 def _layout(words: list[bytes], skeleton: AsfSkeleton, name: str) -> tuple[dict[str, slice], int]:
-    """Which words of the first frame are each bone's numbers, and how many words a frame has."""
+    """The words of a frame that are each bone's numbers, by the first frame, and how many words a frame has."""
     counts = {bone: len(dof) for bone, dof in zip(skeleton.names, skeleton.dofs, strict=True)}
     counts["root"] = 6
     layout: dict[str, slice] = {}
@@ -113,7 +86,7 @@ def _layout(words: list[bytes], skeleton: AsfSkeleton, name: str) -> tuple[dict[
 
 
 def _table(words: list[bytes], layout: dict[str, slice], width: int, name: str) -> np.ndarray:
-    """The words as (T, width), every frame with the first one's bones in the first one's places."""
+    """The words as (frames, width), where every frame has the bones of the first one in the same columns."""
     whole = len(words) // width
     table = np.array(words[: whole * width]).reshape(whole, width)
     for bone, columns in layout.items():
@@ -126,9 +99,9 @@ def _table(words: list[bytes], layout: dict[str, slice], width: int, name: str) 
             )
     if len(words) != whole * width:
         raise FileError(f"{name}: ends in the middle of frame {whole + 1}; get a whole copy of it.")
-    counted = np.char.isdigit(table[:, 0])
-    numbers = table[counted, 0].astype(np.float64)
-    if not counted.all() or (np.diff(numbers) != 1).any():
+    is_number = np.char.isdigit(table[:, 0])
+    numbers = table[is_number, 0].astype(np.float64)
+    if not is_number.all() or (np.diff(numbers) != 1).any():
         raise FileError(f"{name}: frame numbers do not count up by one; get a whole copy of it.")
     return table
 
@@ -143,8 +116,8 @@ def _floats(words: np.ndarray, bone: str, name: str) -> np.ndarray:
     return numbers
 
 
-def _turned(angles: np.ndarray | None, dof: str, axes: np.ndarray, degrees: bool, frames: int) -> np.ndarray:
-    """Turns about a bone's own axes as matrices in its parent's frame, (T, 3, 3)."""
+def _rotations(angles: np.ndarray | None, dof: str, axes: np.ndarray, degrees: bool, frames: int) -> np.ndarray:
+    """Rotations about a bone's axes as matrices in its parent's frame, (frames, 3, 3)."""
     if angles is None or not dof:
         return np.broadcast_to(np.eye(3), (frames, 3, 3))
     return axes @ Rotation.from_euler(dof, angles, degrees=degrees).as_matrix() @ axes.T

@@ -1,4 +1,4 @@
-"""Acclaim skeleton files (.asf): the bones that an .amc motion moves."""
+"""Read Acclaim skeleton files (.asf): the bones that an .amc motion moves."""
 
 import gzip
 import math
@@ -12,41 +12,29 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from ...errors import FileError
+from ..source_motion import SourceSkeleton
 
 INCH = 0.0254  # metres; a length in an .asf or .amc is inches times the file's length unit
 MAX_BYTES = 32 * 2**20  # unpacked; a motion of over five minutes at 120 frames a second
 MAX_BONES = 256
 MAX_BONE_METRES = 10.0
 
-_Row = tuple[int, list[str]]  # line number, its words
+_Line = tuple[int, list[str]]  # line number, its words
 
 
 @dataclass(frozen=True, eq=False)
-class AsfSkeleton:
-    """Bones at rest, root first and every parent before its children; y is up and the person faces +z.
+class AsfSkeleton(SourceSkeleton):
+    """The skeleton of an .asf file, and how an .amc of it is read."""
 
-    A bone starts where its parent ends. At rest no bone is turned, so a bone's rotation is the one from rest to pose.
-    """
-
-    name: str  # of the file, for messages
-    names: tuple[str, ...]  # names[0] is "root", a point
-    parents: tuple[int, ...]  # parents[0] is -1
-    directions: Float[np.ndarray, "bones 3"]  # unit length, at rest; the root's is zero
-    lengths: Float[np.ndarray, "bones"]  # metres
-    axes: Float[np.ndarray, "bones 3 3"]  # columns are the axes that the bone's angles turn about, at rest
-    dofs: tuple[str, ...]  # letters of the axes in the order of turning, fixed axes: "xyz", "xz", ""
+    dofs: tuple[str, ...]  # letters of the axes in the order of rotation, fixed axes: "xyz", "xz", ""
     root_order: tuple[str, ...]  # what the root's six numbers are: ("tx", "ty", "tz", "rx", "ry", "rz")
     root_position: Float[np.ndarray, "3"]  # metres
     metres_per_unit: float
     degrees: bool  # whether angles here are in degrees; a motion may say otherwise for its own
 
-    def index(self, bone: str) -> int:
-        """Position of a bone in every array; ValueError where there is none."""
-        return self.names.index(bone)
-
 
 def read_asf(path: Path) -> AsfSkeleton:
-    """Skeleton of an .asf file, plain or .gz, lengths in metres; limits are ignored."""
+    """Read an .asf file, plain or .gz, without its limits of angles. Raises FileError for a damaged one."""
     path = Path(path)
     sections = _sections(read_lines(path), path.name)
     units = _keywords(sections.get("units", []))
@@ -54,7 +42,7 @@ def read_asf(path: Path) -> AsfSkeleton:
     degrees = _is_degrees(units, path.name)
     bones = _bones(sections.get("bonedata", []), path.name)
     order, parents = _tree(sections.get("hierarchy", []), bones.keys(), path.name)
-    root_order, root_axis, root_position, root_turn = _root(_keywords(sections.get("root", [])), path.name)
+    root_order, root_axis, root_position, root_rotation = _root(_keywords(sections.get("root", [])), path.name)
     read = [_bone(name, bones[name], metres, degrees, path.name) for name in order[1:]]
     directions, lengths, axes, dofs = zip(*read, strict=True)
     return AsfSkeleton(
@@ -63,7 +51,7 @@ def read_asf(path: Path) -> AsfSkeleton:
         parents=parents,
         directions=np.array([np.zeros(3), *directions]),
         lengths=np.array([0.0, *lengths]),
-        axes=np.array([_turn(root_turn, root_axis, degrees), *axes]),
+        axes=np.array([_rotation(root_rotation, root_axis, degrees), *axes]),
         dofs=(root_axis, *dofs),
         root_order=root_order,
         root_position=np.array(root_position) * metres,
@@ -73,7 +61,7 @@ def read_asf(path: Path) -> AsfSkeleton:
 
 
 def read_lines(path: Path) -> list[bytes]:
-    """Lines of a text file, plain or .gz, refused where it is missing, damaged or too long to be a motion."""
+    """Read the lines of a text file, plain or .gz. Raises FileError for a missing, damaged or too long one."""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -93,10 +81,10 @@ def quoted(word: str | bytes) -> str:
     return f'"{text}"' if len(text) <= 24 else f'"{text[:21]}..."'
 
 
-def _sections(lines: Iterable[bytes], name: str) -> dict[str, list[_Row]]:
-    """The rows under each ":keyword", comments left out."""
-    sections: dict[str, list[_Row]] = {}
-    current: list[_Row] = []
+def _sections(lines: Iterable[bytes], name: str) -> dict[str, list[_Line]]:
+    """The lines under each ":keyword", without comments."""
+    sections: dict[str, list[_Line]] = {}
+    current: list[_Line] = []
     for number, line in enumerate(lines, 1):
         words = line.decode("ascii", "replace").split()
         if not words or words[0].startswith("#"):
@@ -112,11 +100,11 @@ def _sections(lines: Iterable[bytes], name: str) -> dict[str, list[_Row]]:
     return sections
 
 
-def _keywords(rows: Iterable[_Row]) -> dict[str, _Row]:
-    return {words[0].lower(): (number, words[1:]) for number, words in rows}
+def _keywords(lines: Iterable[_Line]) -> dict[str, _Line]:
+    return {words[0].lower(): (number, words[1:]) for number, words in lines}
 
 
-def _metres_per_unit(units: dict[str, _Row], name: str) -> float:
+def _metres_per_unit(units: dict[str, _Line], name: str) -> float:
     line, words = units.get("length", (0, ["1"]))
     (unit,) = _numbers(words, 1, f'{name}: line {line}: "length" of the units')
     if not 1e-3 <= unit <= 1e3:
@@ -124,7 +112,7 @@ def _metres_per_unit(units: dict[str, _Row], name: str) -> float:
     return INCH / unit
 
 
-def _is_degrees(units: dict[str, _Row], name: str) -> bool:
+def _is_degrees(units: dict[str, _Line], name: str) -> bool:
     line, words = units.get("angle", (0, ["deg"]))
     word = words[0].lower() if words else ""
     if not word.startswith(("deg", "rad")):
@@ -132,27 +120,27 @@ def _is_degrees(units: dict[str, _Row], name: str) -> bool:
     return word.startswith("deg")
 
 
-def _root(rows: dict[str, _Row], name: str) -> tuple[tuple[str, ...], str, tuple[float, ...], tuple[float, ...]]:
+def _root(lines: dict[str, _Line], name: str) -> tuple[tuple[str, ...], str, tuple[float, ...], tuple[float, ...]]:
     """Order of the root's numbers, its axis order, its rest position (file units) and orientation (file angle)."""
-    line, words = rows.get("order", (0, ["TX", "TY", "TZ", "RX", "RY", "RZ"]))
+    line, words = lines.get("order", (0, ["TX", "TY", "TZ", "RX", "RY", "RZ"]))
     order = tuple(word.lower() for word in words)
     if sorted(order) != ["rx", "ry", "rz", "tx", "ty", "tz"]:
         found = quoted(" ".join(words))
         raise FileError(f"{name}: line {line}: root order {found}; expected TX TY TZ RX RY RZ, correct it.")
-    line, words = rows.get("axis", (0, ["XYZ"]))
+    line, words = lines.get("axis", (0, ["XYZ"]))
     axis = _axis_order(words[0] if words else "", f"{name}: line {line}: the root")
     values = []
     for keyword in ("position", "orientation"):
-        line, words = rows.get(keyword, (0, ["0", "0", "0"]))
+        line, words = lines.get(keyword, (0, ["0", "0", "0"]))
         values.append(_numbers(words, 3, f'{name}: line {line}: "{keyword}" of the root'))
     return order, axis, values[0], values[1]
 
 
-def _bones(rows: Iterable[_Row], name: str) -> dict[str, dict[str, _Row]]:
+def _bones(lines: Iterable[_Line], name: str) -> dict[str, dict[str, _Line]]:
     """Every bone's keywords, by the bone's name."""
-    bones: dict[str, dict[str, _Row]] = {}
-    block: dict[str, _Row] | None = None
-    for number, words in rows:
+    bones: dict[str, dict[str, _Line]] = {}
+    block: dict[str, _Line] | None = None
+    for number, words in lines:
         keyword = words[0].lower()
         if keyword == "begin" and block is None:
             block = {}
@@ -176,30 +164,30 @@ def _bones(rows: Iterable[_Row], name: str) -> dict[str, dict[str, _Row]]:
 
 
 def _bone(
-    name: str, rows: dict[str, _Row], metres: float, degrees: bool, file: str
+    name: str, lines: dict[str, _Line], metres: float, degrees: bool, file: str
 ) -> tuple[np.ndarray, float, np.ndarray, str]:
     """Direction at rest, length in metres, axes and dof letters of one bone."""
     where = f"{file}: bone {quoted(name)}"
-    direction = np.array(_numbers(rows.get("direction", (0, []))[1], 3, f"{where}: direction"))
-    (length,) = _numbers(rows.get("length", (0, []))[1], 1, f"{where}: length")
+    direction = np.array(_numbers(lines.get("direction", (0, []))[1], 3, f"{where}: direction"))
+    (length,) = _numbers(lines.get("length", (0, []))[1], 1, f"{where}: length")
     norm = float(np.linalg.norm(direction))
     if not 0 <= length * metres <= MAX_BONE_METRES or not (norm > 1e-3 or length == 0):
         raise FileError(
             f"{where}: length {length * metres:.3g} m along a direction of length {norm:.3g}; expected 0 to "
             f"{MAX_BONE_METRES:g} m along a unit vector, correct it."
         )
-    axis = rows.get("axis", (0, ["0", "0", "0", "XYZ"]))[1]
+    axis = lines.get("axis", (0, ["0", "0", "0", "XYZ"]))[1]
     order = _axis_order(axis[3] if len(axis) == 4 else "", where)
-    dof = "".join(word.lower() for word in rows.get("dof", (0, []))[1])
+    dof = "".join(word.lower() for word in lines.get("dof", (0, []))[1])
     letters = dof[1::2]
     if dof[0::2].strip("r") or len(dof) % 2 or len(set(letters)) != len(letters) or not set(letters) <= set("xyz"):
         raise FileError(f"{where}: dof {quoted(dof)}; expected rx ry rz, each at most once, correct it.")
-    turn = _turn(_numbers(axis[:3], 3, f"{where}: axis"), order, degrees)
+    turn = _rotation(_numbers(axis[:3], 3, f"{where}: axis"), order, degrees)
     return direction / max(norm, 1e-3), length * metres, turn, letters
 
 
-def _turn(angles: tuple[float, ...], order: str, degrees: bool) -> np.ndarray:
-    """Matrix of turns about fixed axes; the angles are x, y, z and the order says which comes first."""
+def _rotation(angles: tuple[float, ...], order: str, degrees: bool) -> np.ndarray:
+    """Matrix of rotations about fixed axes, of angles about x, y and z applied in the given order."""
     return Rotation.from_euler(order, [angles["xyz".index(letter)] for letter in order], degrees=degrees).as_matrix()
 
 
@@ -209,12 +197,12 @@ def _axis_order(word: str, where: str) -> str:
     return word.lower()
 
 
-def _tree(rows: Iterable[_Row], bones: Iterable[str], name: str) -> tuple[list[str], tuple[int, ...]]:
+def _tree(lines: Iterable[_Line], bones: Iterable[str], name: str) -> tuple[list[str], tuple[int, ...]]:
     """Names from the root down and each one's parent; the hierarchy must reach every bone exactly once."""
     children: dict[str, list[str]] = {}
     placed: set[str] = set()
     known = set(bones)
-    for number, words in rows:
+    for number, words in lines:
         if words[0].lower() in ("begin", "end"):
             continue
         for word in words:

@@ -1,4 +1,4 @@
-"""Import CMU's own motion files: a folder of .asf and .amc becomes AMASS-format .npz, without a registration."""
+"""Import CMU's motion files: a folder of .asf and .amc files becomes AMASS-format .npz files."""
 
 import math
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 from ...body import BodyModel
 from ...errors import FileError, HumorError, SettingError
 from ..amass import RawClip, write_amass
+from ..retargeting import retarget
 from .amc import read_amc
 from .asf import AsfSkeleton, read_asf
-from .retarget import retarget
 
 FPS = 120.0  # an .amc does not say its rate; this is the database's usual one
 _SKELETONS, _MOTIONS = (".asf", ".asf.gz"), (".amc", ".amc.gz")
@@ -28,7 +28,7 @@ class CmuClip:
 
 @dataclass(frozen=True)
 class ImportedClip:
-    """What became of one motion file."""
+    """The result of importing one motion file."""
 
     source: Path
     path: Path | None  # the .npz that was written, or None
@@ -38,7 +38,7 @@ class ImportedClip:
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What became of a folder, in the order of its clips."""
+    """The results of importing a folder, in the order of its clips."""
 
     clips: tuple[ImportedClip, ...]
 
@@ -49,7 +49,7 @@ class ImportSummary:
 
     @property
     def left_out(self) -> tuple[ImportedClip, ...]:
-        """Clips that were not, each with its reason."""
+        """Clips that were not written, each with its reason."""
         return tuple(clip for clip in self.clips if clip.path is None)
 
 
@@ -139,11 +139,11 @@ def _skeleton_for(motion: Path, stem: str, skeletons: Iterable[Path]) -> Path | 
     """The skeleton of the clip's own name or of its subject's, in its own folder first; else its folder's only one."""
     names = (stem.lower(), stem.split("_")[0].lower())
     named = [path for path in skeletons if _stem(path, _SKELETONS).lower() in names]
-    own = [path for path in skeletons if path.parent == motion.parent]
+    beside = [path for path in skeletons if path.parent == motion.parent]
     named.sort(key=lambda path: (path.parent != motion.parent, _stem(path, _SKELETONS).lower() != names[0], path))
     if named:
         return named[0]
-    return own[0] if len(own) == 1 else None
+    return beside[0] if len(beside) == 1 else None
 
 
 def _stem(path: Path, endings: tuple[str, ...]) -> str:

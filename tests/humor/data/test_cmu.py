@@ -15,10 +15,11 @@ from scipy.spatial.transform import Rotation
 
 from humor.body import BodyModel
 from humor.data.amass import read_amass
-from humor.data.cmu.amc import AmcMotion, read_amc, source_joints, source_rotations
+from humor.data.cmu.amc import read_amc
 from humor.data.cmu.asf import AsfSkeleton, read_asf
 from humor.data.cmu.importing import find_clips, import_cmu
-from humor.data.cmu.retarget import Retargeted, retarget
+from humor.data.retargeting import RetargetedMotion, retarget
+from humor.data.source_motion import SourceMotion, world_joints, world_rotations
 from humor.errors import FileError, HumorError, MotionError, SettingError
 from humor.rotations import rotvec_to_rotmat
 from humor.skeleton import BODY_NAMES
@@ -104,7 +105,7 @@ def random_frames(seed: int, count: int = 3, size: float = 60.0) -> list[dict[st
     ]
 
 
-def read_made_up(folder: Path, frames: list[dict[str, list[float]]]) -> tuple[AsfSkeleton, AmcMotion]:
+def read_made_up(folder: Path, frames: list[dict[str, list[float]]]) -> tuple[AsfSkeleton, SourceMotion]:
     folder.mkdir(exist_ok=True)
     (folder / "77.asf").write_text(made_up_asf())
     (folder / "77_01.amc").write_text(made_up_amc(frames))
@@ -117,7 +118,7 @@ def body() -> BodyModel:
     return BodyModel.mannequin("neutral")
 
 
-def posed_joints(body: BodyModel, clip: Retargeted) -> np.ndarray:
+def posed_joints(body: BodyModel, clip: RetargetedMotion) -> np.ndarray:
     rotmats = rotvec_to_rotmat(torch.as_tensor(clip.poses[:, :66].reshape(-1, 22, 3)))
     betas = torch.as_tensor(clip.betas).expand(len(rotmats), 16)
     return body(rotmats, betas, torch.as_tensor(clip.trans)).joints.double().numpy()
@@ -198,7 +199,7 @@ def spin(letters: str, degrees: list[float] | tuple[float, ...]) -> np.ndarray:
 def test_joints_are_where_a_bone_by_bone_walk_puts_them(tmp_path: Path) -> None:
     frames = random_frames(2, 4)
     skeleton, motion = read_made_up(tmp_path, frames)
-    joints, turns = source_joints(skeleton, motion), source_rotations(skeleton, motion)
+    joints, turns = world_joints(skeleton, motion), world_rotations(skeleton, motion)
     for frame in range(len(frames)):
         for index, bone in enumerate(skeleton.names):
             place, turn = slow_joint(frames, frame, bone)
@@ -240,7 +241,7 @@ def read_bvh(path: Path) -> dict[str, np.ndarray]:
 @needs_mocap
 def test_the_bvh_of_a_clip_puts_the_source_skeleton_in_the_same_places() -> None:
     skeleton = read_asf(MOCAP / "01.asf")
-    source = source_joints(skeleton, read_amc(MOCAP / "01_01.amc.gz", skeleton))
+    source = world_joints(skeleton, read_amc(MOCAP / "01_01.amc.gz", skeleton))
     bvh = read_bvh(MOCAP / "01_01.bvh")
     thorax = source[:, skeleton.index("thorax")] - source[:, skeleton.index("upperback")]
     pairs = {
@@ -259,7 +260,7 @@ def test_the_bvh_of_a_clip_puts_the_source_skeleton_in_the_same_places() -> None
 @needs_mocap
 def test_another_conversion_on_another_skeleton_points_the_same_way() -> None:
     skeleton = read_asf(MOCAP / "11.asf")
-    source = source_joints(skeleton, read_amc(MOCAP / "11_01.amc", skeleton))
+    source = world_joints(skeleton, read_amc(MOCAP / "11_01.amc", skeleton))
     bvh = read_bvh(MOCAP / "11_01.bvh")
     for letter in "lr":
         for start, end, bone in (
@@ -285,7 +286,7 @@ def test_limbs_of_any_pose_point_where_the_source_limbs_do(tmp_path_factory, bod
     # As the pelvis sees it, for the room may have been levelled.
     root = rotvec_to_rotmat(torch.as_tensor(clip.poses[:, :3])).numpy()
     ours = posed_joints(body, clip) @ root
-    theirs = source_joints(skeleton, motion) @ source_rotations(skeleton, motion)[:, 0]
+    theirs = world_joints(skeleton, motion) @ world_rotations(skeleton, motion)[:, 0]
     assert limb_angles(skeleton, theirs, ours).max() < 0.01
 
 
@@ -615,7 +616,7 @@ def test_a_real_clip_looks_like_its_source(name: str, body: BodyModel) -> None:
     motion = read_amc(path if path.exists() else path.with_name(f"{name}.amc.gz"), skeleton)
     clip = retarget(skeleton, motion, body)
     joints = posed_joints(body, clip)
-    angles = limb_angles(skeleton, z_up(source_joints(skeleton, motion)), joints)
+    angles = limb_angles(skeleton, z_up(world_joints(skeleton, motion)), joints)
     assert np.median(angles) < 2
     assert angles.max() < 10
     rotvecs = clip.poses[:, :66].reshape(-1, 22, 3)
