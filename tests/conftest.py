@@ -1,5 +1,8 @@
 """Shapes and types of every public function are checked while the tests run."""
 
+import os
+
+import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -10,3 +13,9 @@ settings.register_profile("humor", deadline=None, max_examples=30, derandomize=T
 settings.load_profile("humor")
 
 collect_ignore = ["support/foreign_project"]  # another project, which test_foreign_project.py runs
+
+# The tests' tensors are small, and threads of processes that run side by side wait for each other.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+# pytest-benchmark measures nothing where it finds pytest-xdist, and so in the processes that a test starts.
+os.environ.pop("PYTEST_XDIST_WORKER", None)
