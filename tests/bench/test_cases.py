@@ -1,16 +1,11 @@
 """Every case is benchmarked somewhere, and a CPU leaves out what would take it minutes."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from bench import cases
 from bench.cases import Case, Choice, left_out
+from tests.support.pytest_process import run_here
 
-ROOT = Path(__file__).parents[2]
 TABLES = {
     name: table
     for name, table in vars(cases).items()
@@ -31,20 +26,16 @@ ON_A_CPU = {
 }
 WHERE_HALF_IS_EMULATED = {"LINEAR": "1024", "SAMPLING": "small", "ROLLOUT": "one", "FIT": "one", "TRAIN": "small"}
 GEOMETRY = {"POSING", "LOSS", "DATA"}  # which have no layers
-COLLECT = """
-import json, pathlib, sys
-import pytest
+
 
 class Collected:
+    """The cases that a run collects, by their benchmarks."""
+
     def pytest_collection_finish(self, session):
-        found = {}
+        self.cases = {}
         for item in session.items:
             if "case" in item.callspec.params:
-                found.setdefault(item.originalname, []).append(repr(item.callspec.params["case"]))
-        pathlib.Path(sys.argv[1]).write_text(json.dumps(found))
-
-sys.exit(pytest.main(["bench", "--collect-only", "-q", "-p", "no:cacheprovider", *sys.argv[2:]], [Collected()]))
-"""
+                self.cases.setdefault(item.originalname, []).append(repr(item.callspec.params["case"]))
 
 
 def names(table, precision, implementation="ours", **machine):
@@ -56,11 +47,11 @@ def names(table, precision, implementation="ours", **machine):
     ]
 
 
-def test_every_case_of_every_table_is_benchmarked(tmp_path):
-    command = [sys.executable, "-c", COLLECT, str(tmp_path / "found.json"), "--full", "--device", "cpu"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+def test_every_case_of_every_table_is_benchmarked():
+    collected = Collected()
+    result = run_here("bench", "--collect-only", "--full", "--device", "cpu", plugins=[collected])
     assert result.returncode == 0, result.stdout + result.stderr
-    benchmarked = [set(found) for found in json.loads((tmp_path / "found.json").read_text()).values()]
+    benchmarked = [set(found) for found in collected.cases.values()]
     for name, table in TABLES.items():
         assert {repr(item) for item in table.items()} in benchmarked, name
 

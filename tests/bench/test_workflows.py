@@ -4,11 +4,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests.support.pytest_process import run_here
 
 FOLDER = Path(__file__).parents[2] / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.yml"))
@@ -79,13 +80,7 @@ def test_only_the_comment_may_write_and_it_runs_no_measured_code():
 def test_the_suite_knows_every_option_that_it_is_run_with():
     commands = re.findall(r"run: .*?(pytest bench .*)", BENCHMARKS.read_text())
     assert len(commands) == 3
-    help_text = subprocess.run(
-        [sys.executable, "-m", "pytest", "bench", "--help", "-p", "no:cacheprovider"],
-        cwd=FOLDER.parents[1],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    ).stdout
+    help_text = run_here("bench", "--help").stdout
     for option in re.findall(r"--[a-z-]+", " ".join(commands)):
         assert re.search(rf"^ +{option}[=\s]", help_text, re.MULTILINE), option
 

@@ -1,14 +1,13 @@
 """A git repository with this tree's library and a suite of one tiny benchmark, so that a comparison takes no time."""
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+from . import pytest_process
 from .planting import plant
 
-ROOT = Path(__file__).parents[2]
+ROOT = pytest_process.ROOT
 TINY = '''"""One small call of the library."""
 
 import pytest
@@ -72,22 +71,6 @@ class Repository:
         self.git("checkout", "-q", "-f", "--detach", "whole")
         self.git("clean", "-q", "-f", "-d")
 
-    def environment(self) -> dict[str, str]:
-        """Where only this folder's library is found."""
-        return os.environ | {"PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-
-    def command(self, *arguments: str) -> list[str]:
-        """`pytest` with arguments."""
-        return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-
     def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run pytest in it."""
-        return subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return pytest_process.run("-q", *arguments, folder=self.folder)

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def run_here(*arguments: str, plugins: Sequence[object] = ()) -> subprocess.Comp
     """The same without another process, for what ends before anything is measured: humor's shapes are checked here."""
     out, errors = io.StringIO(), io.StringIO()
     options = [*OPTIONS, "-p", "no:faulthandler", "--capture=no", *arguments]
-    with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+    with (
+        contextlib.chdir(ROOT),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+        warnings.catch_warnings(record=True),
+    ):
         code = pytest.main(options, plugins)
     return subprocess.CompletedProcess(options, int(code), out.getvalue(), errors.getvalue())

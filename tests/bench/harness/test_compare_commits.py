@@ -10,6 +10,7 @@ import time
 import pytest
 
 from bench.harness.session import percentage
+from tests.support import pytest_process
 from tests.support.git_repository import TINY, Repository
 
 NAME = "bench_tiny.py::bench_place[study]"
@@ -157,8 +158,8 @@ def test_cases_of_one_version_are_refused_unless_that_is_allowed(repository, tmp
     )
 
 
-def test_a_mistake_in_an_option_is_refused_in_a_sentence(repository):
-    result = against(repository, "HEAD", "--launches", "0")
+def test_a_mistake_in_an_option_is_refused_in_a_sentence():
+    result = pytest_process.run_here("bench", "--against", "HEAD", "--launches", "0")
     assert result.returncode == 4
     assert result.stderr.strip() == "ERROR: --launches 0: give one at least, say, 12."
 
@@ -210,11 +211,11 @@ def alive(pid):
 
 def test_ctrl_c_ends_it_and_its_processes(repository):
     endless = ["--slower-than", "0.001%", "--error-rate", "0.001%", "--max-time", "1000", "--launches", "1000"]
-    command = repository.command("bench", "--against", "HEAD", "--isolate", *endless)
+    command = pytest_process.command("bench", "--against", "HEAD", "--isolate", *endless)
     with subprocess.Popen(
         command,
         cwd=repository.folder,
-        env=repository.environment(),
+        env=pytest_process.environment(repository.folder),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

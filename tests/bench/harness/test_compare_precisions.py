@@ -30,6 +30,7 @@ from humor import Precision
 from humor.precision.presets import PRESETS
 from humor.training.step import TrainStep
 from tests.support.git_repository import Repository
+from tests.support.pytest_process import run_here
 
 KINEMATICS = "humor/kinematics.py"
 HALF = '''"""One multiply in a precision."""
@@ -173,7 +174,7 @@ def test_what_was_found_before_sigterm_is_printed_and_written(shared, compare, t
 
 
 def test_where_to_write_without_anything_to_write_is_a_mistake(shared):
-    result = shared.pytest("bench", "--compare-precisions-json", "x.json")
+    result = run_here("bench", "--compare-precisions-json", "x.json")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.strip() == (
         "ERROR: --compare-precisions-json says where to write what --compare-precisions finds; add that."

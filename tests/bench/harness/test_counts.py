@@ -1,12 +1,8 @@
 """`pytest bench --counts`: the same everywhere, compared exactly, and what changed is named."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -32,8 +28,8 @@ from bench.project import PROJECT, counts_graph_breaks, not_counted
 from humor import HumorModel
 from humor.precision import cpu_half_emulation
 from tests.support.planting import plant
+from tests.support.pytest_process import ROOT, run, run_here
 
-ROOT = Path(__file__).parents[3]
 TABLES = st.dictionaries(st.text(max_size=3), st.integers(1, 10**12), max_size=3)
 COUNTS = st.dictionaries(st.sampled_from(list(SECTIONS)), TABLES.filter(bool))
 
@@ -210,17 +206,15 @@ def tree(tmp_path):
     return tmp_path
 
 
-def run(tree, *arguments, threads=1):
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "bench", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0"}
-    return subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=300, env=environment)
+def count(tree, *arguments, **changes):
+    return run("-q", "bench", *arguments, folder=tree, PYTHONHASHSEED="0", **changes)
 
 
 def test_a_cast_a_wait_and_a_kernel_a_joint_are_caught_by_name(tree):
     humor = tree / "humor"
     plant(humor / "losses.py", "HumorLoss.evaluate", "given[1].contacts.to(torch.bfloat16).mean().item()")
     plant(humor / "kinematics.py", "place_joints", "for joint in range(22):", "    given[0][:, joint].abs()")
-    result = run(tree, "--counts", "-k", "loss_step and fp32-study and ours and not backward")
+    result = count(tree, "--counts", "-k", "loss_step and fp32-study and ours and not backward")
     assert result.returncode == CHANGED, result.stdout + result.stderr
     lines = result.stdout.splitlines()
     assert "bench_loss_step[fp32-study-forward-ours]" in lines
@@ -235,18 +229,18 @@ def test_a_fresh_tree_counts_what_the_repository_holds_and_another_pytorch_is_re
     held = read_counts(file)
     file.unlink()
     choice = ["-k", "bench_linear and 1024 and not wide"]
-    result = run(tree, "--accept-counts", *choice, threads=2)
+    result = count(tree, "--accept-counts", *choice, OMP_NUM_THREADS="2")
     assert result.returncode == EQUAL, result.stdout + result.stderr
     fresh = read_counts(file)
     assert fresh.cases == {case: counts for case, counts in held.cases.items() if "1024-f" in case}
     write_counts(file, CountsFile("2.0.0", held.cases))
-    result = run(tree, "--counts", *choice)
+    result = count(tree, "--counts", *choice)
     assert result.returncode == 4
     assert re.fullmatch(r"ERROR: bench_linear\.json: made with PyTorch 2\.0\.0, and here is .*", result.stderr.strip())
 
 
 def test_counts_are_refused_for_what_only_one_machine_has():
-    result = run(ROOT, "--counts", "--motion", "some.npz")
+    result = run_here("bench", "--counts", "--motion", "some.npz")
     assert result.returncode == 4
     sentence = "ERROR: --counts counts what every clone has and a CPU does soon; leave --motion out."
     assert result.stderr.strip() == sentence

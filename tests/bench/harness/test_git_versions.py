@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.harness.case import BenchmarkId
+from bench.harness.case import BenchmarkId, case_of, parameters_of
 from bench.harness.project import HARNESS_FIXTURES
 from bench.harness.versions.git_versions import GitRepository, VersionError, dependencies
 from bench.harness.versions.loaded_version import LoadedVersion
 from bench.harness.versions.worker import Worker, WorkerError
 from bench.project import PROJECT
 from tests.support.git_repository import ROOT, TINY, Repository
+from tests.support.pytest_process import run_here
 
 OPTIONS = {"--device": "cpu", "--up": "z", "--execution": "eager"}
 WHERE = """
@@ -240,12 +241,9 @@ def test_a_version_that_does_not_load_beside_this_one_is_measured_in_processes(r
     ) in result.stdout
 
 
-FIND_AGAIN = """
-import json
-import pytest
-from bench.harness.case import BenchmarkId, case_of, parameters_of
+class FoundAgain:
+    """Benchmarks that were collected, and those that another version would not find by what it is told of them."""
 
-class Listed:
     def pytest_collection_finish(self, session):
         self.count, self.lost = len(session.items), []
         for item in session.items:
@@ -254,17 +252,12 @@ class Listed:
             if parameters_of(item.function, found) != item.callspec.params or found.module != item.path.stem:
                 self.lost.append(item.nodeid)
 
-listed = Listed()
-pytest.main(["bench", "--collect-only", "-qq", "--full", "-p", "no:cacheprovider"], plugins=[listed])
-print(json.dumps([listed.count, listed.lost]))
-"""
-
 
 def test_every_benchmark_of_the_suite_is_found_again_with_its_parameters():
-    done = subprocess.run([sys.executable, "-c", FIND_AGAIN], cwd=ROOT, capture_output=True, text=True, check=True)
-    count, lost = json.loads(done.stdout.splitlines()[-1])
-    assert count > 100
-    assert lost == []
+    benchmarks = FoundAgain()
+    run_here("bench", "--collect-only", "-qq", "--full", plugins=[benchmarks])
+    assert benchmarks.count > 100
+    assert benchmarks.lost == []
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "bench").glob("bench_*.py")), ids=lambda file: file.stem)

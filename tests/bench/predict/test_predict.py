@@ -31,7 +31,7 @@ from humor.errors import SettingError
 from humor.study.published import PUBLISHED_TIMES
 from humor.training.optimizer import Adamax
 from humor.training.step import TrainStep
-from tests.support.pytest_process import run
+from tests.support.pytest_process import run, run_here
 
 A_GPU = Machine({"fp32": 1e12, "fp16": 8e12, "tf32": 4e12, "fp8": 16e12}, 1e11, 1e-5, 3e-5, units=40)
 A_CPU = replace(A_GPU, units=0)
@@ -223,7 +223,7 @@ def test_an_unknown_gpu_is_one_sentence_that_names_those_known():
             ["--predict", "v100"],
             'GPU "v100" has no peaks in bench/predict/gpus.py; give cpu or one of t4, a100, h100, l4, ',
         ),
-        (["--predict", "t4", "--counts"], "--predict and --counts exclude each other; leave one out."),
+        (["--predict", "t4", "--counts"], "--counts and --predict exclude each other; leave one out."),
         (
             ["--against", "HEAD", "--compare-precisions"],
             "--against and --compare-precisions exclude each",
@@ -234,7 +234,7 @@ def test_an_unknown_gpu_is_one_sentence_that_names_those_known():
     ],
 )
 def test_a_wrong_choice_is_one_sentence_before_anything_runs(arguments, sentence):
-    result = run("bench", "-k", "bench_linear and 1024-forward", *arguments)
+    result = run_here("bench", "-k", "bench_linear and 1024-forward", *arguments)
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.strip().startswith(f"ERROR: {sentence}")
 
