@@ -9,7 +9,7 @@ from scipy import stats
 from ..io.run_tables import RunCurves
 
 CURVES = ("train", "validation")  # of RunCurves
-AGREE, DIFFER, UNDECIDED = "agree", "differ", "cannot be told apart at this length"
+AGREE, DIFFER, UNDECIDED = "agree", "differ", "cannot be distinguished at this length"
 CONFIDENCE = 0.95
 
 
@@ -37,8 +37,8 @@ def compare_curves(
 
     - agree: the whole interval is within the spread of zero.
     - differ: the whole interval is further than the spread from zero; or only the reference stays finite.
-    - cannot be told apart at this length: everything else: the interval reaches across the spread, there are fewer than
-      two seeds, or the reference itself has not fallen by more than its spread since the first epoch.
+    - cannot be distinguished at this length: everything else: the interval reaches across the spread, there are fewer
+      than two seeds, or the reference itself has not fallen by more than its spread since the first epoch.
     """
     if not np.isfinite(reference).all():
         return _undecided("the reference is not finite")

@@ -22,7 +22,7 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns hold numbers."""
+        """For each column, whether it holds numbers."""
         return [all(CELL.fullmatch(row[at]) for row in self.rows) for at in range(len(self.columns))]
 
 
@@ -46,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Section:
-    """A question with its answers, each with the source that it is from."""
+    """A question with its answers, each with its source."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""Numbers as a page shows them: so many digits, a unit that fits, a dash for what is not known."""
+"""Format numbers for the page: significant digits, a fitting unit, a dash for an unknown number."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def digits(value: float | int | None, significant: int = 3) -> str:
-    """A number with so many significant digits, never in powers of ten where it can be read without."""
+    """A number with so many significant digits, in powers of ten only if it is very large or small."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     if value == 0:

@@ -14,16 +14,16 @@ from .schema import Number
 from .style import Point, Style, handle_of, legend, logarithmic, shortened
 from .svg import INK, PAPER, SERIES, SOFT, chart, mark
 
-MOST_ROWS = 48  # of a chart; its table has all
+MAX_ROWS = 48  # of a chart; its table has all
 
 
 def bars(
     name: str, title: str, unit: str, rows: Sequence[tuple[str, Sequence[Number]]], parts: Sequence[str]
 ) -> Markup:
-    """Stacked bars: of each row its parts, labelled where there is room; what is not known is left out."""
+    """Stacked bars: the parts of each row, labelled where there is room; unknown numbers are left out."""
     if not rows:
         return Markup("")
-    shown = rows[:MOST_ROWS]
+    shown = rows[:MAX_ROWS]
     widest = max((sum(value or 0.0 for value in values) for _, values in shown), default=0.0) or 1.0
 
     def draw(axes: Axes, wide: bool) -> None:
@@ -57,13 +57,13 @@ def points(
     styles: Mapping[str, Style],
     even: float | None = None,
 ) -> Markup:
-    """A row of points with intervals for each label, and a line at what is even, if anything is.
+    """A row of points with intervals for each label, and a line at `even`, where nothing changes.
 
     The axis is logarithmic where the points are wide apart; what is not above zero is then at its edge.
     """
     if not rows:
         return Markup("")
-    shown = rows[:MOST_ROWS]
+    shown = rows[:MAX_ROWS]
     above = [x for _, row in shown for p in row for x in (p.middle, p.low, p.high, even) if x is not None and x > 0]
     apart = even != 0 and max(above, default=1) > 4 * min(above, default=1)
     most = max((len(row) for _, row in shown), default=1)
@@ -123,6 +123,6 @@ def _share(wide: bool) -> float:
 
 
 def _heights(rows: int, most: int) -> tuple[float, float]:
-    """Of a chart of rows with so many marks above each other."""
+    """Wide and narrow heights of a chart of rows with so many marks above each other, CSS pixels."""
     row = 14 * most + 12
     return 84 + row * rows, 110 + (row + 20) * rows

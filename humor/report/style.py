@@ -1,4 +1,4 @@
-"""What charts share: how a series looks, a number with its interval, legends, logarithmic axes."""
+"""What the charts share: the styles of series, points with intervals, legends, logarithmic axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ COMMON = ("bf16", "fp16", "tf32", "bf16-weights", "fp16-weights", "fp32", "fp8")
 
 @dataclass(frozen=True)
 class Style:
-    """How a series looks: two series never differ by colour alone."""
+    """Colour and marker of a series; two series never differ by colour alone."""
 
     colour: str
     marker: str

@@ -1,4 +1,4 @@
-"""matplotlib's charts as inline SVG that follows the page: its colours, its font, its width, its dark side."""
+"""matplotlib's charts as inline SVG that takes colours, font, width and dark mode from the page."""
 
 import re
 import warnings
@@ -14,13 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# matplotlib draws in stand-ins, which become the page's CSS variables; page.html gives each a light and a dark value.
+# matplotlib draws in placeholder colours, which become CSS variables; page.html defines each for light and dark.
 VARIABLES = ("ink", "soft", "grid", "paper", *(f"s{n}" for n in range(1, 8)), *(f"heat{n}" for n in range(7)))
-STAND_INS = {name: f"#fe{number:02x}01" for number, name in enumerate(VARIABLES)}
-INK, SOFT, GRID, PAPER = (STAND_INS[name] for name in VARIABLES[:4])
-SERIES = tuple(STAND_INS[f"s{n}"] for n in range(1, 8))
-HEAT = tuple(STAND_INS[f"heat{n}"] for n in range(7))  # from much slower, over even, to much faster
-# As on the page, where a text's size is what CSS says. Text stays text; names from outside are no formulas.
+PLACEHOLDERS = {name: f"#fe{number:02x}01" for number, name in enumerate(VARIABLES)}
+INK, SOFT, GRID, PAPER = (PLACEHOLDERS[name] for name in VARIABLES[:4])
+SERIES = tuple(PLACEHOLDERS[f"s{n}"] for n in range(1, 8))
+HEAT = tuple(PLACEHOLDERS[f"heat{n}"] for n in range(7))  # from much slower, over even, to much faster
+# Text stays text, in sizes of the page; names from outside must not be parsed as formulas.
 STYLE: Any = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 12, "axes.titlesize": 12, "legend.fontsize": 12,
     "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": GRID, "xtick.color": SOFT, "ytick.color": SOFT,
@@ -39,16 +39,19 @@ Draw = Callable[[Axes, bool], None]  # axes, and whether they are wide
 
 
 def mark(artist: Artist, tooltip: str) -> None:
-    """Make an artist a mark of the data: one group of the SVG, with a text that a pointer shows."""
+    """Make an artist a mark of the data: one group of the SVG, with a tooltip."""
     artist.set_gid(MARK + tooltip)
 
 
 def chart(name: str, title: str, description: str, draw: Draw, heights: tuple[float, float]) -> Markup:
-    """A chart at both widths, of which the page shows the one that fits; heights in CSS pixels, wide then narrow."""
+    """Draw a chart at both widths, of which the page shows the one that fits.
+
+    `draw` gets the axes and whether they are wide; heights are in CSS pixels, wide then narrow.
+    """
     drawn = []
     for (kind, width), height in zip(WIDTHS.items(), heights, strict=True):
         with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph")  # the reader's fonts draw the text, not ours
+            warnings.filterwarnings("ignore", "Glyph")  # the browser's fonts draw the text
             figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
             FigureCanvasSVG(figure)
             draw(figure.subplots(), kind == "wide")
@@ -59,7 +62,7 @@ def chart(name: str, title: str, description: str, draw: Draw, heights: tuple[fl
 
 
 def _inline(text: str, name: str, kind: str, title: str, description: str) -> Markup:
-    """matplotlib's file as a part of a page: themed, described, small, with identifiers that no other chart has."""
+    """Turn matplotlib's file into a part of the page: themed, described, small, with identifiers unique on the page."""
     ElementTree.register_namespace("", SVG)
     root = ElementTree.fromstring(text)
     for element in list(root.iter()):
@@ -71,8 +74,8 @@ def _inline(text: str, name: str, kind: str, title: str, description: str) -> Ma
     for tag, what in (("desc", description), ("title", title)):
         root.insert(0, _element(tag, what, id=f"{name}-{tag}"))
     inline = ElementTree.tostring(root, encoding="unicode")
-    for variable, stand_in in STAND_INS.items():
-        inline = inline.replace(stand_in, f"var(--{variable})")
+    for variable, placeholder in PLACEHOLDERS.items():
+        inline = inline.replace(placeholder, f"var(--{variable})")
     return Markup(inline)  # every text in it was escaped by ElementTree
 
 
@@ -99,7 +102,7 @@ def _theme(element: ElementTree.Element, name: str) -> None:
 
 
 def _slim(parent: ElementTree.Element) -> None:
-    """Drop what says nothing on a page: metadata, styles that would hold for all of it, plain groups."""
+    """Drop what a page does not need: metadata, global styles, groups without attributes."""
     kept: list[ElementTree.Element] = []
     for child in parent:
         _slim(child)

@@ -1,4 +1,4 @@
-"""Charts over two axes: a heat map, a roofline, saved runs, curves of training."""
+"""Charts with two numeric axes: a heat map, a roofline, saved runs, loss curves."""
 
 import math
 import re
@@ -19,8 +19,8 @@ from .schema import Number
 from .style import Point, handle_of, legend, logarithmic, shortened, style_of
 from .svg import HEAT, INK, PAPER, SERIES, SOFT, chart, mark
 
-DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))  # so that curves which agree are seen both
-EVENS = (0.5, 0.8, 0.95, 1.05, 1.25, 2.0)  # between the seven colours of the heat map
+DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))  # so that curves on top of each other are both visible
+HEAT_BOUNDS = (0.5, 0.8, 0.95, 1.05, 1.25, 2.0)  # between the seven colours of the heat map
 
 
 def heat_map(
@@ -30,7 +30,7 @@ def heat_map(
     columns: tuple[str, Sequence[str]],
     cells: Sequence[Sequence[Point]],
 ) -> Markup:
-    """A cell for each pair of sizes: its factor, coloured where the interval leaves 1 out."""
+    """A cell for each pair of sizes: its factor, coloured where the interval excludes 1."""
 
     def draw(axes: Axes, wide: bool) -> None:
         for y, line in enumerate(cells):
@@ -38,7 +38,7 @@ def heat_map(
                 if point.middle is None:
                     continue
                 clear = point.low is not None and point.high is not None and not point.low <= 1 <= point.high
-                tint = HEAT[int(np.searchsorted(EVENS, point.middle))] if clear else HEAT[3]
+                tint = HEAT[int(np.searchsorted(HEAT_BOUNDS, point.middle))] if clear else HEAT[3]
                 mark(axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=tint, ec=PAPER, lw=2)), point.tooltip)
                 where: Any = {"ha": "center", "va": "center", "fontsize": 12 if wide else 10.5}
                 axes.text(x, y, digits(point.middle, 2), color=INK if clear else SOFT, **where)
@@ -58,7 +58,7 @@ def heat_map(
 def roofline_chart(
     name: str, title: str, peaks: Mapping[str, Number], bandwidth: float, cases: Sequence[tuple[str, float, float, str]]
 ) -> Markup:
-    """Work a second over work a byte; cases are (precision, FLOP a byte, FLOP/s, tooltip), numbered as given."""
+    """FLOP/s over FLOP/byte; cases are (precision, FLOP/byte, FLOP/s, tooltip), numbered in order."""
     styles = {series: style_of(series) for series in [*peaks, *(series for series, *_ in cases)]}
     known = {series: peak for series, peak in peaks.items() if peak}
     across = [x for _, x, _, _ in cases] + [peak / bandwidth for peak in known.values()]
@@ -94,7 +94,7 @@ def roofline_chart(
 
 @dataclass(frozen=True)
 class Curve:
-    """A case over runs that follow each other."""
+    """A case over consecutive runs."""
 
     label: str
     values: Sequence[Number]
@@ -161,7 +161,7 @@ def draw_curve(axes: Axes, runs: RunCurves, curve: str, colours: Sequence[str]) 
 
 
 def _power(x: float) -> str:
-    """A power of ten as people write it: 1 k, 10 T; a fraction as it is."""
+    """A power of ten with a prefix: 1 k, 10 T; a fraction as it is."""
     for factor, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if x >= factor:
             return f"{x / factor:g} {letter}"
