@@ -81,7 +81,7 @@ class PrecisionCase:
 
 @dataclass(frozen=True)
 class Precisions:
-    """What `pytest bench --pays-to` writes."""
+    """What `pytest bench --compare-precisions-json` writes."""
 
     cases: tuple[PrecisionCase, ...]
     machine: Machine = Machine()

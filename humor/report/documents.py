@@ -12,8 +12,8 @@ from .document_types import KINDS, Content, SavedRun, Training
 from .schema import MismatchError, parse
 
 EXPECTED = (
-    "give JSON that humor profile, pytest bench --pays, --predict-to, --verdicts or --benchmark-json, or "
-    "python -m bench.studies.crossover wrote, or the folder of humor train or humor study"
+    "give JSON that humor profile, pytest bench (--compare-precisions-json, --predict-to, --verdicts or "
+    "--benchmark-json) or python -m bench.studies.crossover wrote, or the folder of humor train or humor study"
 )
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # what no page and no SVG may hold
 

@@ -15,8 +15,9 @@ from .style import Point, style_of
 NO_PRECISION = "no precision"  # of a case that has no network
 OURS, PUBLISHED = "ours", "published"
 NOTE = (
-    "Medians of one run, one case after the other: a look, no verdict. pytest bench --pays compares precisions in "
-    "turns, pytest bench --against main compares with another commit, and humor profile says where the step goes."
+    "Medians of one run, one case after the other: no verdict. pytest bench --compare-precisions alternates "
+    "precisions, pytest bench --against main alternates with another commit, and humor profile says where the "
+    "step goes."
 )
 
 

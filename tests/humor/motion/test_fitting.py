@@ -158,19 +158,23 @@ def test_motions_fitted_together_have_the_energies_and_gradients_that_each_has_a
     states = [clip.state.map(lambda x, at=start: x[at : at + FRAMES]) for start in starts]
     tilts = [torch.tensor([0.02 * start, -0.01, 0.03]) for start in starts]
     poses = [FitResult(s.rotmats, s.trans, clip.betas + k, s.joints, torch.zeros(3)) for k, s in enumerate(states)]
-    seen = [observe(state.joints, 0.04, seed=k) for k, state in enumerate(states)]
-    seen_together = Observations(torch.stack([s.joints for s in seen]), torch.stack([s.confidence for s in seen]), 0.04)
+    observations = [observe(state.joints, 0.04, seed=k) for k, state in enumerate(states)]
+    observed_together = Observations(
+        torch.stack([each.joints for each in observations]),
+        torch.stack([each.confidence for each in observations]),
+        0.04,
+    )
 
     def evaluate(observed, pose, tilt):
         problem = motion_problem(Network(model), body, observed, pose)
         problem.variables["floor"].copy_(tilt)
         leaves = [x.requires_grad_() for x in problem.variables.values()]
-        fitted, guess = problem.evaluate()
-        found = energy(guess, weights)
-        return fitted, found, torch.autograd.grad(found.sum(), leaves)
+        result, state = problem.evaluate()
+        found = energy(state, weights)
+        return result, found, torch.autograd.grad(found.sum(), leaves)
 
-    alone = [evaluate(*given) for given in zip(seen, poses, tilts, strict=True)]
-    fitted, found, gradients = evaluate(seen_together, together(*poses), torch.stack(tilts))
+    alone = [evaluate(*given) for given in zip(observations, poses, tilts, strict=True)]
+    fitted, found, gradients = evaluate(observed_together, together(*poses), torch.stack(tilts))
     torch.testing.assert_close(found, torch.stack([each[1] for each in alone]), rtol=1e-4, atol=1e-3)
     for name in vars(fitted):
         expected = torch.stack([getattr(each[0], name) for each in alone])

@@ -13,8 +13,8 @@ from tests.support import report_documents as made
 from tests.support.parsed_page import Page
 
 EXPECTED = (
-    "give JSON that humor profile, pytest bench --pays, --predict-to, --verdicts or --benchmark-json, or python -m "
-    "bench.studies.crossover wrote, or the folder of humor train or humor study."
+    "give JSON that humor profile, pytest bench (--compare-precisions-json, --predict-to, --verdicts or "
+    "--benchmark-json) or python -m bench.studies.crossover wrote, or the folder of humor train or humor study."
 )
 AGAIN = "write it again with this version."
 
