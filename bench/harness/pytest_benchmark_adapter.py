@@ -119,7 +119,7 @@ class WholeFileStorage(FileStorage):
 
     @property
     def location(self) -> str:
-        """Where it is; pytest-benchmark's own fails outside the working directory."""
+        """Its path; that of pytest-benchmark fails outside the working directory."""
         return str(self.path)
 
     def save(self, output_json: Mapping[str, Any], save: str) -> None:

@@ -73,7 +73,7 @@ def threads_of(config: pytest.Config) -> int | None:
 
 
 def percentage(text: str) -> float:
-    """A fraction from an option: 3% or 0.03. Raises UsageError."""
+    """A fraction given as 3% or 0.03. Raises UsageError."""
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:

@@ -26,7 +26,7 @@ Drift = dict[str, list[float]]  # the logarithm of a case's median time, in each
 
 
 class Calibrate(Mode):
-    """Runs of the unchanged code, in processes of their own, in place of a session."""
+    """Runs of the unchanged code, each in its own process, in place of a session."""
 
     flags = ("--calibrate",)
 
@@ -54,35 +54,37 @@ def drift_of(log_medians: Sequence[float], error: float) -> float:
 
 
 def drift_file(config: pytest.Config) -> Path:
-    """Where this machine's drift is kept, beside its saved runs."""
+    """The file of this machine's drift, beside its saved runs."""
     return file_beside_saved_runs(config, "drift.json")
 
 
 def read_drift(file: Path, findings: Findings) -> Drift:
     """What `--calibrate` measured under these very conditions; nothing, and a warning, where it did not."""
-    mend = "every verdict is unclear; pytest bench --calibrate 8 measures it, and --against needs no calibration."
+    remedy = "every verdict is unclear; pytest bench --calibrate 8 measures it, and --against needs no calibration."
     try:
         content = json.loads(file.read_text())
-        kept: Drift = content["cases"]
+        drift: Drift = content["cases"]
         problem = refusal(content["fingerprint"], take_fingerprint(content["device"]))
     except FileNotFoundError:
-        findings.warnings.append(f"runs apart in time see the machine's drift, which was not measured here: {mend}")
+        findings.warnings.append(
+            f"runs at different times differ by machine drift, which was not measured here: {remedy}"
+        )
         return {}
     except (ValueError, KeyError, TypeError, OSError):
-        findings.warnings.append(f"{file} is damaged, and the drift between runs is not known: {mend}")
+        findings.warnings.append(f"{file} is damaged, and the drift between runs is not known: {remedy}")
         return {}
     if problem:
-        findings.warnings.append(f"the drift between runs was measured elsewhere ({problem}): {mend}")
+        findings.warnings.append(f"the drift between runs was measured elsewhere ({problem}): {remedy}")
         return {}
-    return kept
+    return drift
 
 
 def calibrate(config: pytest.Config, runs: int) -> int:
-    """Run the same benchmarks in fresh processes, and add each run's medians to what is kept."""
+    """Run the same benchmarks in fresh processes, and add each run's medians to the file."""
     if runs < 1:
         raise pytest.UsageError(f"--calibrate {runs}: give the number of runs, such as 8.")
     file, findings = drift_file(config), Findings()
-    kept = read_drift(file, findings)
+    drift = read_drift(file, findings)
     device = str(device_of(config))
     arguments = without_option(config.invocation_params.args, "--calibrate")
     for run in range(runs):
@@ -95,9 +97,9 @@ def calibrate(config: pytest.Config, runs: int) -> int:
                 return done.returncode
             benchmarks = json.loads(saved.read_text())["benchmarks"]
         for bench in benchmarks:
-            kept.setdefault(bench["fullname"], []).append(math.log(bench["stats"]["median"]))
+            drift.setdefault(bench["fullname"], []).append(math.log(bench["stats"]["median"]))
         fingerprint = dataclasses.asdict(take_fingerprint(device))
-        document = {"kind": "drift", "device": device, "fingerprint": fingerprint, "cases": kept}
+        document = {"kind": "drift", "device": device, "fingerprint": fingerprint, "cases": drift}
         write_json(file, document)  # after every run, so that an interrupted calibration keeps what it has
     print(f"wrote {file}")  # noqa: T201
     return 0

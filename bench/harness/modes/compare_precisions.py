@@ -6,13 +6,13 @@ its operators are counted. The words:
 
   pays             it is faster, and right.
   does not pay     it is the same or slower: a gain of `--slower-than` or more is ruled out, or it is a loss.
-  unclear          more samples would tell.
+  unclear          neither: more samples would decide it.
   wrong            its answer is further from float64's than the format explains, or not finite, whatever its time.
   not really half  no matrix multiply ran in the lower format. It is not timed: that would be float32 against itself.
 
 Exit codes: 0, nothing is wrong or pretends; 1, a case is wrong, or one that must multiply in the lower format is not
-really half; 2, interrupted, with what was found until then; 4, refused: nothing was measured, or a case failed.
-Whether a precision pays is what the table is for: no answer to it fails a run.
+really half; 2, interrupted, with the table of the cases measured until then; 4, refused: nothing was measured, or a
+case failed. Whether a precision pays is what the table is for: no answer to it fails a run.
 """
 
 import random
@@ -148,7 +148,7 @@ class ComparePrecisions(Mode):
     def finish(self, status: int) -> int:
         if status not in SOUND or not self.findings:
             failed = status not in SOUND
-            why = "a case failed, as said above" if failed else "nothing was measured; choose cases with a precision"
+            why = "a case failed, as shown above" if failed else "nothing was measured; choose cases with a precision"
             self.refusals.append(f"refused: {why}.")
             return REFUSED
         self._write()
@@ -202,6 +202,6 @@ def lines(findings: list[PrecisionVerdict]) -> list[str]:
         speedup, low, high = speedup_interval(each.interval)
         between = "" if speedup is None else f"[{low or 0:.2f}, {f'{high:.2f}' if high else '?'}]"
         error = f"{each.deviation.error:8.1e} {each.deviation.bound:8.1e}"
-        told = "" if speedup is None else f"{speedup:.2f}"
-        table.append(f"{each.verdict:15} {each.case:{width}} {told:>8} {between:16} {error}  {each.reason}")
+        shown = "" if speedup is None else f"{speedup:.2f}"
+        table.append(f"{each.verdict:15} {each.case:{width}} {shown:>8} {between:16} {error}  {each.reason}")
     return table

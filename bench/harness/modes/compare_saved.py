@@ -1,11 +1,11 @@
-"""`pytest bench --benchmark-compare`: verdicts over runs that were saved, with the machine's drift between them.
+"""`pytest bench --benchmark-compare`: verdicts over runs that were saved, with machine drift allowed for.
 
-Two runs apart in time do not see the same machine: what changed between them changes every sample of a run, and no
-number of samples shows it. `--calibrate N` runs the unchanged code N times and keeps how each case's median moved; from
-that comes how far two runs may differ by chance alone, the drift (a prediction interval: Student's t with N - 1
+Runs taken at different times differ by machine drift: what changed in between shifts every sample of a run, and no
+number of samples shows it. `--calibrate N` runs the unchanged code N times and saves the median of each case; from
+these follows how far two runs may differ by chance alone, the drift (a prediction interval: Student's t with N - 1
 degrees of freedom times the runs' standard deviation times the root of two). It is added to the interval on both
 sides: what is less than the drift is never called slower, nor same where the drift alone is more than what matters.
-Without a calibration nothing can be told, and every verdict is "unclear". `--against` needs none of this.
+Without a calibration every verdict is "unclear". `--against` needs none of this.
 
 The exit codes are those of `--against`. A baseline of another machine, software or setting is refused, and a run with a
 slower case is never saved.
@@ -109,8 +109,8 @@ def compare_with_saved(config: pytest.Config, benchmarks: Sequence[TimedBenchmar
     for bench in benchmarks:
         name = name_of(bench.fullname)
         if then.get(bench.fullname):
-            old, new = np.asarray(then[bench.fullname]), np.asarray(bench.stats.data)
-            findings.results.append(saved_result(name, old, new, drift.get(bench.fullname, []), rule))
+            base, head = np.asarray(then[bench.fullname]), np.asarray(bench.stats.data)
+            findings.results.append(saved_result(name, base, head, drift.get(bench.fullname, []), rule))
         else:
             findings.only_head.append(name)
     known = config.stash[COLLECTED]
@@ -118,15 +118,15 @@ def compare_with_saved(config: pytest.Config, benchmarks: Sequence[TimedBenchmar
     return findings
 
 
-def saved_result(name: str, old: np.ndarray, new: np.ndarray, drift: Sequence[float], rule: Rule) -> CaseVerdict:
+def saved_result(name: str, base: np.ndarray, head: np.ndarray, drift: Sequence[float], rule: Rule) -> CaseVerdict:
     """Two runs' samples of one case, with the drift between runs."""
-    chunks = min(CHUNKS, len(old), len(new))
+    chunks = min(CHUNKS, len(base), len(head))
     ratios = [
         math.log(np.median(b) / np.median(a))
-        for a, b in zip(np.array_split(old, chunks), np.array_split(new, chunks), strict=True)
+        for a, b in zip(np.array_split(base, chunks), np.array_split(head, chunks), strict=True)
     ]
     error = rule.error_rate / rule.cases / 2  # half of it for the samples, half for the drift
     moved = drift_of(drift, error)
     interval = interval_of(ratios, error).widened(moved)
-    seconds = float(np.median(old)), float(np.median(new))
+    seconds = float(np.median(base)), float(np.median(head))
     return CaseVerdict(name, rule.verdict(interval), interval, [ratios], seconds)

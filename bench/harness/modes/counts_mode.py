@@ -38,7 +38,7 @@ Key = tuple[str, str]  # a benchmark's file and name: ("bench_linear", "bench_li
 
 @dataclass
 class Tally:
-    """What a counting run found, beside the folder of what was accepted."""
+    """The counts of a run, and the folder of those that were accepted."""
 
     folder: Path
     accept: bool
@@ -62,7 +62,7 @@ class Tally:
         lacking = sorted(case for _, case in self.chosen - counted)
         if failed or lacking:
             which = ", ".join(lacking) or "a benchmark"
-            raise CountsError(f"{which} failed or was skipped, as said above; mend that and run again.")
+            raise CountsError(f"{which} failed or was skipped, as shown above; fix that and run again.")
         if not counted:
             raise CountsError("nothing was counted; choose benchmarks that are counted, as pytest bench --counts does.")
         before = {file: self.before(file) for file in sorted(self.counts)}

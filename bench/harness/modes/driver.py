@@ -80,7 +80,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise
     config.stash[STARTED] = True
     if threading.current_thread() is threading.main_thread():
-        # Handled as Ctrl-C is, so that what was found until then is not lost.
+        # As Ctrl-C, so that the cases measured until then are not lost.
         config.stash[HANDLER] = signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

@@ -1,13 +1,13 @@
-"""`pytest bench --self-test`: how often is this gate wrong on this machine, and what does it catch?
+"""`pytest bench --self-test`: how often --against is wrong on this machine, and what it catches.
 
-Each case is compared with itself, several times over, with the gate's own settings: unchanged code must not be called
+Each case is compared with itself, several times over, with the settings of --against: unchanged code must not be called
 slower or faster. Then once with a slowdown injected: every call is followed by waiting for a tenth of the time that it
 took, and that must be called slower. From the blocks of the unchanged comparisons, drawn anew with a slowdown put on,
-the whole procedure is replayed many times over; the smallest slowdown that it catches in 95 of 100 is what the gate is
-good for here. What comes out is kept beside the saved runs, and `--against` shows it with its verdicts.
+the whole procedure is replayed many times over; the smallest slowdown that it catches in 95 of 100 replays is what
+--against can detect here. The outcome is written beside the saved runs, and `--against` shows it with its verdicts.
 
 Exit codes: 0, nothing false and the injected slowdown was caught everywhere; 1, something was not; 3, some verdict
-stayed unclear, so that nothing is wrong but not all can be told.
+stayed unclear, so that nothing is wrong but not everything is decided.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ REPLAYS = 200
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one case's self-test found."""
+    """The self-test of one case."""
 
     name: str
     verdicts: Sequence[str]  # of unchanged code

@@ -1,1 +1,1 @@
-"""Another version of the library: taken out of git, loaded beside this one, or run in a process of its own."""
+"""Another version of the library: taken out of git, loaded beside this one, or run in another process."""

@@ -25,7 +25,7 @@ class GitRepository:
     project: Project
 
     def git(self, *arguments: str) -> bytes:
-        """What git says in the repository. Raises VersionError with git's own sentence."""
+        """The output of git in the repository. Raises VersionError with git's sentence."""
         try:
             command = ["git", "-C", str(self.project.root), *arguments]
             done = subprocess.run(command, capture_output=True, check=False)
@@ -68,7 +68,7 @@ class GitRepository:
             yield Path(folder)
 
     def collected(self, tree: Path, arguments: Sequence[str], options: Sequence[str]) -> list[str]:
-        """The benchmarks of a checked out version, as its own suite names them. Raises VersionError."""
+        """The benchmarks of a checked out version, as its suite names them. Raises VersionError."""
         root = self.project.root
         paths = [str(Path(path).relative_to(root)) if Path(path).is_absolute() else path for path in arguments]
         done = subprocess.run(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class LoadedVersion:
-    """A version of the library with the suite's benchmarks over it, and a workload of its own.
+    """A version of the library with the suite's benchmarks over it, and with another workload than other versions.
 
     `tree` is the folder that holds the version, or None for the one that is imported as usual; `options` are those of
     the project's `workload_options`. What benchmarks make is of a `dtype`.

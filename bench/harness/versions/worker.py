@@ -22,7 +22,7 @@ from .loaded_version import LoadedVersion
 
 
 class WorkerError(Exception):
-    """What a worker could not do; its own sentence."""
+    """What a worker could not do, in one sentence."""
 
 
 class Worker:
@@ -77,7 +77,7 @@ class RemoteCall:
     worker: Worker
 
     def seconds(self, calls: int) -> float:
-        """How long so many calls take, by the worker's own clock."""
+        """How long so many calls take, by the worker's clock."""
         return float(self.worker.ask(calls=calls))
 
 
@@ -134,7 +134,7 @@ def serve(job: Mapping[str, Any], messages: IO[str], answers: IO[str]) -> None:
     try:
         version = LoadedVersion(importlib.import_module(job["project"]).PROJECT, job["options"])
         clock = wall_clock(version.device)
-    except Exception as error:  # the library's own, when it is imported: said when it is asked
+    except Exception as error:  # whatever the library raises when it is imported: the answer to every message
         for _ in messages:
             print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
         return

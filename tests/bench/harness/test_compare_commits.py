@@ -209,9 +209,11 @@ def alive(pid):
     return True
 
 
-def test_ctrl_c_ends_it_and_its_processes(repository):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_it_and_its_processes_without_a_verdict(repository, tmp_path, number):
+    verdicts = tmp_path / "v.json"
     endless = ["--slower-than", "0.001%", "--error-rate", "0.001%", "--max-time", "1000", "--launches", "1000"]
-    command = pytest_process.command("bench", "--against", "HEAD", "--isolate", *endless)
+    command = pytest_process.command("bench", "--against", "HEAD", "--isolate", "--verdicts", str(verdicts), *endless)
     with subprocess.Popen(
         command,
         cwd=repository.folder,
@@ -226,6 +228,8 @@ def test_ctrl_c_ends_it_and_its_processes(repository):
             assert running.poll() is None, "it ended by itself"
             assert time.monotonic() < deadline, "it started no workers"
             time.sleep(0.2)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         assert running.wait(60) == pytest.ExitCode.INTERRUPTED
     assert not any(alive(pid) for pid in workers)
+    content = json.loads(verdicts.read_text())
+    assert (content["verdict"], content["reason"]) == ("refused", "interrupted after 0 of 1 cases")

@@ -150,7 +150,7 @@ def test_nothing_measured_and_a_failing_case_are_refused(shared, compare):
     shared.append(KINEMATICS, work("1 / 0"))
     result, content = compare()
     assert (result.returncode, content) == (4, None)
-    assert "refused: a case failed, as said above." in result.stdout
+    assert "refused: a case failed, as shown above." in result.stdout
 
 
 STUCK = "\n\ndef bench_stuck(precision, measure):\n    import time\n\n    time.sleep(600)\n"

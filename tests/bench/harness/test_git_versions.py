@@ -1,4 +1,4 @@
-"""Another version is taken out of git whole, really runs, and leaves this one as it was."""
+"""Another version is checked out completely, really runs, and leaves this one unchanged."""
 
 import importlib
 import inspect
