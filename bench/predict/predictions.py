@@ -39,12 +39,12 @@ class Predictor:
 
     def count(self, name: str, precision: str, call: Callable[[], Any]) -> None:
         """Count a case's operators as a GPU would run them, as this machine runs them, or both."""
-        found = self.counted.setdefault(name_without_precision(name, precision), {}).setdefault(precision, {})
+        operators = self.counted.setdefault(name_without_precision(name, precision), {}).setdefault(precision, {})
         if self.gpus:
             with as_on_a_gpu():
-                found["gpu"] = warm_operators(call)
+                operators["gpu"] = warm_operators(call)
         if self.measures_here:
-            found["here"] = warm_operators(call)
+            operators["here"] = warm_operators(call)
 
     def measure(self, name: str, precision: str, seconds: float) -> None:
         """Keep the time that a case took on this machine."""
@@ -71,8 +71,8 @@ class Predictor:
 
     def documents(self) -> dict[str, Document]:
         """A prediction for each GPU, and for this machine, by the name that `--predict` gave."""
-        found = {name: self._of_gpu(name, gpu) for name, gpu in self.gpus.items()}
-        return {**found, "cpu": self._of_here()} if self.measures_here else found
+        documents = {name: self._of_gpu(name, gpu) for name, gpu in self.gpus.items()}
+        return {**documents, "cpu": self._of_here()} if self.measures_here else documents
 
     def _of_gpu(self, name: str, gpu: Gpu) -> Document:
         machine = self.machine_of(gpu)

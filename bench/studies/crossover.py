@@ -40,39 +40,39 @@ SIZES = [256, 512, 1024, 2048, 4096, 8192]
 ROWS = [8, 32, 128, 512, 2048, 8192]
 TABLES = ("verdict", "speedup", "low", "high")  # each [size][row]; null: not measured
 TOO_SLOW = "too slow"
-LEGEND = "float32's time over the precision's own; ? unclear, - too slow to measure, . not measured yet"
+LEGEND = "float32's time divided by the precision's; ? unclear, - too slow to measure, . not measured yet"
 STYLES = {PAYS: "green", DOES_NOT_PAY: "red", UNCLEAR: "yellow"}
-CALLS = 2 * 2 * (1 + PAIRS)  # of a round that has time: two blocks of two versions, warmed up once where calls are long
-Cell = tuple[str, int, int]  # a precision, and where its size and rows stand in their lists
+CALLS = 2 * 2 * (1 + PAIRS)  # of one round: two blocks of two versions, and a warm-up of long calls
+Cell = tuple[str, int, int]  # a precision, and the indices of its size and rows
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure what is not measured yet, and print."""
-    options = parsed(arguments)
+    """Measure the cells that are not measured yet, and print the maps."""
+    options = parse_options(arguments)
     device = choose_device(options.device, require_cuda=False)
-    found = Map.begun(options, device)
+    speedups = SpeedupMap.open(options, device)
     console = Console(width=160)
-    todo = [cell for cell in found.cells() if found.at("verdict", cell) is None]
-    rule = Rule(error_rate=0.05, cases=max(len(list(found.cells())), 1))
+    missing = [cell for cell in speedups.cells() if speedups.at("verdict", cell) is None]
+    rule = Rule(error_rate=0.05, cases=max(len(list(speedups.cells())), 1))
     with quiet(options.threads):
         try:
-            for cell in track(todo, "cells", console=console, disable=not console.is_terminal):
-                found.put(cell, measured(found, cell, rule, device, options))
-                found.write(options.out)
+            for cell in track(missing, "cells", console=console, disable=not console.is_terminal):
+                speedups.put(cell, measure_cell(speedups, cell, rule, device, options))
+                speedups.write(options.out)
         except KeyboardInterrupt:
-            again = "the same command goes on" if options.out else "--out FILE.json would keep what is measured"
+            again = "the same command continues" if options.out else "--out FILE.json would save what was measured"
             console.print(f"stopped: {again}.")
-    machine = found.content["machine"]
+    machine = speedups.content["machine"]
     where = f"{machine['name']}, {machine['device']}, {machine['threads']} threads, PyTorch {machine['torch']}"
     console.print(f"{where}; {LEGEND}")
-    for precision in found.content["precisions"]:
-        console.print(found.table(precision))
+    for precision in speedups.content["precisions"]:
+        console.print(speedups.table(precision))
     if options.picture:
-        found.draw(options.picture)
+        speedups.draw(options.picture)
 
 
-def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    """The options."""
+def parse_options(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line's options, with the device's precisions where none are given."""
     parser = StudyParser("crossover", __doc__)
     parser.add_argument(
         "--sizes",
@@ -104,8 +104,8 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="PyTorch threads")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each cell, about")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="keep the map here, and go on from it")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it, as .svg or .png")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="save the maps here, and continue from them")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the maps, as .svg or .png")
     options = parser.parse_args(arguments)
     if min(*options.sizes, *options.rows, options.threads, options.seconds) <= 0:
         parser.error("--sizes, --rows, --threads and --seconds are numbers above 0.")
@@ -116,14 +116,14 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 
 @dataclass
-class Map:
-    """The document as it grows."""
+class SpeedupMap:
+    """The JSON document of the maps, filled cell by cell."""
 
     content: dict[str, Any]
 
     @classmethod
-    def begun(cls, options: argparse.Namespace, device: torch.device) -> "Map":
-        """What the file holds, or an empty map. Exits with a sentence where the file holds another."""
+    def open(cls, options: argparse.Namespace, device: torch.device) -> "SpeedupMap":
+        """The map in `--out`, or an empty one. Exits with a sentence where the file holds another map."""
         settings = {name: getattr(options, name) for name in ("sizes", "rows", "direction")}
         empty = [[None] * len(options.rows) for _ in options.sizes]
         tables = {name: {table: [[*row] for row in empty] for table in TABLES} for name in options.precisions}
@@ -143,35 +143,35 @@ class Map:
         return cls(old)
 
     def cells(self) -> Iterator[Cell]:
-        """All of them, small ones first, so that the slow are known by smaller ones."""
+        """All cells, small ones first, so that a slow one stops the larger ones."""
         for size in range(len(self.content["sizes"])):
             for row in range(len(self.content["rows"])):
                 yield from ((precision, size, row) for precision in self.content["precisions"])
 
     def at(self, table: str, cell: Cell) -> Any:
-        """What a table holds for a cell."""
+        """A table's value for a cell."""
         precision, size, row = cell
         return self.content["precisions"][precision][table][size][row]
 
     def put(self, cell: Cell, values: dict[str, Any]) -> None:
-        """Take up what was measured."""
+        """Set a cell's values by table."""
         precision, size, row = cell
         for table, value in values.items():
             self.content["precisions"][precision][table][size][row] = value
 
-    def is_hopeless(self, cell: Cell) -> bool:
+    def is_too_slow(self, cell: Cell) -> bool:
         """Whether a smaller cell was too slow."""
         precision, size, row = cell
         smaller = [(precision, size - 1, row)] * (size > 0) + [(precision, size, row - 1)] * (row > 0)
         return any(self.at("verdict", each) == TOO_SLOW for each in smaller)
 
     def write(self, file: Path | None) -> None:
-        """Keep it."""
+        """Write the document, if there is a file."""
         if file is not None:
             write_json(file, self.content)
 
     def table(self, precision: str) -> Table:
-        """A precision's map."""
+        """A precision's map of speed-ups, to print."""
         table = Table(title=f"{precision}, {self.content['direction']}", title_justify="left")
         table.add_column("size, rows:", justify="right")
         for rows in self.content["rows"]:
@@ -188,7 +188,7 @@ class Map:
         return f"[{STYLES[word]}]{speedup:.2f}{'?' if word == UNCLEAR else ''}[/]"
 
     def draw(self, file: Path) -> None:
-        """The maps beside each other, red where float32 is faster, blue where it is slower."""
+        """Draw the maps side by side, red where float32 is faster and blue where it is slower."""
         import matplotlib as mpl
         from matplotlib.figure import Figure
 
@@ -210,18 +210,20 @@ class Map:
         figure.savefig(file)
 
 
-def measured(found: Map, cell: Cell, rule: Rule, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
-    """A cell's verdict, and its speed-up with its interval."""
+def measure_cell(
+    speedups: SpeedupMap, cell: Cell, rule: Rule, device: torch.device, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure a cell: its verdict, and the speed-up with its interval."""
     precision, size, row = cell
-    if found.is_hopeless(cell):
+    if speedups.is_too_slow(cell):
         return {"verdict": TOO_SLOW}
     shape, clock = (options.sizes[size], options.rows[row]), cpu_time_clock(device, options.threads)
 
-    def built(precision: str) -> Timed:
+    def make_call(precision: str) -> Timed:
         forward, both, _ = linear(*shape, precision, device)
         return TimedCall(forward if options.direction == DIRECTIONS[0] else both, clock)
 
-    pair: Pair = (partial(built, "fp32"), partial(built, precision))
+    pair: Pair = (partial(make_call, "fp32"), partial(make_call, precision))
     if not fits(pair, options.seconds):
         return {"verdict": TOO_SLOW}
     end = clock() + options.seconds
@@ -235,8 +237,8 @@ def measured(found: Map, cell: Cell, rule: Rule, device: torch.device, options: 
 
 
 def fits(pair: Pair, seconds: float) -> bool:
-    """Whether a round of pairs takes no longer than that, by one call of each: the second of two where it is short."""
-    one_call = sum(min(built.seconds(1), built.seconds(1)) for built in (build() for build in pair)) / 2
+    """Whether a round of pairs fits into so many seconds, by the faster of two calls of each version."""
+    one_call = sum(min(call.seconds(1), call.seconds(1)) for call in (make() for make in pair)) / 2
     return one_call * CALLS <= seconds
 
 

@@ -88,9 +88,9 @@ def test_a_rollout_tells_its_frames_a_second(tmp_path):
     assert result.returncode == 0, result.stdout
     (saved,) = tmp_path.rglob("*.json")
     (benchmark,) = json.loads(saved.read_text())["benchmarks"]
-    told = f"{benchmark['name']}: {30 / benchmark['stats']['median']:,.0f} frames/s"
+    line = f"{benchmark['name']}: {30 / benchmark['stats']['median']:,.0f} frames/s"
     assert benchmark["extra_info"]["frames"] == 30
-    assert told in result.stdout.splitlines()
+    assert line in result.stdout.splitlines()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
@@ -104,8 +104,8 @@ def test_an_execution_reaches_the_benchmarks_that_have_a_choice():
     arguments = ["--execution", "compile", "--quick", "--collect-only", "-q", "-k", "fp32"]
     result = run_here("bench", *arguments)
     assert result.returncode == 0, result.stdout
-    kept = {line.partition("[")[0] for line in result.stdout.splitlines() if line.startswith("bench/")}
-    assert kept == {
+    functions = {line.partition("[")[0] for line in result.stdout.splitlines() if line.startswith("bench/")}
+    assert functions == {
         "bench/bench_fit.py::bench_fit",
         "bench/bench_rollout.py::bench_rollout",
         "bench/bench_sampling.py::bench_sampling",

@@ -1,4 +1,4 @@
-"""The map of where a precision pays is kept cell by cell, goes on where it was stopped, and bounds what is slow."""
+"""The map of where a precision pays is saved cell by cell, continues where it was stopped, and bounds slow cells."""
 
 import json
 
@@ -46,25 +46,25 @@ def test_every_cell_is_measured_and_kept(arguments, tmp_path, capsys):
             assert low < speedup < high
     assert "<svg" in (tmp_path / "map.svg").read_text()
     out = capsys.readouterr().out
-    assert "float32's time over the precision's own" in out
+    assert "float32's time divided by the precision's" in out
     assert f"{content['precisions']['bf16']['speedup'][0][1]:.2f}" in out
 
 
-def test_what_was_stopped_goes_on_and_nothing_is_measured_twice(arguments, monkeypatch, capsys):
-    monkeypatch.setattr(crossover, "measured", planted(["pays", "does not pay", KeyboardInterrupt]))
+def test_a_stopped_map_continues_and_nothing_is_measured_twice(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(crossover, "measure_cell", planted(["pays", "does not pay", KeyboardInterrupt]))
     main(arguments)
     assert content_of(arguments)["precisions"]["bf16"]["verdict"] == [["pays", "does not pay"], [None, None]]
-    assert "stopped: the same command goes on." in capsys.readouterr().out
-    monkeypatch.setattr(crossover, "measured", planted(["unclear", "pays"]))
+    assert "stopped: the same command continues." in capsys.readouterr().out
+    monkeypatch.setattr(crossover, "measure_cell", planted(["unclear", "pays"]))
     main(arguments)
     assert content_of(arguments)["precisions"]["bf16"]["verdict"] == [["pays", "does not pay"], ["unclear", "pays"]]
-    monkeypatch.setattr(crossover, "measured", planted([]))
+    monkeypatch.setattr(crossover, "measure_cell", planted([]))
     main(arguments)
     assert "2.00?" in capsys.readouterr().out
 
 
-def test_a_map_of_something_else_is_not_gone_on_with(arguments, monkeypatch, tmp_path):
-    monkeypatch.setattr(crossover, "measured", planted(["pays"] * 4))
+def test_a_map_of_something_else_is_not_continued(arguments, monkeypatch, tmp_path):
+    monkeypatch.setattr(crossover, "measure_cell", planted(["pays"] * 4))
     main(arguments)
     with pytest.raises(SystemExit) as error:
         main(["--direction", "forward+backward", *arguments])
@@ -74,7 +74,7 @@ def test_a_map_of_something_else_is_not_gone_on_with(arguments, monkeypatch, tmp
         main(arguments)
 
 
-def test_what_is_larger_than_a_slow_cell_is_not_tried(arguments, monkeypatch, capsys):
+def test_cells_larger_than_a_slow_one_are_not_tried(arguments, monkeypatch, capsys):
     tried = []
 
     def fits(pair, seconds):
