@@ -29,8 +29,8 @@ from bench.project import BOUNDS, PROJECT
 from humor import Precision
 from humor.precision.presets import PRESETS
 from humor.training.step import TrainStep
+from tests.support import pytest_process
 from tests.support.git_repository import Repository
-from tests.support.pytest_process import run_here
 
 KINEMATICS = "humor/kinematics.py"
 HALF = '''"""One multiply in a precision."""
@@ -161,8 +161,8 @@ def test_what_was_found_before_sigterm_is_printed_and_written(shared, compare, t
     shared.write(suite, HALF + STUCK)
     written = ["--compare-precisions", "--compare-precisions-json", str(file)]
     cases = [f"{suite}::bench_half[bf16-small]", f"{suite}::bench_stuck[bf16]"]
-    command = shared.command("-vv", *cases, *written, *COARSE)
-    environment = shared.environment() | {"PYTHONUNBUFFERED": "1"}
+    command = pytest_process.command("-vv", *cases, *written, *COARSE)
+    environment = pytest_process.environment(shared.folder, PYTHONUNBUFFERED="1")
     with subprocess.Popen(command, cwd=shared.folder, env=environment, stdout=subprocess.PIPE, text=True) as running:
         before = "".join(takewhile(lambda line: "[ 50%]" not in line, running.stdout))  # of the first case
         assert running.poll() is None, before
@@ -174,7 +174,7 @@ def test_what_was_found_before_sigterm_is_printed_and_written(shared, compare, t
 
 
 def test_where_to_write_without_anything_to_write_is_a_mistake(shared):
-    result = run_here("bench", "--compare-precisions-json", "x.json")
+    result = pytest_process.run_here("bench", "--compare-precisions-json", "x.json")
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert result.stderr.strip() == (
         "ERROR: --compare-precisions-json says where to write what --compare-precisions finds; add that."

@@ -4,10 +4,11 @@ import ast
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import pytest_process
 
 ROOT = Path(__file__).parents[3]
 HARNESS = ROOT / "bench" / "harness"
@@ -29,13 +30,10 @@ def run(tmp_path_factory):
     identity = ["-c", "user.name=A", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "waves"]):
         subprocess.run(["git", *identity, *command], cwd=repository, check=True)
-    environment = os.environ | {"PYTHONPATH": f"{repository}{os.pathsep}{blocked}", "OMP_NUM_THREADS": "1"}
 
     def pytest_bench(*arguments):
-        command = [sys.executable, "-m", "pytest", "bench", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
-        return subprocess.run(
-            command, cwd=repository, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
+        found = f"{repository}{os.pathsep}{blocked}"
+        return pytest_process.run("bench", *arguments, folder=repository, PYTHONPATH=found)
 
     return pytest_bench
 
