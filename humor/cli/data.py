@@ -31,7 +31,7 @@ def import_motion(
         source: the folder to read, with its sub-folders.
         out: folder to write to.
         fps: frames a second of the files, which do not state it.
-        body_model: folder of SMPL+H files, whose neutral body is fitted to the skeletons (default: a mannequin).
+        body_model: folder of SMPL+H files, whose neutral body is fitted to the skeletons; a mannequin if left out.
     """
     body = BodyModel.mannequin("neutral") if body_model is None else BodyModel.load(find_bodies(body_model)["neutral"])
     with progress_bar("importing") as advance:
@@ -58,13 +58,13 @@ def process(
 ) -> None:
     """Process motion for training: an AMASS tree, imported CMU motion, or already processed HuMoR files.
 
-    The same command given again continues after a stop.
+    The same command given again continues a run that was stopped.
 
     Args:
         raw: a folder of .npz files, or one file.
         out: folder to write to: a processed file for each clip in OUT/clips, and the store that training reads.
         workers: number of processes.
-        body_model: folder of SMPL+H files of all genders (default: mannequins).
+        body_model: folder of SMPL+H files of all genders; mannequins if left out.
         fps: frames a second of files that do not state it.
         gender: body of files that name no gender.
         up: the axis that points up in the files.

@@ -43,8 +43,8 @@ class MotionSettings:
     checkpoint: Path  # weights of the network: a run's best.pt, or the released ones
     out: Path  # folder to write to
     precision: PrecisionName = "fp32"  # number format of the network
-    device: str | None = None  # cpu, cuda or cuda:N (default: cuda if there is one)
-    body_model: Path | None = None  # folder of SMPL+H files of all genders (default: mannequins)
+    device: str | None = None  # cpu, cuda or cuda:N; cuda if there is one
+    body_model: Path | None = None  # folder of SMPL+H files of all genders; mannequins if left out
     mesh: bool = False  # also put the mesh of a --body-model into the page; mind its licence before you share the page
 
     def network(self) -> Network:
@@ -102,7 +102,7 @@ def sample(
 
     Args:
         settings: the network to use and the folder to write to.
-        data: motion store that `humor process` built, to draw the first frames from (default: a synthetic gait).
+        data: motion store that `humor process` built, to draw the first frames from; a synthetic gait if left out.
         seconds: length of each motion, 30 frames a second.
         num: number of motions.
         seed: of the first frames and of the latents.
@@ -132,7 +132,7 @@ def reconstruct(settings: MotionOptions, data: Path | None = None, seconds: floa
 
     Args:
         settings: the network to use and the folder to write to.
-        data: motion store that `humor process` built (default: a synthetic gait).
+        data: motion store that `humor process` built; a synthetic gait if left out.
         seconds: length to reconstruct, from the start of each clip.
         num: number of clips, the first of the store.
     """

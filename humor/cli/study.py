@@ -33,11 +33,11 @@ def study(
 
     Args:
         out: folder of the study: a folder for each run, table.md, curves.csv, curves.svg.
-        data: motion store that `humor process` built (default: a synthetic gait).
+        data: motion store that `humor process` built; a synthetic gait if left out.
         settings: the trainings to compare.
-        subsets: train on these subsets only, e.g. CMU as in the study (default: those of the published split).
-        body_model: folder of SMPL+H files of all genders (default: mannequins).
-        device: cpu, cuda or cuda:N (default: cuda if there is one).
+        subsets: train on these subsets only, e.g. CMU as in the study; those of the published split if left out.
+        body_model: folder of SMPL+H files of all genders; mannequins if left out.
+        device: cpu, cuda or cuda:N; cuda if there is one.
     """
     from ..study.training_tables import time_table, write_report
 
@@ -63,11 +63,11 @@ def profile(
 
     Args:
         out: folder for profile.json and for trace.json.gz, some steps at the first width to open at ui.perfetto.dev.
-        data: motion store that `humor process` built (default: a synthetic gait).
+        data: motion store that `humor process` built; a synthetic gait if left out.
         settings: the steps to measure.
-        body_model: folder of SMPL+H files of all genders (default: mannequins).
-        device: cpu, cuda or cuda:N (default: cuda if there is one).
-        threads: number of threads that PyTorch uses within an operator (default: its own choice).
+        body_model: folder of SMPL+H files of all genders; mannequins if left out.
+        device: cpu, cuda or cuda:N; cuda if there is one.
+        threads: number of threads within an operator; PyTorch's choice if left out.
     """
     from ..study.profile_tables import headline, profile_tables, write_profile
     from ..study.step_profile import Profile, measure_profile

@@ -34,14 +34,14 @@ def train(
 
     Args:
         out: folder of the run: checkpoints (last.pt, best.pt), steps.csv, epochs.csv, times.csv, tensorboard.
-        data: motion store that `humor process` built (default: a synthetic gait).
+        data: motion store that `humor process` built; a synthetic gait if left out.
         model: the motion model, or a network that lifts 2D joints, as random cameras show them, to 3D.
         settings: the schedule of the training.
         frames: number of frames that a lifting network sees at once; odd.
         noise: added to the 2D joints that a lifting network is trained on.
-        subsets: train on these subsets only, e.g. CMU as in the study (default: those of the published split).
-        body_model: folder of SMPL+H files of all genders (default: mannequins).
-        device: cpu, cuda or cuda:N (default: cuda if there is one).
+        subsets: train on these subsets only, e.g. CMU as in the study; those of the published split if left out.
+        body_model: folder of SMPL+H files of all genders; mannequins if left out.
+        device: cpu, cuda or cuda:N; cuda if there is one.
     """
     from ..lifting.training import LiftingSettings, LiftingTask
     from ..training.loop import Trainer
