@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 import torch
 
+from bench import project
 from humor import HumorLoss, HumorModel, MotionState, Precision
 from humor.model import Transition
 from humor.precision.presets import PRESETS
@@ -66,26 +67,35 @@ def draw_state(kind, random):
 
 
 @pytest.fixture(scope="module")
-def losses():
-    single = HumorLoss(golden.bodies())
-    return {torch.float32: single, torch.float64: copy.deepcopy(single).double()}
+def evaluated():
+    """A function (kind, seed, precision, dtype, device) that evaluates a step once."""
+
+    @cache
+    def loss_of(dtype, device):
+        return copy.deepcopy(HumorLoss(golden.bodies())).to(device, dtype)
+
+    return cache(
+        lambda kind, seed, precision, dtype=torch.float32, device="cpu": evaluate(
+            kind, seed, Precision(precision), dtype, device, loss_of(dtype, device)
+        )
+    )
 
 
-def evaluate(kind, seed, precision, dtype, losses):
+def evaluate(kind, seed, precision, dtype, device, loss):
     """Loss, terms and all gradients of one step of a fresh network."""
     random = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    model = HumorModel().to(dtype)
-    states = [draw_state(kind, random).map(lambda x: x.to(dtype)) for _ in range(2)]
-    noise, betas, contacts = (torch.randn(ROWS, n, generator=random).to(dtype) for n in (48, 16, 9))
+    model = HumorModel().to(device, dtype)
+    states = [draw_state(kind, random).map(lambda x: x.to(device, dtype)) for _ in range(2)]
+    noise, betas, contacts = (torch.randn(ROWS, n, generator=random).to(device, dtype) for n in (48, 16, 9))
     scale = 2.0**10 if precision.preset.scaled else 1.0  # where a scaler settles on these states
     half_weights = precision.half_weights(model)
-    with precision.autocast_scope("cpu"), half_weights.active():
+    with precision.autocast_scope(device), half_weights.active():
         out = model(*states, noise)
-        total, terms = losses[dtype](out, states[1], (contacts > 0).to(dtype), betas, GENDER, 50)
+        total, terms = loss(out, states[1], (contacts > 0).to(dtype), betas, GENDER, 50)
     (scale * total).backward()
     half_weights.move_gradients_to_masters()
-    gradients = torch.cat([p.grad.flatten() for p in model.parameters()]).double() / scale
+    gradients = torch.cat([p.grad.flatten() for p in model.parameters()]).double().cpu() / scale
     assert_finite(out, terms, gradients)
     return total.item(), {name: term.item() for name, term in terms.items() if not name.endswith("acc")}, gradients
 
@@ -96,18 +106,26 @@ def assert_finite(out: Transition, terms, gradients):
     assert gradients.isfinite().all()
 
 
-@pytest.fixture(scope="module")
-def reference(losses):
-    return cache(lambda kind, seed: evaluate(kind, seed, Precision("fp32"), torch.float64, losses))
+@pytest.mark.parametrize("kind", STATES)
+@pytest.mark.parametrize("precision", ["fp16", "fp16-weights"])
+def test_fp16_losses_match_fp32_within_their_bound(precision, kind, device, evaluated):
+    """Term by term and for the gradients, by the bounds that the answers of benchmarks are held to."""
+    unit = Precision(precision).unit_roundoff
+    expected, terms, gradients = evaluated(kind, 0, "fp32", device=str(device))
+    total, ours, found = evaluated(kind, 0, precision, device=str(device))
+    assert ours == pytest.approx(terms, rel=project.BOUNDS["loss"](unit), abs=1e-6)
+    assert total == pytest.approx(expected, rel=project.BOUNDS["loss"](unit))
+    assert (found - gradients).norm() <= project.BOUNDS["gradients"](unit) * gradients.norm()
+    assert ours != terms  # it is not float32 that ran
 
 
 @pytest.mark.parametrize("kind", STATES)
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("precision", BOUNDS)
-def test_loss_and_gradients_agree_with_float64(precision, seed, kind, losses, reference):
+def test_loss_and_gradients_agree_with_float64(precision, seed, kind, evaluated):
     bound, unit = BOUNDS[precision], UNIT[precision]
-    expected, terms, gradients = reference(kind, seed)
-    total, ours, found = evaluate(kind, seed, Precision(precision), torch.float32, losses)
+    expected, terms, gradients = evaluated(kind, seed, "fp32", torch.float64)
+    total, ours, found = evaluated(kind, seed, precision)
     assert ours == pytest.approx(terms, rel=bound.terms * unit, abs=1e-6)
     assert total == pytest.approx(expected, rel=bound.total * unit)
     assert torch.cosine_similarity(found, gradients, 0).item() > 1 - bound.direction * unit
