@@ -12,18 +12,16 @@ from pathlib import Path
 import pytest
 
 from bench.harness.output.markdown import MARKER
+from tests.support.planting import plant
+from tests.support.pytest_process import OPTIONS, ROOT
 
-ROOT = Path(__file__).parents[2]
 CASE = "bench_linear.py::bench_linear[fp32-1024-forward]"
 # One small case on the CPU. What is rehearsed is who is stopped, so the change is twelvefold and clear on any machine.
-OPTIONS = (
+CHOICE = (
     "-k 'bench_linear and 1024-forward and fp32 and not backward' --device=cpu --slower-than=90% --error-rate=0.1% "
-    "--max-time=60 -p no:cacheprovider"
+    "--max-time=60 "
 )
-FORWARD = "        with self.tf32_scope(device), self.autocast(device):\n            yield\n"
-SLOW = FORWARD.replace(
-    "            yield", "            torch.ones(1024, 1024) @ torch.ones(1024, 1024)\n            yield"
-)
+PRESETS = "humor/precision/presets.py"
 
 
 def git(folder, *arguments):
@@ -31,11 +29,10 @@ def git(folder, *arguments):
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, timeout=60)
 
 
-def change(repository, name, old, new):
-    """A commit that replaces text of a file."""
-    file = repository / name
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new))
+def change(repository):
+    """A commit of a comment, and of what was planted."""
+    with (repository / PRESETS).open("a") as file:
+        file.write("\n# A comment.\n")
     git(repository, "commit", "-qam", "Change")
 
 
@@ -51,10 +48,11 @@ def pulls(tmp_path_factory):
     git(repository, "add", "--all")
     git(repository, "commit", "-qm", "Begin")
     git(repository, "checkout", "-qb", "good")
-    change(repository, "humor/precision/presets.py", "Precision presets", "The precision presets")
+    change(repository)
     git(repository, "checkout", "-qb", "slow", "main")
-    change(repository, "humor/precision/presets.py", FORWARD, SLOW)
-    change(repository, "humor/precision/presets.py", "Precision presets", "The precision presets")  # a good one on top
+    plant(repository / PRESETS, "Precision.autocast_scope", "torch.ones(1024, 1024) @ torch.ones(1024, 1024)")
+    change(repository)
+    change(repository)  # and a good one on top
     for name in ("good", "slow"):
         git(repository, "checkout", "-qb", f"{name}-merged", "main")
         git(repository, "merge", "-q", "--no-ff", "--no-edit", name)
@@ -94,7 +92,7 @@ def steps(pull, folder):
     )
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     own = {"PATH": path, "RUNNER_TEMP": str(folder), "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
-    own |= {"ALONE": "", "PYTEST_ADDOPTS": OPTIONS, "PYTHONPATH": ""}
+    own |= {"ALONE": "", "PYTEST_ADDOPTS": CHOICE + " ".join(OPTIONS), "PYTHONPATH": ""}
 
     def shell(command):
         command = ["bash", "-eo", "pipefail", "-c", command]
@@ -119,15 +117,13 @@ def test_a_good_pull_request_passes(pulls, tmp_path):
     assert run.verdicts["versions"]["head"]["dirty"] is False
 
 
-def test_a_slow_pull_request_fails_however_often_it_is_run_again(pulls, tmp_path):
+@pytest.mark.parametrize("attempt", ["first", pytest.param("again", marks=pytest.mark.slow)])
+def test_a_slow_pull_request_fails_however_often_it_is_run_again(pulls, tmp_path, attempt):
     """And although its last commit changes no time: it is compared with what it is merged into."""
-    for attempt in ("first", "again"):
-        folder = tmp_path / attempt
-        folder.mkdir()
-        run = rehearse(pulls / "slow", folder)
-        assert (run.code, run.verdicts["verdict"]) == (1, "slower"), run.log
-        assert run.summary.startswith(f"{MARKER}\n### slower: 1 slower\n")
-        assert f"| **slower** | `{CASE}` | " in run.summary
+    run = rehearse(pulls / "slow", tmp_path)
+    assert (run.code, run.verdicts["verdict"]) == (1, "slower"), run.log
+    assert run.summary.startswith(f"{MARKER}\n### slower: 1 slower\n")
+    assert f"| **slower** | `{CASE}` | " in run.summary
 
 
 def test_a_run_that_dies_has_no_verdict_and_says_so(pulls, tmp_path):
