@@ -63,7 +63,7 @@ class Repository:
         """Commit everything."""
         self.git("add", "-A")
         self.git("commit", "-q", "-m", message)
-        self.git("tag", tag)
+        self.git("tag", "-f", tag)
         return self.git("rev-parse", "HEAD")
 
     def restore(self) -> None:

@@ -90,6 +90,7 @@ def test_a_slow_change_is_slower_and_its_opposite_faster(repository, tmp_path):
     assert f"faster   {NAME}" in back.stdout
 
 
+@pytest.mark.slow
 def test_processes_of_their_own_see_the_same(repository, tmp_path):
     result = against(
         repository, "slow", *COARSE, "--isolate", "--launches", "3", "--verdicts", str(tmp_path / "v.json")
@@ -101,7 +102,7 @@ def test_processes_of_their_own_see_the_same(repository, tmp_path):
     check_case(content, "faster")
 
 
-@pytest.mark.parametrize(("allowed", "code"), [([], 3), (["--allow-unclear"], 0)])
+@pytest.mark.parametrize(("allowed", "code"), [([], 3), pytest.param(["--allow-unclear"], 0, marks=pytest.mark.slow)])
 def test_what_stays_unclear_is_not_the_same(repository, allowed, code):
     hopeless = ["--slower-than", "0.001%", "--error-rate", "0.001%", "--max-time", "0"]
     result = against(repository, "HEAD", *hopeless, *allowed)
@@ -135,27 +136,35 @@ def test_a_failing_case_is_refused(repository):
     )
 
 
-def test_cases_of_one_version_are_refused_unless_that_is_allowed(repository, tmp_path):
+@pytest.fixture
+def other_cases(repository):
+    """A working tree with a case that the commit "older" has not, and without one that it has."""
     repository.write("bench/bench_tiny.py", TINY + EXTRA.replace("extra", "gone"))
     repository.commit("a case that is gone by now", tag="older")
     repository.restore()
     repository.write("bench/bench_tiny.py", TINY + EXTRA)
     repository.append("humor/kinematics.py", PLANTED)
+    return repository
 
-    result = against(repository, "older", *COARSE, "--allow-missing", "--verdicts", str(tmp_path / "v.json"))
+
+WHY = "(AttributeError: module 'humor_base.kinematics' has no attribute 'planted')"
+
+
+@pytest.mark.slow
+def test_cases_of_one_version_are_refused(other_cases):
+    cases = f"bench_tiny.py::bench_gone, bench_tiny.py::bench_extra {WHY}"
+    check_refused(against(other_cases, "older", *COARSE), f"2 cases could not be compared ({cases})")
+
+
+def test_cases_of_one_version_may_be_allowed(other_cases, tmp_path):
+    result = against(other_cases, "older", *COARSE, "--allow-missing", "--verdicts", str(tmp_path / "v.json"))
     assert result.returncode == 0, result.stdout + result.stderr
     assert "only in the base version: bench_tiny.py::bench_gone\n" in result.stdout
-    why = "(AttributeError: module 'humor_base.kinematics' has no attribute 'planted')"
-    assert f"only in the head version: bench_tiny.py::bench_extra {why}\n" in result.stdout
+    assert f"only in the head version: bench_tiny.py::bench_extra {WHY}\n" in result.stdout
     content = json.loads((tmp_path / "v.json").read_text())
     assert content["only_base"] == ["bench_tiny.py::bench_gone"]
-    assert content["only_head"] == [f"bench_tiny.py::bench_extra {why}"]
+    assert content["only_head"] == [f"bench_tiny.py::bench_extra {WHY}"]
     check_case(content, "same")
-
-    refused = against(repository, "older", *COARSE)
-    check_refused(
-        refused, f"2 cases could not be compared (bench_tiny.py::bench_gone, bench_tiny.py::bench_extra {why})"
-    )
 
 
 def test_a_mistake_in_an_option_is_refused_in_a_sentence():

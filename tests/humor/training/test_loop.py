@@ -105,6 +105,7 @@ def test_a_finished_run_says_so_and_goes_on_when_it_is_given_more_epochs(unbroke
     assert console.file.getvalue() == f"{out}: this run has its 3 epochs; raise --epochs to go on\n"
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_with_the_same_losses(unbroken, bodies, split, tmp_path):
     out, moments = tmp_path / "run", random.Random(0)
     for kill in range(2):
