@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import SettingError
-from ..io.files import make_folder
+from ..io.files import create_folder
 from ..study.interleaved_profile import ProfileSettings
 from ..study.precision_trainings import StudySettings, run_study
 from ..training.distributed import process_group
@@ -76,7 +76,7 @@ def profile(
         raise SettingError(f"threads {threads}: expected a whole number from 1.")
     torch.set_num_threads(threads or torch.get_num_threads())
     if out is not None:
-        make_folder(out)  # so that a folder that cannot be written fails before anything is measured
+        create_folder(out)  # so that a folder that cannot be written fails before anything is measured
     with process_group(device) as team:
         measured = Profile(settings, team.device)
         split, bodies = load_split_and_bodies(data, (), body_model, not team.is_main)

@@ -45,7 +45,7 @@ def load_clips(
 ) -> list[Clip]:
     """Read and process an AMASS `.npz`, or every one in a folder; the settings supply what a file lacks.
 
-    In a folder, files that cannot be used are passed over as long as one can, and told to `on_problem`. Raises
+    In a folder, files that cannot be used are skipped as long as one can be, and reported to `on_problem`. Raises
     FileError or MotionError with the reason otherwise.
     """
     path = Path(path)
@@ -67,7 +67,7 @@ def load_clips(
 
 
 def synthetic_motion(bodies: Mapping[str, BodyModel], count: int = 3, seed: int = 0) -> list[Clip]:
-    """The embedded motion, processed: people who walk, turn and stop."""
+    """Make processed clips of synthetic gaits: people who walk, turn and stop."""
     clips = [
         process_or_drop(RawClip.from_arrays(raw, f"synthetic {number}"), bodies)
         for number, raw in enumerate(synthetic_clips(count, seed))

@@ -12,7 +12,7 @@ from ..errors import FileError
 UNFINISHED = ".unfinished"  # suffix of a file while it is written; left-over ones are never read
 
 
-def make_folder(path: Path) -> None:
+def create_folder(path: Path) -> None:
     """Create a folder unless it is there. Raises FileError."""
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -104,7 +104,7 @@ class LiftingTask(TrainingTask):
         return Validation(errors[self.settings.noise], errors[self.settings.noise], errors)
 
     def _validation_error(self, noise: NoiseName) -> float:
-        """Millimetres, over every validation window in order, seen through the same cameras in each epoch."""
+        """Millimetres, over every validation window in order, with the same cameras in each epoch."""
         assert self.split.validation is not None
         motion = LiftingWindows(self.split.validation, self.settings.frames)
         batches = motion.evaluation_batches(self.windows, NOISES[noise], self.settings.seed)

@@ -142,14 +142,14 @@ class Trainer:
         """Validate, log and save."""
         settings, position = self.settings, self.position
         epoch, train = position.epoch, _mean_of_finite(self._losses)
-        found, score = None, train
+        validation, score = None, train
         if self.task.split.validation is not None:
             due = epoch % settings.validate_every == 0 or epoch + 1 == settings.epochs
-            found = self.task.validate(epoch) if due else None
-            score = math.inf if found is None else found.score
+            validation = self.task.validate(epoch) if due else None
+            score = math.inf if validation is None else validation.score
         better = score < position.best  # never where it is not a number
         position.best = score if better else position.best
-        self._log_epoch(train, found, score)
+        self._log_epoch(train, validation, score)
         position.epoch, position.step = epoch + 1, 0
         self._losses, self._timed_steps = [], 0
         self._seconds.clear()
@@ -159,17 +159,16 @@ class Trainer:
         if self.team.any(self.stop.asked) and position.epoch < settings.epochs:
             self._stop()
 
-    def _log_epoch(self, train: float, found: Validation | None, score: float) -> None:
+    def _log_epoch(self, train: float, validation: Validation | None, score: float) -> None:
         """Add an epoch to the tables and say how it went."""
         epoch, overflows = self.position.epoch, self.position.overflows
         if self.log is not None:
             rates = (self.settings.learning_rate_at(epoch), self.settings.teacher_forcing_rate_at(epoch))
-            blank = Validation(math.nan, score, dict.fromkeys(self.task.validation_columns, math.nan))
-            validation = found or blank
+            found = validation or Validation(math.nan, score, dict.fromkeys(self.task.validation_columns, math.nan))
             self.log.times((epoch, self._timed_steps, *(self._seconds[name] for name in PHASES)))
-            row = (epoch, *rates, train, validation.loss, score, *validation.extra.values())
+            row = (epoch, *rates, train, found.loss, score, *found.extra.values())
             self.log.epoch(row, (epoch + 1) * self.steps)
-        losses = {"train": train} | ({} if found is None else {"validation": found.loss, **found.extra})
+        losses = {"train": train} | ({} if validation is None else {"validation": validation.loss, **validation.extra})
         self._say(
             f"{self.label}epoch {epoch}: "
             + "".join(f"{name} {value:.5g}, " for name, value in losses.items())

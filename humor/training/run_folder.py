@@ -45,13 +45,13 @@ class RunIdentity:
         chosen = {name: value for name, value in asdict(settings).items() if name not in CHANGEABLE}
         return cls({**chosen, "steps_per_epoch": steps, "windows a step": windows, "motion": split.fingerprint})
 
-    def differences(self, found: Mapping[str, Any]) -> list[str]:
+    def differences(self, other: Mapping[str, Any]) -> list[str]:
         """A phrase for each value that differs in another run."""
-        names = dict.fromkeys([*self.values, *found])
+        names = dict.fromkeys([*self.values, *other])
         return [
-            f"{name} {found.get(name)}, not {self.values.get(name)}"
+            f"{name} {other.get(name)}, not {self.values.get(name)}"
             for name in names
-            if found.get(name) != self.values.get(name)
+            if other.get(name) != self.values.get(name)
         ]
 
 
