@@ -23,6 +23,7 @@ from humor.errors import FileError, HumorError, MotionError
 from humor.rotations import rotvec_to_rotmat
 from humor.skeleton import CONTACT_JOINTS
 from tests.support import golden_values as golden
+from tests.support.cmu_files import made_up_amc, made_up_asf, random_frames
 
 ROOT = Path(__file__).parents[3]
 
@@ -452,8 +453,6 @@ def test_damaged_files_are_kept_or_refused_and_nothing_else(tmp_path, bodies):
 
 
 def test_the_commands_take_cmu_from_its_own_files_to_a_store(tmp_path, capsys):
-    from test_cmu import made_up_amc, made_up_asf, random_frames
-
     source = tmp_path / "cmu"
     source.mkdir()
     (source / "77.asf").write_text(made_up_asf())
