@@ -19,6 +19,12 @@ def arrays(name: str) -> dict[str, np.ndarray]:
         return {key: file[key] for key in file.files}
 
 
+def processed_arrays(case: str) -> dict[str, np.ndarray]:
+    """A clip as the published processing writes it."""
+    values = arrays(f"process_{case}")
+    return {key.removeprefix("processed_"): value for key, value in values.items() if key.startswith("processed_")}
+
+
 def body_arrays(gender: str) -> dict[str, np.ndarray]:
     """A golden body, expanded from its compact form to the SMPL+H format."""
     compact = arrays(f"body_{gender}")

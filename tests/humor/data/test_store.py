@@ -1,10 +1,7 @@
 """A store gives the windows of its clips, whole or not at all, and the same ones however they are loaded."""
 
-import itertools
 import json
 import pickle
-import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,36 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from humor.data import BatchLoader, MotionStore, WindowSampler, evaluation_windows, process_clip, synthetic_motion
-from humor.data import batches as batches_module
+from humor.data import MotionStore, WindowSampler, evaluation_windows, process_clip
 from humor.data.clip_files import arrays_from_clip, clip_from_arrays, write_processed
 from humor.data.preprocess import CLIPS_FOLDER, build_store
 from humor.data.windows import cut_windows
 from humor.errors import FileError, HumorError, MotionError, SettingError
 from humor.skeleton import GENDERS
 from tests.support import golden_values as golden
-
-
-@pytest.fixture(scope="module")
-def clips(bodies):
-    """Three genders, and lengths that differ; one too short for a window."""
-    made = [part(clip, frames) for clip, frames in zip(synthetic_motion(bodies, 6), LENGTHS, strict=True)]
-    return [
-        replace(clip, name=f"{'CMU' if n % 2 else 'KIT'}/{n}", gender=GENDERS[n % 3]) for n, clip in enumerate(made)
-    ]
-
-
-LENGTHS = (150, 11, 10, 60, 33, 95)
-
-
-def part(clip, frames):
-    cut_state = clip.state.map(lambda x: x[:frames])
-    return replace(clip, state=cut_state, contacts=clip.contacts[:frames], keypoints=clip.keypoints[:frames])
-
-
-@pytest.fixture(scope="module")
-def store(clips):
-    return MotionStore.in_memory(clips)
+from tests.support.clip_parts import LENGTHS, assert_same, part
 
 
 @pytest.fixture
@@ -53,19 +28,6 @@ def folder(tmp_path, clips):
         write_processed(tmp_path / CLIPS_FOLDER / f"{clip.name}.npz", clip)
     build_store(tmp_path)
     return tmp_path
-
-
-def assert_same(one, other, tolerance=0.0):
-    assert one.gender == other.gender
-    for name in ("past", "current", "world"):
-        states = getattr(one, name), getattr(other, name)
-        if states[0] is None:
-            assert states[1] is None
-            continue
-        vectors = [state.to_vector() for state in states]
-        torch.testing.assert_close(*vectors, atol=tolerance, rtol=0)
-    torch.testing.assert_close(one.contacts, other.contacts, atol=0, rtol=0)
-    torch.testing.assert_close(one.betas, other.betas, atol=0, rtol=0)
 
 
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 3, 4, 5]), st.floats(0, 1)), min_size=1, max_size=20))
@@ -238,87 +200,6 @@ def test_settings_that_make_no_sampler(store, settings, text):
     with pytest.raises(SettingError) as error:
         WindowSampler(store, **{"batch_size": 4, "seed": 0, **settings})
     assert str(error.value) == text
-
-
-# --- loading -----------------------------------------------------------------------------------------------------
-
-
-def loaded(store, prefetch, first=0, steps=6):
-    return list(BatchLoader(WindowSampler(store, 9, 1).batch, steps, "cpu", prefetch).epoch(2, first))
-
-
-@pytest.mark.parametrize("prefetch", [0, 1, 2, 20])
-def test_batches_are_the_same_whatever_the_prefetch(store, prefetch):
-    sampler = WindowSampler(store, 9, 1)
-    batches = loaded(store, prefetch)
-    assert len(batches) == 6
-    for index, batch in enumerate(batches):
-        assert_same(batch, store.batch(*sampler.draw(2, index)))
-
-
-def test_an_epoch_goes_on_from_any_batch(store):
-    for one, other in zip(loaded(store, 2, first=4), loaded(store, 2)[4:], strict=True):
-        assert_same(one, other)
-    assert loaded(store, 2, first=6) == []
-
-
-def test_what_goes_wrong_in_the_thread_is_raised_where_batches_are_taken(store):
-    class Broken(WindowSampler):
-        def draw(self, epoch, index):
-            return super().draw(epoch, index) if index < 2 else (np.array([99]), np.array([0]))
-
-    batches = BatchLoader(Broken(store, 4, 0).batch, 5).epoch(0)
-    assert len([next(batches), next(batches)]) == 2
-    with pytest.raises(MotionError) as error:
-        next(batches)
-    assert str(error.value) == "window at frame 0 of clip 99 is outside the store; draw it with a sampler."
-    assert not threads()
-
-
-def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
-
-
-@pytest.mark.parametrize("prefetch", [0, 3])
-def test_so_many_batches_and_no_more_are_prepared_ahead(store, prefetch):
-    drawn_so_far = []
-
-    class Noting(WindowSampler):
-        def draw(self, epoch, index):
-            drawn_so_far.append(index)
-            return super().draw(epoch, index)
-
-    batches = BatchLoader(Noting(store, 4, 0).batch, 100, prefetch=prefetch).epoch(0)
-    for taken in range(1, 5):
-        next(batches)
-        wait_until(lambda taken=taken: len(drawn_so_far) == taken + prefetch)
-        assert drawn_so_far == list(range(taken + prefetch))
-    batches.close()
-
-
-def wait_until(holds):
-    deadline = time.monotonic() + 10
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.001)
-
-
-def test_closing_an_epoch_ends_its_thread(store, monkeypatch):
-    monkeypatch.setattr(batches_module, "perf_counter", itertools.count().__next__)
-    loader = BatchLoader(WindowSampler(store, 4, 0).batch, 1000, prefetch=4)
-    batches = loader.epoch(0)
-    next(batches)
-    assert len(threads()) == 1
-    batches.close()
-    assert not threads()
-    assert loader.waited == 1  # from one reading of the clock to the next
-
-
-@pytest.mark.cuda
-def test_batches_arrive_on_the_device_unchanged(store, device):
-    sampler = WindowSampler(store, 9, 1)
-    for index, batch in enumerate(BatchLoader(sampler.batch, 8, device, 3).epoch(0)):
-        assert batch.past.trans.device.type == device.type
-        assert_same(batch.to("cpu"), store.batch(*sampler.draw(0, index)))
 
 
 # --- damage ------------------------------------------------------------------------------------------------------

@@ -21,11 +21,9 @@ from rich.console import Console
 import humor.io.checkpoints
 import humor.training.task
 from humor import HumorModel
-from humor.data import BatchLoader, MotionStore
-from humor.data.store import ClipInfo
-from humor.errors import CheckpointError, FileError, MotionError, SettingError
+from humor.data import BatchLoader
+from humor.errors import CheckpointError, FileError, SettingError
 from humor.io.run_tables import read_table
-from humor.training.split import split_clips
 from tests.support import golden_values as golden
 from tests.support.tiny_run import STEPS, compute_in_double, tiny_split, tiny_trainer
 
@@ -278,51 +276,3 @@ def test_two_processes_lose_what_one_of_twice_the_batch_loses(bodies, split, tmp
     for name in LOGS:
         one, two = (read_table(tmp_path / run / name) for run in ("one", "two"))
         assert two == {column: pytest.approx(values, rel=1e-7, nan_ok=True) for column, values in one.items()}
-
-
-def infos(*subsets):
-    return [ClipInfo(f"{subset}/{n}", "male", 30, 20 * n, 20, subset) for n, subset in enumerate(subsets)]
-
-
-def store_of(clips):
-    return MotionStore(np.zeros((20 * len(clips), 348), np.float32), clips, np.zeros((len(clips), 16)))
-
-
-def test_subsets_tell_training_from_validation():
-    split = split_clips(store_of(infos("CMU", "KIT", "SFU", "HumanEva", "mine")))
-    assert [clip.subset for clip in split.train.clips] == ["CMU", "KIT", "mine"]
-    assert [clip.subset for clip in split.validation.clips] == ["SFU"]
-    assert split.rule == "3 clips train and 1 validate, by their subsets"
-    only = split_clips(store_of(infos("CMU", "KIT", "SFU")), ("CMU",))
-    assert [clip.subset for clip in only.train.clips] == ["CMU"]
-    assert only.fingerprint != split.fingerprint
-
-
-def test_without_a_validation_subset_a_tenth_of_the_clips_is_held_out_whatever_their_order():
-    clips = infos(*["CMU"] * 40)
-    split, shuffled = split_clips(store_of(clips)), split_clips(store_of(clips[::-1]))
-    names = {clip.name for clip in split.validation.clips}
-    assert (len(split.train), len(names)) == (36, 4)
-    assert names == {clip.name for clip in shuffled.validation.clips}
-    assert not names & {clip.name for clip in split.train.clips}
-    assert split.rule == (
-        "36 clips train and 4 validate, held out by a hash of their names: no subset is there to validate on"
-    )
-    assert split_clips(store_of(infos("CMU"))).rule == "1 clip trains and none validates: there is no other"
-
-
-NONE = "no clip of 11 frames to train on among"
-
-
-@pytest.mark.parametrize(
-    ("subsets", "only", "message"),
-    [
-        (("SFU",), (), f"{NONE} 1 clips of SFU; add clips of a training subset, e.g. CMU."),
-        (("KIT", "SFU"), ("CMU",), f"{NONE} 2 clips of KIT, SFU; name other --subsets."),
-        ((), (), f"{NONE} 0 clips of no subset; add clips of a training subset, e.g. CMU."),
-    ],
-)  # fmt: skip
-def test_a_store_without_training_clips_is_refused(subsets, only, message):
-    with pytest.raises(MotionError) as error:
-        split_clips(store_of(infos(*subsets)), only)
-    assert str(error.value) == message
