@@ -34,8 +34,6 @@ from humor.training.distributed import Team
 from humor.training.loop import Trainer
 from humor.training.optimizer import Adamax
 from humor.training.seeded_noise import generator
-from tests.support import golden_values as golden
-from tests.support.tiny_run import tiny_split
 
 SMALL = {"poseformer": lambda: PoseFormer(9), "poseformer-v2": lambda: PoseFormerV2(9, 3, 5)}
 UNIT = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}  # half the gap between neighbours near 1
@@ -51,11 +49,6 @@ def random_batch(windows=2, frames=9, seed=0):
 def small(name, seed=0):
     torch.manual_seed(seed)
     return SMALL[name]()
-
-
-@pytest.fixture(scope="module")
-def split():
-    return tiny_split(golden.bodies())
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from humor.mannequin.drawing import posed_vertices
 from humor.mannequin.proportions import BUILDS, SHAPE_STEPS
 from humor.mannequin.smplh_arrays import mannequin_arrays, surface, write_mannequins
 from humor.skeleton import GENDERS, KEYPOINT_VERTICES, NUM_VERTICES, SMPLH
-from tests.support.surfaces import crossings, volume, windings
+from tests.support.mesh_geometry import crossings, volume, windings
 
 every_gender = pytest.mark.parametrize("gender", GENDERS)
 FIELDS = [field for field, _ in SHAPE_STEPS]

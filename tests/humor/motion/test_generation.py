@@ -15,7 +15,6 @@ from humor.io.checkpoints import save_checkpoint
 from humor.motion.generation import Network, clip_of, draw_starts, joints_of, reconstruct, rotmats_of, sample
 from humor.state import CanonicalFrame, MotionState
 from tests.support import golden_values as golden
-from tests.support.tiny_run import tiny_split
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +23,8 @@ def bodies():
 
 
 @pytest.fixture(scope="module")
-def store(bodies):
-    return tiny_split(bodies).train
+def store(split):
+    return split.train
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from humor.study.training_tables import curves_csv, time_table, write_report
 from humor.training.distributed import Team
 from humor.training.phase_timer import PHASES
 from tests.support import golden_values as golden
-from tests.support.tiny_run import tiny_split
 
 FALLING = 2.0 ** -np.arange(8.0)
 SEEDS = np.array([[0.95], [1.0], [1.05]])  # what a seed changes: 5 %
@@ -108,10 +107,10 @@ def test_a_report_is_a_table_a_figure_the_curves_and_a_sentence(tmp_path):
     assert verdicts[0] in (tmp_path / "table.md").read_text()
 
 
-def test_a_study_trains_each_precision_on_the_same_and_only_once(tmp_path, monkeypatch):
+def test_a_study_trains_each_precision_on_the_same_and_only_once(split, tmp_path, monkeypatch):
     bodies = golden.bodies()
     settings = StudySettings(("fp32", "bf16"), width=1, epochs=1, batch_size=1, steps_per_epoch=2, seeds=1)
-    arguments = (tiny_split(bodies), bodies, tmp_path, Team(0, 1, torch.device("cpu")), Console(quiet=True))
+    arguments = (split, bodies, tmp_path, Team(0, 1, torch.device("cpu")), Console(quiet=True))
     found = run_study(settings, *arguments)
     fp32, bf16 = (read_table(tmp_path / f"{name}-seed0" / "steps.csv")["loss"] for name in ("fp32", "bf16"))
     assert bf16 == pytest.approx(fp32, rel=0.02)

@@ -25,9 +25,9 @@ from humor.data import BatchLoader
 from humor.errors import CheckpointError, FileError, SettingError
 from humor.io.run_tables import read_table
 from tests.support import golden_values as golden
-from tests.support.tiny_run import STEPS, compute_in_double, tiny_split, tiny_trainer
+from tests.support.tiny_training import STEPS, compute_in_double, tiny_trainer
 
-SCRIPT = Path(__file__).parents[2] / "support" / "tiny_run.py"
+SCRIPT = Path(__file__).parents[2] / "support" / "tiny_training.py"
 LOGS = ("steps.csv", "epochs.csv")
 EPOCHS = 3
 
@@ -35,11 +35,6 @@ EPOCHS = 3
 @pytest.fixture(scope="module")
 def bodies():
     return golden.bodies()
-
-
-@pytest.fixture(scope="module")
-def split(bodies):
-    return tiny_split(bodies)
 
 
 def logs(out):

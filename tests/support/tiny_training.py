@@ -1,4 +1,4 @@
-"""A training run small enough to be killed: `python tests/tiny_run.py OUT EPOCHS [double]`."""
+"""A training run small enough to be killed: `python tests/support/tiny_training.py OUT EPOCHS [double]`."""
 
 import sys
 from pathlib import Path
