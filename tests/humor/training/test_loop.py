@@ -30,6 +30,7 @@ from tests.support.tiny_training import STEPS, compute_in_double, tiny_trainer
 SCRIPT = Path(__file__).parents[2] / "support" / "tiny_training.py"
 LOGS = ("steps.csv", "epochs.csv")
 EPOCHS = 3
+NO_OWN_INPUT = {"scheduled_sampling_start": EPOCHS, "scheduled_sampling_end": EPOCHS}  # a fraction of the time
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +146,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(unbroken, bodies, split, tmp_path, m
 
 
 def test_weights_kept_in_half_are_saved_as_masters_and_go_on_to_the_bit(bodies, split, tmp_path):
+    settings = {"precision": "bf16-weights", "steps_per_epoch": 2} | NO_OWN_INPUT
     for out, lengths in (("whole", [2]), ("broken", [1, 2])):
         for epochs in lengths:
-            tiny_trainer(
-                tmp_path / out, bodies, split, console=captured(), precision="bf16-weights", epochs=epochs
-            ).run()
+            tiny_trainer(tmp_path / out, bodies, split, console=captured(), epochs=epochs, **settings).run()
     assert logs(tmp_path / "broken") == logs(tmp_path / "whole")
     saved = torch.load(tmp_path / "whole" / "last.pt", weights_only=True)
     assert {weight.dtype for weight in saved["model"].values()} == {torch.float32}
@@ -180,7 +180,9 @@ def test_a_run_whose_settings_have_other_names_is_refused(unbroken, bodies, spli
 
 def test_an_epoch_without_validation_says_nothing_of_it(bodies, split, tmp_path):
     console = captured()
-    tiny_trainer(tmp_path, bodies, split, console=console, epochs=3, steps_per_epoch=1, validate_every=2).run()
+    tiny_trainer(
+        tmp_path, bodies, split, console=console, epochs=3, steps_per_epoch=1, validate_every=2, **NO_OWN_INPUT
+    ).run()
     first, second, third = console.file.getvalue().splitlines()
     assert re.fullmatch(r"epoch 1: train [\d.]+, [\d.]+ windows/s, \d+ % waiting for data", second)
     assert ", validation " in first
