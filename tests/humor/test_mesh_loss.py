@@ -80,7 +80,7 @@ def test_loss_and_gradients_are_those_of_the_slow_twin(mesh, rows, small_blocks)
 
 
 def test_gradients_are_those_of_finite_differences(small_blocks):
-    surface, predicted, target = random_surface(), random_pose(3, 0), random_pose(3, 1)
+    surface, predicted, target = random_surface(20, 2, 5), random_pose(3, 0, 2, 5), random_pose(3, 1, 2, 5)
     leaves = (predicted.features.requires_grad_(), predicted.transforms.requires_grad_())
     assert torch.autograd.gradcheck(lambda f, t: MESH_LOSSES["fused"](surface, Pose(f, t), target), leaves)
     assert torch.autograd.gradcheck(lambda f, t: skin(surface, Pose(f, t)), leaves)

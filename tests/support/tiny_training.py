@@ -1,5 +1,6 @@
-"""A training run small enough to be killed: `python tests/support/tiny_training.py OUT EPOCHS [double]`."""
+"""A training run small enough to be killed: `python tests/support/tiny_training.py OUT SETTINGS [double]`."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -66,5 +67,5 @@ if __name__ == "__main__":
             compute_in_double()
         bodies = golden.bodies()
         tiny_trainer(
-            Path(sys.argv[1]), bodies, tiny_split(bodies), team, epochs=int(sys.argv[2]), batch_size=2 // team.size
+            Path(sys.argv[1]), bodies, tiny_split(bodies), team, batch_size=2 // team.size, **json.loads(sys.argv[2])
         ).run()

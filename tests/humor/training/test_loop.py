@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import math
 import os
 import random
@@ -54,8 +55,8 @@ def unbroken(bodies, split, tmp_path_factory):
     return out, console.file.getvalue()
 
 
-def start(out, *arguments, **environment):
-    command = [sys.executable, "-W", "error", str(SCRIPT), str(out), *map(str, arguments)]
+def start(out, settings, *arguments, **environment):
+    command = [sys.executable, "-W", "error", str(SCRIPT), str(out), json.dumps(settings), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2]), **environment}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -103,7 +104,7 @@ def test_a_finished_run_says_so_and_goes_on_when_it_is_given_more_epochs(unbroke
 def test_a_run_killed_at_any_moment_ends_with_the_same_losses(unbroken, bodies, split, tmp_path):
     out, moments = tmp_path / "run", random.Random(0)
     for kill in range(2):
-        process = start(out, EPOCHS)
+        process = start(out, {"epochs": EPOCHS})
         at, deadline = (1, 6)[kill], time.monotonic() + 60
         while len(steps_so_far(out)) < at and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -265,9 +266,10 @@ def test_two_processes_lose_what_one_of_twice_the_batch_loses(bodies, split, tmp
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     team = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    processes = [start(tmp_path / "two", 2, "double", RANK=r, LOCAL_RANK=r, **team) for r in "01"]
+    settings = {"epochs": 2, "steps_per_epoch": 2}
+    processes = [start(tmp_path / "two", settings, "double", RANK=r, LOCAL_RANK=r, **team) for r in "01"]
     compute_in_double(monkeypatch.setattr)
-    tiny_trainer(tmp_path / "one", copy.deepcopy(bodies), split, console=captured(), epochs=2).run()
+    tiny_trainer(tmp_path / "one", copy.deepcopy(bodies), split, console=captured(), **settings).run()
     for process in processes:
         finish(process)
     for name in LOGS:

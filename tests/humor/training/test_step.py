@@ -168,8 +168,14 @@ def a_step(step, batch, noise, truth):
     return *step(batch, 20, noise, truth), kept
 
 
-@pytest.mark.parametrize("untouched", [0, 4, 7], ids=["contacts", "a part without contacts", "no contacts"])
-@pytest.mark.parametrize("truth", [None, (False,) * 9], ids=["truth", "own"])
+OWN = (False,) * 9
+
+
+@pytest.mark.parametrize(
+    ("truth", "untouched"),
+    [(None, 0), (None, 4), (None, 7), (OWN, 4)],
+    ids=["contacts", "a part without contacts", "no contacts", "own input"],
+)
 def test_a_batch_in_micro_batches_is_the_batch_at_once(truth, untouched, make_batch):
     torch.manual_seed(0)
     batch, noise = make_batch(7).to("cpu", torch.float64), training_noise(0, 20, 0, 7).double()
