@@ -117,7 +117,7 @@ def test_a_browser_shows_the_body_where_it_is(clips, bodies, tmp_path, view):
     page = write_page(tmp_path / "p.html", clips, bodies, view == "mesh", "walks")
     page.write_text(page.read_text().replace("</html>", PROBE + "</html>"))
     options = ("--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-    size = ("--window-size=800,500", "--virtual-time-budget=1500", f"--user-data-dir={tmp_path}/profile", "--dump-dom")
+    size = ("--window-size=800,500", "--virtual-time-budget=15000", f"--user-data-dir={tmp_path}/profile", "--dump-dom")
     command = [CHROMIUM, *options, *size, f"file://{page}#paused&t={FRAME / 30}&view={view}"]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     found = json.loads(html.unescape(re.search(r'<pre id="result">(.*?)</pre>', shown).group(1)))
