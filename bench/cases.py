@@ -28,6 +28,7 @@ class Case:
     """What every case says of itself."""
 
     cost: Cost = SMALL
+    slower_than: float | None = None  # the smallest slowdown that matters, relative; None: that of --slower-than
     has_weights: ClassVar[bool] = True  # of linear layers, which a precision can keep in half or multiply in float8
 
 

@@ -119,6 +119,12 @@ def not_compared(case: BenchmarkCase) -> str | None:
     return None if ours else "other implementations do not change with the library"
 
 
+def slower_than(case: BenchmarkCase) -> float | None:
+    """The smallest slowdown of a case that matters, where the table of cases gives it one."""
+    threshold: float | None = case.parameters["case"][1].slower_than if "case" in case.parameters else None
+    return threshold
+
+
 def not_counted(case: BenchmarkCase) -> str | None:
     """Why a benchmark is not counted, or None."""
     counted = _implementation(case) in COUNTED_IMPLEMENTATIONS
@@ -149,6 +155,7 @@ PROJECT = Project(
     notes=lambda workload: [f"passed over: {problem}" for problem in workload.passed_over],
     left_out=left_out,
     not_compared=not_compared,
+    slower_than=slower_than,
     not_counted=not_counted,
     counts_graph_breaks=counts_graph_breaks,
     uncounted_files=("precision/cpu_half_emulation.py",),

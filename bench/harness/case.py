@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from .quantities import percentage
+
 
 @dataclass(frozen=True)
 class BenchmarkId:
@@ -36,6 +38,7 @@ class BenchmarkCase:
     parameters: Mapping[str, Any]
     fixtures: frozenset[str]  # the names of those that it takes
     markers: frozenset[str]
+    slower_than: float | None = None  # of its marker: the smallest slowdown that matters, relative
 
     @property
     def name(self) -> str:
@@ -60,12 +63,18 @@ def is_benchmark(item: pytest.Item) -> bool:
 
 
 def case_of(item: pytest.Item) -> BenchmarkCase:
-    """The case that pytest collected."""
+    """The case that pytest collected. Raises UsageError for a marker `slower_than` that is no share."""
     assert isinstance(item, pytest.Function)
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     markers = frozenset(marker.name for marker in item.iter_markers())
+    marker = item.get_closest_marker("slower_than")
     return BenchmarkCase(
-        item.nodeid, id_of(item.function, parameters), parameters, frozenset(item.fixturenames), markers
+        item.nodeid,
+        id_of(item.function, parameters),
+        parameters,
+        frozenset(item.fixturenames),
+        markers,
+        percentage(str(*marker.args)) if marker else None,
     )
 
 

@@ -51,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sleeps: its time is mostly a pause, so that no two versions are compared by it")
+    config.addinivalue_line("markers", 'slower_than("5%"): the smallest slowdown of it that matters, for --against')
     config.stash[LEFT_OUT] = Counter()
     config.pluginmanager.register(_fixtures_of(project_of(config)), "bench-fixtures")
     if config.getoption("--threads"):

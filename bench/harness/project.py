@@ -87,6 +87,8 @@ class Project:
     left_out: Callable[[BenchmarkCase, Run], str | None] = lambda case, run: None
     # Why a case does not change with the library, so that no two versions are compared by it, or None.
     not_compared: Callable[[BenchmarkCase], str | None] = lambda case: None
+    # The smallest slowdown of a case that matters, relative, where it is not that of --slower-than; else None.
+    slower_than: Callable[[BenchmarkCase], float | None] = lambda case: None
     # Why a case is not counted, or None.
     not_counted: Callable[[BenchmarkCase], str | None] = lambda case: None
     # Whether the places where torch.compile would stop are counted, too.

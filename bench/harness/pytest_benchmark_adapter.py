@@ -1,7 +1,9 @@
 """All that the harness uses of pytest-benchmark, and of pytest, beyond what they document."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,6 +97,21 @@ def as_saved(config: pytest.Config) -> Mapping[str, Any] | None:
 def file_beside_saved_runs(config: pytest.Config, name: str) -> Path:
     """A file in this machine's folder of saved runs."""
     return Path(_session(config).storage.get(name))
+
+
+def skip_conftest(pluginmanager: pytest.PytestPluginManager, option: str) -> None:
+    """Keep pytest from loading the conftest.py of a folder that an option names; before options are read.
+
+    Options of a conftest.py are not known yet when pytest looks for those of the folders that it is given, so that it
+    takes the option's value for one of them.
+    """
+    config: Any = pluginmanager.get_plugin("pytestconfig")
+    arguments = config.invocation_params.args
+    for given, value in pairwise(arguments):
+        if given == option:
+            name = os.path.abspath(config.invocation_params.dir / value / "conftest.py")
+            if not pluginmanager.has_plugin(name):
+                pluginmanager.register(object(), name)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What the parts of the harness share in a pytest session: the project, the device, the workload, the rule."""
 
+import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from .case import BenchmarkCase
 from .project import Project
+from .quantities import percentage
 from .stats.verdict import Rule
 
 if TYPE_CHECKING:
@@ -67,17 +69,13 @@ def rule_of(config: pytest.Config, cases: int) -> Rule:
     )
 
 
+def rule_for(config: pytest.Config, case: BenchmarkCase, rule: Rule) -> Rule:
+    """The rule of a run, with the case's own threshold where the project or a marker gives it one."""
+    threshold = project_of(config).slower_than(case)
+    threshold = case.slower_than if threshold is None else threshold
+    return rule if threshold is None else dataclasses.replace(rule, slower_than=threshold)
+
+
 def threads_of(config: pytest.Config) -> int | None:
     """How many threads a comparison uses; None for PyTorch's default."""
     return config.getoption("--threads") or (1 if device_of(config).type == "cpu" else None)
-
-
-def percentage(text: str) -> float:
-    """A fraction given as 3% or 0.03. Raises UsageError."""
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise pytest.UsageError(f'"{text}" is no share between 0 and 100 %; give, say, 3%.')
-    return share

@@ -30,7 +30,7 @@ from ..harness.environment.devices import choose_device
 from ..harness.environment.fingerprint_probe import describe_machine
 from ..harness.output.files import write_json
 from ..harness.stats.precision_verdict import DOES_NOT_PAY, PAYS, UNCLEAR, WORDS, speedup_interval
-from ..harness.stats.verdict import Rule
+from ..harness.stats.verdict import Rule, SequentialTest
 from ..harness.timing.clock import cpu_time_clock
 from ..harness.timing.pairing import PAIRS, Pair, Timed, TimedCall, compare
 from ..harness.timing.quiet import quiet
@@ -231,7 +231,7 @@ def measure_cell(
     def pair_of(turn: int) -> Pair | None:
         return pair if turn == 0 or clock() < end else None
 
-    test = compare(pair_of, rule, math.inf, random.Random(), device=device.type).test
+    test = compare(pair_of, SequentialTest(rule), math.inf, random.Random(), device=device.type).test
     speedup, low, high = speedup_interval(test.interval)
     return {"verdict": WORDS[test.verdict], "speedup": speedup, "low": low, "high": high}
 

@@ -181,6 +181,7 @@ class VerdictCase:
     high: Number
     base_ms: Number
     head_ms: Number
+    upper_bound: Number = None  # one-sided, of the change
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,9 @@ class Verdicts:
     reason: str
     warnings: tuple[str, ...]
     cases: tuple[VerdictCase, ...]
+    controls: tuple[VerdictCase, ...] = ()  # measured, although their code is the same in both versions
+    untouched: tuple[str, ...] = ()  # cases that run nothing that differs
+    not_run: tuple[str, ...] = ()  # changed functions that no case runs
     failed: tuple[FailedCase, ...] = ()
     versions: ComparedVersions = ComparedVersions()
     machine: Machine = Machine()

@@ -16,10 +16,10 @@ from .style import Point, Style, style_of
 from .svg import SERIES
 from .xy_charts import loss_curves
 
-ORDER = ("slower", "unclear", "faster", "same")
+ORDER = ("slower", "unclear", "faster", "passes")
 VERDICT_STYLES = {
     "slower": Style(SERIES[1], "D"), "unclear": Style(SERIES[4], "s", hollow=True),
-    "faster": Style(SERIES[0], "^"), "same": Style(SERIES[5], "o"),
+    "faster": Style(SERIES[0], "^"), "passes": Style(SERIES[5], "o"),
 }  # fmt: skip
 
 
@@ -28,7 +28,9 @@ def gate(document: Verdicts, name: str) -> Answer:
     known = [case if case.verdict in ORDER else replace(case, verdict="unclear") for case in document.cases]
     cases = sorted(known, key=lambda case: (ORDER.index(case.verdict), -(case.change or 0)))
     counts = Counter(case.verdict for case in cases)
-    counted = ", ".join(f"{counts[word]} {word}" for word in ORDER if counts[word]) or "no case was compared"
+    counts["untouched"] = len(document.untouched)
+    counted = ", ".join(f"{counts[word]} {word}" for word in (*ORDER, "untouched") if counts[word])
+    counted = counted or "no case was compared"
     base, head = document.versions.base.ref, document.versions.head.ref
     sentence = f"{f'{base} → {head}: ' if base and head else ''}{counted}. {document.reason}".strip()
     rows, cells = [], []
@@ -39,12 +41,18 @@ def gate(document: Verdicts, name: str) -> Answer:
         point = Point(case.verdict, middle, lowest, highest, f"{change} [{low}, {high}]")
         rows.append((case.case.rpartition("::")[2], [point]))
         times = digits(case.base_ms, 4), digits(case.head_ms, 4)
-        cells.append([case.case, case.verdict, change, low, high, *times])
+        cells.append([case.case, case.verdict, change, low, high, percent(case.upper_bound, signed=True), *times])
     title = "Change of each case"
-    table = Table(title, ("case", "verdict", "change", "low", "high", "base, ms", "head, ms"), cells)
+    columns = ("case", "verdict", "change", "low", "high", "below, one-sided", "base, ms", "head, ms")
+    table = Table(title, columns, cells)
     styles = {word: style for word, style in VERDICT_STYLES.items() if counts[word]}
     chart = points(name, title, "change of the time, %; right is slower", rows, styles, even=0)
-    notes = [*(f"failed: {case.case}: {case.why}" for case in document.failed), *document.warnings]
+    notes = [
+        *(f"failed: {case.case}: {case.why}" for case in document.failed),
+        *(f"control: {case.case}: {percent(case.change, signed=True)}" for case in document.controls),
+        *(f"changed, and run by none of the benchmarks: {name}" for name in document.not_run),
+        *document.warnings,
+    ]
     return Answer(sentence, [Figure(chart, table)] * bool(cases), notes, document.verdict)
 
 

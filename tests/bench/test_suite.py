@@ -29,8 +29,8 @@ def test_a_run_is_saved_with_its_work_and_compared(tmp_path):
     assert info["flops"] == 2 * 80 * 1024 * 1024
     assert info["bytes"] >= 4 * (1024 * 1024 + 2 * 80 * 1024)
     assert content["machine_info"]["torch"] == torch.__version__
-    second = run("bench", *LIGHT, storage, "--benchmark-compare")
-    assert second.returncode == 3, second.stdout  # how far runs drift apart was never measured here
+    second = run("bench", *LIGHT, storage, "--benchmark-compare", CI="")
+    assert second.returncode == 0, second.stdout  # untouched, or no verdict where there are changes beside the commit
     assert "(0001_" in second.stdout
 
 

@@ -49,6 +49,12 @@ class Repository:
         with (self.folder / path).open("a") as file:
             file.write(text)
 
+    def replace(self, path: str, old: str, new: str) -> None:
+        """Replace the first occurrence of a text in a file, which must be there."""
+        text = (self.folder / path).read_text()
+        assert old in text, f"{path} has no {old!r}"
+        self.write(path, text.replace(old, new, 1))
+
     def slow_down(self) -> None:
         """Make the benchmark's call take fifty times as long."""
         plant(self.folder / "humor/kinematics.py", "place_joints", "for _ in range(49):", "    inner(*given, **named)")

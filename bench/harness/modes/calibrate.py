@@ -16,7 +16,6 @@ from scipy.special import stdtrit
 from ..environment.fingerprint import refusal
 from ..environment.fingerprint_probe import take_fingerprint
 from ..output.files import write_json
-from ..output.verdict_table import Findings
 from ..pytest_benchmark_adapter import configured, file_beside_saved_runs
 from ..session import device_of
 from .mode import Mode
@@ -58,33 +57,25 @@ def drift_file(config: pytest.Config) -> Path:
     return file_beside_saved_runs(config, "drift.json")
 
 
-def read_drift(file: Path, findings: Findings) -> Drift:
-    """What `--calibrate` measured under these very conditions; nothing, and a warning, where it did not."""
-    remedy = "every verdict is unclear; pytest bench --calibrate 8 measures it, and --against needs no calibration."
+def read_drift(file: Path) -> tuple[Drift, str]:
+    """What `--calibrate` measured under these very conditions; where it did not, nothing, and why."""
     try:
         content = json.loads(file.read_text())
         drift: Drift = content["cases"]
         problem = refusal(content["fingerprint"], take_fingerprint(content["device"]))
     except FileNotFoundError:
-        findings.warnings.append(
-            f"runs at different times differ by machine drift, which was not measured here: {remedy}"
-        )
-        return {}
+        return {}, "the drift between runs was not measured here"
     except (ValueError, KeyError, TypeError, OSError):
-        findings.warnings.append(f"{file} is damaged, and the drift between runs is not known: {remedy}")
-        return {}
-    if problem:
-        findings.warnings.append(f"the drift between runs was measured elsewhere ({problem}): {remedy}")
-        return {}
-    return drift
+        return {}, f"{file}, the drift between runs, is damaged"
+    return ({}, f"the drift between runs was measured elsewhere ({problem})") if problem else (drift, "")
 
 
 def calibrate(config: pytest.Config, runs: int) -> int:
     """Run the same benchmarks in fresh processes, and add each run's medians to the file."""
     if runs < 1:
         raise pytest.UsageError(f"--calibrate {runs}: give the number of runs, such as 8.")
-    file, findings = drift_file(config), Findings()
-    drift = read_drift(file, findings)
+    file = drift_file(config)
+    drift, _ = read_drift(file)
     device = str(device_of(config))
     arguments = without_option(config.invocation_params.args, "--calibrate")
     for run in range(runs):

@@ -1,39 +1,44 @@
-"""`pytest bench --against REF`: the library at a git ref and in the working tree, measured in alternation.
+"""`pytest bench --against REF`: the library at a git ref, or in a folder, and in the working tree, alternated.
 
-Exit codes, failing closed: 0, every case is the same or faster; 1, at least one is slower; 2, interrupted; 3, at least
-one is unclear (`--allow-unclear` makes it 0); 4, refused: nothing was measured, pytest or a case failed, or one was
-skipped or exists in one version only (`--allow-missing` accepts these two).
+Cases that run nothing that differs between the versions are not measured (`untouched`), but for a few that are measured
+along as controls. The others are each measured shortly, and then, within `--budget`, wherever a verdict is nearest.
+
+Exit codes, failing closed: 0, every case passes, is faster or untouched; 1, at least one is slower; 2, interrupted; 3,
+at least one is unclear (`--allow-unclear` makes it 0); 4, refused: pytest or a case failed, one was skipped or exists
+in one version only (`--allow-missing` accepts these two), a control changed, or nothing was chosen.
 """
 
 import dataclasses
-import random
-import sys
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..case import BenchmarkCase, BenchmarkId, name_of
+from ..case import BenchmarkCase
 from ..environment.disturbances import DisturbanceMonitor
 from ..environment.fingerprint_probe import describe_machine, take_fingerprint
 from ..environment.nvidia import device_uuid, gpu_query
 from ..output.files import write_json
+from ..output.progress import ProgressLine
 from ..output.verdict_table import REFUSED, CaseVerdict, Findings, format_verdicts
-from ..session import COLLECTED, device_of, not_compared, project_of, rule_of, threads_of, workload_options
-from ..timing.clock import wall_clock
-from ..timing.pairing import Comparison, Pair, TimedCall, compare
+from ..pytest_benchmark_adapter import file_beside_saved_runs
+from ..quantities import seconds_of
+from ..session import device_of, not_compared, project_of, rule_for, rule_of, threads_of, workload_options
+from ..stats.gate_verdict import GateTest
+from ..timing.budget import advice
+from ..timing.budgeted_rounds import BudgetedRounds
+from ..timing.pairing import Comparison
 from ..timing.quiet import quiet
-from ..versions.git_versions import GitRepository, VersionError, dependencies
-from ..versions.loaded_version import LoadedVersion
-from ..versions.worker import Launches
+from ..untouched.selection import Selection, select
+from ..untouched.shards import shard_of
+from ..untouched.traces import TraceJob
+from .compared_versions import ComparedVersions, why
 from .mode import Mode
 from .self_test import known_power
-
-SELECTION = ("--quick", "--full")
-PairOf = Callable[[int, BenchmarkId], Pair | None]
 
 
 class CompareCommits(Mode):
@@ -46,52 +51,77 @@ class CompareCommits(Mode):
     def add_options(cls, parser: pytest.Parser) -> None:
         group = parser.getgroup("bench gate", "benchmarks: did a commit make it slower?")
         add = group.addoption
-        add("--against", metavar="REF", help="compare the library at this commit with that in the working tree")
+        add("--against", metavar="REF", help="compare the library at this commit, or in this folder, with this one")
+        add("--budget", default="5min", metavar="T", help="how long cases are measured: 90s, 5min, 1h (default: 5min)")
+        add("--measure-all", action="store_true", help="measure cases that run nothing that changed, too")
+        add("--slower-than", default="3%", metavar="P", help="the smallest slowdown that matters (default: 3%%)")
+        add("--error-rate", default="1%", metavar="P", help="how often a whole run may be wrong (default: 1%%)")
+        add("--allow-unclear", action="store_true", help="exit with 0 where a verdict is unclear")
+        add("--allow-missing", action="store_true", help="compare what both versions have, and list the rest")
+        add("--shard", metavar="K/N", help="measure the K-th of N parts: 2/4; bench.harness.output.merge joins them")
         add("--isolate", action="store_true", help="run each version in its own processes, launched repeatedly")
         add("--launches", type=int, default=12, metavar="N", help="pairs of processes at most (default: 12)")
         add("--against-python", metavar="EXE", help="Python, and so packages, for the version of --against")
-        add("--slower-than", default="3%", metavar="P", help="the smallest change that matters (default: 3%%)")
-        add("--error-rate", default="1%", metavar="P", help="how often a whole run may be wrong (default: 1%%)")
-        add("--max-time", type=float, default=30.0, metavar="S", help="most seconds for a case (default: 30)")
-        add("--allow-unclear", action="store_true", help="exit with 0 where a verdict is unclear")
-        add("--allow-missing", action="store_true", help="compare what both versions have, and list the rest")
         add("--verdicts", type=Path, metavar="FILE", help="write the verdicts and their samples as JSON")
+        add("--max-time", type=float, default=30.0, metavar="S", help="most seconds for a case of the other modes")
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, ref: str | None = None) -> None:
         super().__init__(config)
         self.option = config.getoption
+        self.ref = str(ref or self.option("--against"))
         if self.option("--launches") < 1:
             raise pytest.UsageError(f"--launches {self.option('--launches')}: give one at least, say, 12.")
-        self.title = f"{self.option('--against')} against the working tree"
-        self.project = project_of(config)
-        self.repository = GitRepository(self.project)
+        self.title = f"{self.ref} against the working tree"
+        self.budget = seconds_of(self.option("--budget"), "--budget")
+        self.shard = shard_of(self.option("--shard"))
+        self.rule = rule_of(config, 1)
+        self.device, self.threads = device_of(config), threads_of(config)
+        self.versions: ComparedVersions | None = None
         self.conclusion, self.code = "nothing was measured", REFUSED
-        self.findings = Findings()
-        self.chance = random.Random()
+        self.findings, self.selection = Findings(), Selection()
+        self.cases: list[BenchmarkCase] = []  # to measure
+        self.not_reached: list[str] = []
+        self.rounds: BudgetedRounds | None = None
+        self.disturbances: DisturbanceMonitor | None = None
         self.resources = ExitStack()
         self.started = time.perf_counter()
 
     def left_out(self, case: BenchmarkCase) -> str | None:
         return not_compared(self.config, case)
 
+    def select(self, cases: Sequence[BenchmarkCase]) -> Sequence[BenchmarkCase]:
+        self.line = ProgressLine(self.config)
+        self.versions = ComparedVersions(self.config, self.ref, self.resources)
+        self.selection = self._select(cases, self.versions.tree)
+        touched, controls = [*self.selection.reasons], self.selection.controls
+        mine = self.shard.part(touched, self.selection.seconds) if self.shard else touched
+        self.rule = rule_of(self.config, len(touched) + len(controls))
+        self.findings.untouched = [name for name in self.selection.untouched if name not in controls]
+        self.findings.not_run = self.selection.not_run
+        self.findings.elsewhere = len(touched) - len(mine)
+        return [case for case in cases if case.name in {*mine, *controls}]
+
     def start(self, cases: Sequence[BenchmarkCase]) -> None:
-        self.selected = [case.name for case in cases]
-        self.options = workload_options(self.config)
-        self.rule = rule_of(self.config, len(cases))
-        self.device, self.threads = device_of(self.config), threads_of(self.config)
-        try:
-            self.commit = self.repository.commit_of(self.option("--against"))
-            self.tree = self.resources.enter_context(self.repository.checked_out(self.commit))
-        except VersionError as error:
-            raise pytest.UsageError(f"--against: {error}") from None
-        self.isolated = bool(self.option("--isolate") or self.option("--against-python"))
-        self.pair_of = self._processes() if self.isolated else self._side_by_side()
-        self._note_differences()
-        self.resources.enter_context(quiet(self.threads))
-        self.disturbances = DisturbanceMonitor.begin(gpu=gpu_query(device_uuid(str(self.device))))
+        self.cases = [*cases]
+        self.rules = {case.name: rule_for(self.config, case, self.rule) for case in cases}
+        versions = self.versions
+        assert versions is not None
+        versions.note_differences(self.findings)
+        if cases:
+            pair_of = versions.pairs(self.findings)
+            self.resources.enter_context(quiet(self.threads))
+            self.disturbances = DisturbanceMonitor.begin(gpu=gpu_query(device_uuid(str(self.device))))
+            self.rounds = BudgetedRounds(
+                pair_of, self.budget, len(cases), versions.isolated, self.device.type, self._after_round
+            )
 
     def measure(self, case: BenchmarkCase) -> None:
-        first = self.pair_of(0, case.id)
+        rounds = self.rounds
+        assert rounds is not None
+        if not rounds.left:
+            self.not_reached.append(case.name)
+            return
+        first = rounds.pair_of(0, case.id)
         assert first is not None
         base, head = first
         try:
@@ -100,38 +130,33 @@ class CompareCommits(Mode):
             self.findings.skipped[case.name] = str(skipped)
             raise
         except Exception as error:
-            self.findings.failed[case.name] = _why(error)
+            self.findings.failed[case.name] = why(error)
             raise
         try:
             base()
         except Exception as error:
-            self.findings.only_head.append(f"{case.name} ({_why(error)})")
+            self.findings.only_head.append(f"{case.name} ({why(error)})")
             return
-        try:
-            found = compare(
-                lambda turn: self.pair_of(turn, case.id),
-                self.rule,
-                self.option("--max-time"),
-                self.chance,
-                self.isolated,
-                self.device.type,
-            )
-        except Exception as error:  # one that ran once: a process that ended, say
-            self.findings.failed[case.name] = _why(error)
-            raise
-        self.findings.results.append(result_of(case.name, found))
-        self.disturbances.look()
+        is_control = case.name in self.selection.controls
+        rounds.measure_shortly(case.name, case.id, self.rules[case.name], is_control)
+
+    def after_cases(self) -> None:
+        if self.rounds is not None:
+            self.rounds.measure_on()
 
     def finish(self, status: int) -> int:
         if status == pytest.ExitCode.INTERNAL_ERROR:
             self.findings.failed["pytest"] = "an internal error, shown above"
-        seen = {result.case for result in self.findings.results} | {*self.findings.failed, *self.findings.skipped}
+        seen = {*self.findings.failed, *self.findings.skipped, *self.not_reached}
+        seen |= self.rounds.progress.keys() if self.rounds else set()
         seen |= {name.partition(" ")[0] for name in self.findings.only_head}
-        self.findings.failed |= {name: "it did not run" for name in self.selected if name not in seen}
+        self.findings.failed |= {case.name: "it did not run" for case in self.cases if case.name not in seen}
         return self._conclude()
 
     def interrupted(self) -> None:
-        self.findings.refused = f"interrupted after {len(self.findings.results)} of {len(self.selected)} cases"
+        clear = sum(progress.is_clear for progress in self.rounds.progress.values()) if self.rounds else 0
+        stage = f"when {clear} of {len(self.cases)} cases were clear" if self.cases else "before anything was measured"
+        self.findings.refused = f"interrupted {stage}"
         self._conclude()
 
     def close(self) -> None:
@@ -141,91 +166,85 @@ class CompareCommits(Mode):
         seconds = time.perf_counter() - self.started
         word = f"refused: {self.conclusion}" if self.code == REFUSED else self.conclusion
         table = format_verdicts(self.findings, known_power(self.config))
-        return [*table, "", f"{word} ({seconds:.0f} s; {self.rule.slower_than:.3g} matters)"]
+        return [*table, "", f"{word} ({seconds:.0f} s; a slowdown of {self.rule.slower_than:.3g} matters)"]
+
+    def _select(self, cases: Sequence[BenchmarkCase], base: Path) -> Selection:
+        """Which cases the change can affect; all of them where that is not asked, or packages may differ."""
+        if self.option("--measure-all") or self.option("--against-python"):
+            return Selection(dict.fromkeys([case.name for case in cases], ""))
+        job = TraceJob(project_of(self.config), base, workload_options(self.config), self.device.type)
+        return select(job, cases, file_beside_saved_runs(self.config, "traces"), self.line.tracing)
+
+    def _after_round(self) -> None:
+        assert self.rounds is not None
+        assert self.disturbances is not None
+        self.disturbances.look()
+        self.line.measuring(self.rounds.progress.values(), len(self.cases), self.rounds.left)
 
     def _conclude(self) -> int:
         """Come to the exit code, and write the verdicts."""
-        self.findings.warnings += self.disturbances.warnings()
+        self.line.clear()
+        if self.rounds is not None:
+            self._add_results(self.rounds)
+        if self.disturbances is not None:
+            self.findings.warnings += self.disturbances.warnings()
         missing, unclear = self.option("--allow-missing"), self.option("--allow-unclear")
         self.conclusion, self.code = self.findings.conclusion(missing, unclear)
         if self.option("--verdicts"):
             try:
                 write_json(self.option("--verdicts"), self._as_json())
             except Exception as error:  # what the folder, or git, does not allow
-                self.conclusion, self.code = f"the verdicts could not be written: {_why(error)}", REFUSED
+                self.conclusion, self.code = f"the verdicts could not be written: {why(error)}", REFUSED
         return self.code
 
+    def _add_results(self, rounds: BudgetedRounds) -> None:
+        """A line of the table for each case that ran, after a last look; and what a larger budget would do."""
+        self.findings.failed |= {name: why(error) for name, error in rounds.failed.items()}
+        found = {name: progress.comparison for name, progress in rounds.progress.items()}
+        found |= {name: Comparison(GateTest(self.rules[name])) for name in self.not_reached}
+        for name, comparison in found.items():
+            comparison.test.finish()
+            result = result_of(name, comparison, self.selection.reasons.get(name, ""), self.rule.slower_than)
+            control = name in self.selection.controls
+            (self.findings.controls if control else self.findings.results).append(result)
+        unclear = {
+            name: progress
+            for name, progress in rounds.progress.items()
+            if not progress.is_clear and not progress.is_control
+        }
+        self.findings.warnings += advice(unclear, self.budget, len(self.not_reached))
+
     def _as_json(self) -> dict[str, Any]:
+        assert self.versions is not None
         settings = {
             "slower_than": self.rule.slower_than,
             "error_rate": self.rule.error_rate,
-            "max_time": self.option("--max-time"),
+            "budget": self.budget,
             "threads": self.threads,
-            "isolate": self.isolated,
+            "isolate": self.versions.isolated,
+            "measure_all": bool(self.option("--measure-all")),
+            "allow_missing": bool(self.option("--allow-missing")),
+            "allow_unclear": bool(self.option("--allow-unclear")),
         }
-        commit, dirty = self.repository.commit_of("HEAD"), self.repository.has_changes()
-        head = {"ref": "working tree", "commit": commit, "dirty": dirty}
+        touched = list(self.selection.reasons)
+        shard = {"number": self.shard.number, "of": self.shard.of, "cases": touched} if self.shard else None
         return self.findings.as_json(
             self.conclusion,
             self.code,
-            versions={"base": {"ref": self.option("--against"), "commit": self.commit}, "head": head},
+            versions=self.versions.as_json(),
             machine=describe_machine(str(self.device), self.threads),
             fingerprint=dataclasses.asdict(take_fingerprint(str(self.device))),
             settings=settings,
+            shard=shard,
             seconds=time.perf_counter() - self.started,
         )
 
-    def _side_by_side(self) -> PairOf:
-        try:
-            base, head = (LoadedVersion(self.project, self.options, tree) for tree in (self.tree, None))
-        except Exception as error:  # whatever the base does when it is imported beside the head
-            self.isolated = True
-            self.findings.warnings.append(
-                f"the base version does not load beside the head ({_why(error)}): each got its own processes."
-            )
-            return self._processes()
-        clock = wall_clock(self.device)
 
-        def pair_of(turn: int, benchmark: BenchmarkId) -> Pair:
-            return (
-                lambda: TimedCall(base.build(benchmark).call, clock),
-                lambda: TimedCall(head.build(benchmark).call, clock),
-            )
-
-        return pair_of
-
-    def _processes(self) -> PairOf:
-        pythons = (self.option("--against-python") or sys.executable, sys.executable)
-        most = self.option("--launches")
-        launches = Launches(self.project, pythons, self.tree, self.options, self.threads, most, self.chance)
-        return self.resources.enter_context(launches)
-
-    def _note_differences(self) -> None:
-        """Warn of what comparing the library alone would hide: other dependencies, and benchmarks that are gone."""
-        if not self.option("--against-python") and dependencies(self.tree) != dependencies(self.project.root):
-            self.findings.warnings.append(
-                "the two versions require different packages, and both were measured with those installed here; "
-                "--against-python EXE runs the base with others."
-            )
-        if self.repository.has_suite_of(self.commit):
-            return
-        known = self.config.stash.get(COLLECTED, set())
-        chosen = [name for name in SELECTION if self.option(name)]
-        if self.config.option.keyword:
-            chosen += ["-k", self.config.option.keyword]
-        try:
-            listed = self.repository.collected(self.tree, self.config.args, chosen)
-            self.findings.only_base += [name_of(each) for each in listed if each not in known]
-        except VersionError as error:
-            self.findings.warnings.append(f"which benchmarks the base version had is not known: {error}")
-
-
-def result_of(name: str, found: Comparison) -> CaseVerdict:
-    """A comparison as a line of the table."""
+def result_of(name: str, found: Comparison, touched_by: str, slower_than: float) -> CaseVerdict:
+    """A comparison as a line of the table; `slower_than` is what matters in other cases."""
     rounds = [[x for block in blocks for x in block.log_ratios] for blocks in found.rounds]
-    return CaseVerdict(name, found.test.verdict, found.test.interval, rounds, found.seconds)
-
-
-def _why(error: BaseException) -> str:
-    first = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    test = found.test
+    assert isinstance(test, GateTest)
+    seconds = found.seconds if found.rounds else (math.nan, math.nan)
+    threshold = test.rule.slower_than if test.rule.slower_than != slower_than else None
+    return CaseVerdict(name, test.verdict, test.interval, rounds, seconds, test.upper_bound, touched_by, threshold)

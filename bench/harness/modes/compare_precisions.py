@@ -42,6 +42,7 @@ from ..stats.precision_verdict import (
     speedup_interval,
     verdict_of,
 )
+from ..stats.verdict import SequentialTest
 from ..timing.clock import cpu_time_clock
 from ..timing.pairing import Timed, TimedCall, compare
 from ..timing.quiet import quiet
@@ -113,7 +114,7 @@ class ComparePrecisions(Mode):
             if work.low_flops:
                 found = compare(
                     lambda turn: (self._builder(single), self._builder(benchmark)),
-                    self.rule,
+                    SequentialTest(self.rule),
                     self.max_time,
                     random.Random(),
                     device=self.device.type,

@@ -1,28 +1,32 @@
-"""`pytest bench --benchmark-compare`: verdicts over runs that were saved, with machine drift allowed for.
+"""`pytest bench --benchmark-compare`: verdicts on this run against one that was saved.
 
-Runs taken at different times differ by machine drift: what changed in between shifts every sample of a run, and no
-number of samples shows it. `--calibrate N` runs the unchanged code N times and saves the median of each case; from
-these follows how far two runs may differ by chance alone, the drift (a prediction interval: Student's t with N - 1
-degrees of freedom times the runs' standard deviation times the root of two). It is added to the interval on both
-sides: what is less than the drift is never called slower, nor same where the drift alone is more than what matters.
-Without a calibration every verdict is "unclear". `--against` needs none of this.
+A saved run names its commit. Where that commit can be had, and nothing was changed beside it, the two versions are
+measured anew, alternated, as `--against` does: then the machine is the same for both. Else the saved samples are
+compared. Runs taken at different times differ by machine drift, which changes every sample of a run, so that no number
+of samples shows it. `--calibrate N` runs the unchanged code N times and keeps how each case's median moved; from that
+follows how far two runs may differ by chance (a prediction interval: Student's t with N - 1 degrees of freedom times
+the runs' standard deviation times the root of two), and interval and bound are widened by it. Without a calibration
+there is no verdict: a sentence says so and how to get one, and the run is refused where a gate was asked for, by
+`--benchmark-compare-fail` or in CI (the variable CI is set).
 
-The exit codes are those of `--against`. A baseline of another machine, software or setting is refused, and a run with a
+The exit codes are those of `--against`. Samples of another machine, software or setting are refused, and a run with a
 slower case is never saved.
 """
 
 import dataclasses
 import math
-from collections.abc import Generator, Sequence
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ..case import name_of
+from ..case import BenchmarkCase, case_of, is_benchmark, name_of
 from ..environment.fingerprint import refusal
 from ..environment.fingerprint_probe import take_fingerprint
-from ..output.verdict_table import REFUSED, CaseVerdict, Findings, format_verdicts
+from ..output.verdict_table import REFUSED, SLOWER, CaseVerdict, Findings, format_verdicts
 from ..pytest_benchmark_adapter import (
     TimedBenchmark,
     compares_with_saved,
@@ -32,13 +36,17 @@ from ..pytest_benchmark_adapter import (
     timed_benchmarks,
     would_save,
 )
-from ..session import COLLECTED, CONCLUDED, device_of, rule_of
+from ..session import COLLECTED, CONCLUDED, device_of, project_of, rule_for, rule_of
+from ..stats.gate_verdict import gate_verdict, upper_bound
 from ..stats.verdict import Rule, interval_of
-from .calibrate import drift_file, drift_of, read_drift
+from ..versions.git_versions import GitRepository, VersionError
+from .calibrate import FEWEST_RUNS, drift_file, drift_of, read_drift
+from .compare_commits import CompareCommits
+from .interrupts import sigterm_interrupts
 
 CHUNKS = 12  # of a run's samples, each with a median
 BASELINES = pytest.StashKey[list[dict[str, Any]]]()
-CONCLUSION = pytest.StashKey[tuple[str, int, Findings]]()
+CONCLUSION: "pytest.StashKey[Conclusion]" = pytest.StashKey()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -66,38 +74,108 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     config = session.config
     if not compares_with_saved(config) or exitstatus == pytest.ExitCode.INTERRUPTED:
         return (yield)
-    findings = compare_with_saved(config, timed_benchmarks(config))
-    if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
-        findings.failed["pytest"] = "an internal error, shown above"
-    if session.testsfailed and not findings.failed:
-        findings.failed["a benchmark"] = "see above"
-    word, code = findings.conclusion(config.getoption("--allow-missing"), config.getoption("--allow-unclear"))
-    if (code == REFUSED or word == "slower") and would_save(config):
-        findings.warnings.append("this run is not saved: what is slower, or was refused, becomes no baseline.")
+    conclusion = conclude(session, exitstatus)
+    if conclusion.code in (SLOWER, REFUSED) and would_save(config):
+        conclusion.lines.append("warning: this run is not saved: what is slower, or was refused, becomes no baseline.")
         do_not_save(config)
-    config.stash[CONCLUSION] = word, code, findings
+    config.stash[CONCLUSION] = conclusion
     result = yield
     config.stash[CONCLUDED] = True
-    session.exitstatus = code
+    if conclusion.code is not None:
+        session.exitstatus = conclusion.code
     return result
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if CONCLUSION in config.stash:
-        word, code, findings = config.stash[CONCLUSION]
         terminalreporter.section("against the saved run")
-        for line in [*format_verdicts(findings), "", f"refused: {word}" if code == REFUSED else word]:
+        for line in config.stash[CONCLUSION].lines:
             terminalreporter.write_line(line)
 
 
-def compare_with_saved(config: pytest.Config, benchmarks: Sequence[TimedBenchmark]) -> Findings:
-    """A verdict for every benchmark of this run that the last of the saved runs has."""
-    findings = Findings()
+@dataclasses.dataclass
+class Conclusion:
+    """What a comparison with a saved run came to."""
+
+    code: int | None  # None: there is no verdict, and nobody asked for one
+    lines: list[str]
+
+
+def conclude(session: pytest.Session, exitstatus: int) -> Conclusion:
+    """Compare with the last of the saved runs, by measuring both versions anew where that can be."""
+    config = session.config
     if not config.stash[BASELINES]:
-        findings.refused = "no saved run can be read; save one with --benchmark-autosave, and compare with that."
-        return findings
+        findings = Findings(refused="no saved run can be read; save one with --benchmark-autosave, then compare.")
+        return _concluded(config, findings)
     baseline = config.stash[BASELINES][-1]
+    commit, why = commit_of(baseline, GitRepository(project_of(config)))
+    if commit is not None and not session.testsfailed and exitstatus == pytest.ExitCode.OK:
+        return measure_anew(session, commit)
+    findings = compare_samples(session, timed_benchmarks(config), baseline, why)
+    if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+        findings.failed["pytest"] = "an internal error, shown above"
+    elif session.testsfailed:
+        findings.failed["a benchmark"] = "see above"
+    return _concluded(config, findings)
+
+
+def _concluded(config: pytest.Config, findings: Findings) -> Conclusion:
+    word, code = findings.conclusion(config.getoption("--allow-missing"), config.getoption("--allow-unclear"))
+    if code == REFUSED and findings.no_verdict and not findings.failed and not is_gate(config):
+        return Conclusion(None, [*format_verdicts(findings), "", f"no verdict: {word}"])
+    return Conclusion(code, [*format_verdicts(findings), "", f"refused: {word}" if code == REFUSED else word])
+
+
+def is_gate(config: pytest.Config) -> bool:
+    """Whether the exit code is to be a verdict: not where somebody only looks at the table."""
+    return bool(config.getoption("benchmark_compare_fail")) or os.environ.get("CI", "") not in ("", "0", "false")
+
+
+def commit_of(baseline: Mapping[str, Any], repository: GitRepository) -> tuple[str | None, str]:
+    """The commit of a saved run where it can be had as it was; else None and why not."""
+    saved = baseline.get("commit_info") or {}
+    if not saved.get("id"):
+        return None, "the saved run names no commit"
+    if saved.get("dirty"):
+        return None, f"the saved run was of changes that are not in its commit {saved['id'][:10]}"
+    try:
+        return repository.commit_of(saved["id"]), ""
+    except VersionError:
+        return None, f"the saved run's commit {saved['id'][:10]} is not to be had here"
+
+
+def measure_anew(session: pytest.Session, commit: str) -> Conclusion:
+    """Measure the saved run's commit and the working tree, alternated."""
+    try:
+        with closing(CompareCommits(session.config, commit)) as gate, sigterm_interrupts():
+            code = _measure(gate, [case_of(item) for item in session.items if is_benchmark(item)])
+            lines = gate.lines()
+    except pytest.UsageError as error:
+        return Conclusion(REFUSED, [f"refused: {error}"])
+    return Conclusion(code, [f"measured anew, alternated with {commit[:10]}, which the saved run is of:", *lines])
+
+
+def _measure(gate: CompareCommits, cases: Sequence[BenchmarkCase]) -> int:
+    """The exit code, of a whole measurement or of an interrupted one."""
+    try:
+        selected = gate.select([case for case in cases if gate.left_out(case) is None])
+        gate.start(selected)
+        for case in selected:
+            with suppress(Exception, pytest.skip.Exception):  # which the gate's findings name
+                gate.measure(case)
+        gate.after_cases()
+    except KeyboardInterrupt:
+        gate.interrupted()
+        return int(pytest.ExitCode.INTERRUPTED)
+    return gate.finish(pytest.ExitCode.OK)
+
+
+def compare_samples(
+    session: pytest.Session, benchmarks: Sequence[TimedBenchmark], baseline: Mapping[str, Any], why_not_anew: str
+) -> Findings:
+    """A verdict from saved samples for every benchmark of this run that the saved one has."""
+    findings, config = Findings(), session.config
     here = take_fingerprint(str(device_of(config)))
     problem = refusal(baseline.get("machine_info", {}).get("fingerprint"), here)
     if problem:
@@ -105,14 +183,23 @@ def compare_with_saved(config: pytest.Config, benchmarks: Sequence[TimedBenchmar
         return findings
     rule = rule_of(config, len(benchmarks))
     then = {bench["fullname"]: bench["stats"].get("data") for bench in baseline["benchmarks"]}
-    drift = read_drift(drift_file(config), findings)
-    for bench in benchmarks:
-        name = name_of(bench.fullname)
-        if then.get(bench.fullname):
-            base, head = np.asarray(then[bench.fullname]), np.asarray(bench.stats.data)
-            findings.results.append(saved_result(name, base, head, drift.get(bench.fullname, []), rule))
-        else:
-            findings.only_head.append(name)
+    drift, problem = read_drift(drift_file(config))
+    shared = [bench for bench in benchmarks if then.get(bench.fullname)]
+    uncalibrated = [bench for bench in shared if len(drift.get(bench.fullname, [])) < FEWEST_RUNS]
+    if uncalibrated:
+        findings.no_verdict = True
+        findings.refused = (
+            f"{why_not_anew}, so that it cannot be measured anew, and {problem or 'too few runs were calibrated'}; "
+            "pytest bench --calibrate 8 makes saved samples comparable, --against REF needs none."
+        )
+        return findings
+    cases = {item.nodeid: case_of(item) for item in session.items if is_benchmark(item)}
+    for bench in shared:
+        base, head = np.asarray(then[bench.fullname]), np.asarray(bench.stats.data)
+        case = cases[bench.fullname]
+        result = saved_result(case.name, base, head, drift[bench.fullname], rule_for(config, case, rule))
+        findings.results.append(result)
+    findings.only_head += [name_of(bench.fullname) for bench in benchmarks if not then.get(bench.fullname)]
     known = config.stash[COLLECTED]
     findings.only_base += [name_of(name) for name in then if name not in known]
     return findings
@@ -125,8 +212,8 @@ def saved_result(name: str, base: np.ndarray, head: np.ndarray, drift: Sequence[
         math.log(np.median(b) / np.median(a))
         for a, b in zip(np.array_split(base, chunks), np.array_split(head, chunks), strict=True)
     ]
-    error = rule.error_rate / rule.cases / 2  # half of it for the samples, half for the drift
-    moved = drift_of(drift, error)
-    interval = interval_of(ratios, error).widened(moved)
+    of_family, of_case = rule.error_rate / rule.cases / 2, rule.error_rate / 2  # the other half is for the drift
+    interval = interval_of(ratios, of_family).widened(drift_of(drift, of_family))
+    bound = upper_bound(ratios, of_case) + drift_of(drift, of_case)
     seconds = float(np.median(base)), float(np.median(head))
-    return CaseVerdict(name, rule.verdict(interval), interval, [ratios], seconds)
+    return CaseVerdict(name, gate_verdict(interval, bound, rule), interval, [ratios], seconds, bound)

@@ -1,29 +1,30 @@
 """Runs the mode that the command line chooses: the one place where pytest calls modes."""
 
-import signal
-import threading
 from collections.abc import Generator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from ..case import case_of, is_benchmark
-from ..pytest_benchmark_adapter import disable_timing, mark_as_used
+from ..pytest_benchmark_adapter import disable_timing, mark_as_used, skip_conftest
 from ..session import CONCLUDED
 from .calibrate import Calibrate
 from .compare_commits import CompareCommits
 from .compare_precisions import ComparePrecisions
 from .counts_mode import CountsMode
+from .interrupts import sigterm_interrupts
 from .mode import Mode
 from .self_test import SelfTest
 
 MODES: tuple[type[Mode], ...] = (CompareCommits, ComparePrecisions, CountsMode, SelfTest, Calibrate)
 MODE = pytest.StashKey[Mode]()
 STARTED = pytest.StashKey[bool]()
-HANDLER = pytest.StashKey[Any]()  # of SIGTERM, before the mode started
+RESOURCES = pytest.StashKey[ExitStack]()
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    skip_conftest(pluginmanager, "--against")
     for mode in _registry(pluginmanager):
         mode.add_options(parser)
 
@@ -73,15 +74,29 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if MODE not in config.stash or config.getoption("collectonly"):
         return
+    mode = config.stash[MODE]
+    config.stash[RESOURCES] = ExitStack()
+    config.stash[RESOURCES].enter_context(sigterm_interrupts())  # so that what was measured until then is not lost
     try:
-        config.stash[MODE].start([case_of(item) for item in session.items if is_benchmark(item)])
+        cases = {item.nodeid: case_of(item) for item in session.items if is_benchmark(item)}
+        selected = {case.nodeid: case for case in mode.select(list(cases.values()))}
+        left = [item for item in session.items if item.nodeid in cases and item.nodeid not in selected]
+        if left:
+            config.hook.pytest_deselected(items=left)
+            session.items[:] = [item for item in session.items if item not in left]
+        mode.start(list(selected.values()))
+    except KeyboardInterrupt:
+        config.stash[STARTED] = True  # pytest ends the session
+        raise
     except BaseException:
-        config.stash[MODE].close()
+        _close(config)
         raise
     config.stash[STARTED] = True
-    if threading.current_thread() is threading.main_thread():
-        # As Ctrl-C, so that the cases measured until then are not lost.
-        config.stash[HANDLER] = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _close(config: pytest.Config) -> None:
+    config.stash[MODE].close()
+    config.stash[RESOURCES].close()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -93,6 +108,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         mark_as_used(pyfuncitem)
     mode.measure(case_of(pyfuncitem))
     return None if mode.times_too else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
+    result = yield
+    if STARTED in session.config.stash:
+        session.config.stash[MODE].after_cases()
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
@@ -109,9 +132,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
             session.exitstatus = mode.finish(exitstatus)
             config.stash[CONCLUDED] = True
     finally:
-        mode.close()
-        if HANDLER in config.stash:
-            signal.signal(signal.SIGTERM, config.stash[HANDLER])
+        _close(config)
     return result
 
 

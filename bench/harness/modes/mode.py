@@ -42,11 +42,18 @@ class Mode:
         """Why a case that the project runs here is not measured in this mode, or None."""
         return None
 
+    def select(self, cases: Sequence[BenchmarkCase]) -> Sequence[BenchmarkCase]:
+        """Return those of the chosen cases that are to be measured. Raises UsageError for what keeps it from that."""
+        return cases
+
     def start(self, cases: Sequence[BenchmarkCase]) -> None:
-        """Begin, with the cases that were chosen. Raises UsageError for what keeps it from beginning."""
+        """Begin, with the cases that are to be measured. Raises UsageError for what keeps it from beginning."""
 
     def measure(self, case: BenchmarkCase) -> None:
         """Measure one case. Raises what the case raises."""
+
+    def after_cases(self) -> None:
+        """Measure more, when every case was measured once."""
 
     def finish(self, status: int) -> int:
         """Conclude, and write what is to be written; the run's exit code, from pytest's."""

@@ -28,8 +28,9 @@ from ..environment.fingerprint import refusal
 from ..environment.fingerprint_probe import take_fingerprint
 from ..output.files import write_json
 from ..pytest_benchmark_adapter import file_beside_saved_runs
-from ..session import device_of, not_compared, project_of, rule_of, threads_of, workload_options
-from ..stats.verdict import Rule, SequentialTest
+from ..session import device_of, not_compared, project_of, rule_for, rule_of, threads_of, workload_options
+from ..stats.gate_verdict import GateTest
+from ..stats.verdict import Rule
 from ..timing.clock import wall_clock
 from ..timing.pairing import Builder, Comparison, Timed, TimedCall, compare
 from ..timing.quiet import quiet
@@ -87,6 +88,10 @@ class SelfTest(Mode):
         )
         group.addoption("--trials", type=int, default=10, metavar="N", help="--self-test's, for a case (default: 10)")
 
+    def __init__(self, config: pytest.Config) -> None:
+        super().__init__(config)
+        self.outcomes: list[Outcome] = []
+
     def left_out(self, case: BenchmarkCase) -> str | None:
         return not_compared(self.config, case)
 
@@ -96,10 +101,9 @@ class SelfTest(Mode):
         self.device, self.threads = device_of(self.config), threads_of(self.config)
         self.version = LoadedVersion(project_of(self.config), workload_options(self.config))
         self.chance = random.Random()
-        self.outcomes: list[Outcome] = []
 
     def measure(self, case: BenchmarkCase) -> None:
-        clock = wall_clock(self.device)
+        clock, rule = wall_clock(self.device), rule_for(self.config, case, self.rule)
 
         def plain() -> Timed:
             return TimedCall(self.version.build(case.id).call, clock)
@@ -109,23 +113,24 @@ class SelfTest(Mode):
 
         with quiet(self.threads):
             start = time.perf_counter()
-            unchanged = [self._compare(plain, plain) for _ in range(self.trials)]
+            unchanged = [self._compare(plain, plain, rule) for _ in range(self.trials)]
             rounds = sum(len(found.rounds) for found in unchanged)
             most = max(3, int(self.max_time / max((time.perf_counter() - start) / rounds, 1e-9)))
-            injected = self._compare(plain, slowed)
+            injected = self._compare(plain, slowed, rule)
         pool = [found.test.values[i : i + 2] for found in unchanged for i in range(0, len(found.test.values), 2)]
         verdicts = [found.test.verdict for found in unchanged]
-        catches = smallest_caught(pool, self.rule, most, random.Random(0))
+        catches = smallest_caught(pool, rule, most, random.Random(0))
         self.outcomes.append(Outcome(case.name, verdicts, injected.test.verdict, catches))
 
-    def _compare(self, base: Builder, head: Builder) -> Comparison:
-        return compare(lambda turn: (base, head), self.rule, self.max_time, self.chance, device=self.device.type)
+    def _compare(self, base: Builder, head: Builder, rule: Rule) -> Comparison:
+        test = GateTest(rule)
+        return compare(lambda turn: (base, head), test, self.max_time, self.chance, device=self.device.type)
 
     def finish(self, status: int) -> int:
         if status:
             return status
         write_json(_file(self.config), self._as_json())
-        if any(each.false_alarms or each.injected in ("same", "faster") for each in self.outcomes):
+        if any(each.false_alarms or each.injected in ("passes", "faster") for each in self.outcomes):
             return 1
         return 3 if any("unclear" in (*each.verdicts, each.injected) for each in self.outcomes) else 0
 
@@ -161,7 +166,7 @@ def smallest_caught(pool: Sequence[Sequence[float]], rule: Rule, rounds: int, ch
 
 def replay(pool: Sequence[Sequence[float]], slowdown: float, rule: Rule, rounds: int, chance: random.Random) -> str:
     """The verdict over rounds drawn from those of unchanged code, slowed."""
-    trial, shift = SequentialTest(rule), math.log1p(slowdown)
+    trial, shift = GateTest(rule), math.log1p(slowdown)
     for _ in range(rounds):
         if trial.add([value + shift for value in chance.choice(pool)]):
             break
@@ -193,7 +198,7 @@ def said_size(catches: float | None) -> str:
 
 
 def _counted(verdicts: Sequence[str]) -> list[str]:
-    return [f"{verdicts.count(word)} {word}" for word in ("same", "unclear", "slower", "faster") if word in verdicts]
+    return [f"{verdicts.count(word)} {word}" for word in ("passes", "unclear", "slower", "faster") if word in verdicts]
 
 
 def known_power(config: pytest.Config) -> Mapping[str, Any]:

@@ -16,20 +16,12 @@ from pathlib import Path
 from typing import Any
 
 MARKER = "<!-- humor-bench: verdicts -->"  # identifies the comment
-WORDS = ("refused", "slower", "unclear", "faster", "same")  # the order of the table
-EXITS = {
-    ("refused", 4),
-    ("slower", 1),
-    ("unclear", 3),
-    ("unclear", 0),
-    ("faster", 0),
-    ("same", 0),
-}  # --allow-unclear: 0
+WORDS = ("refused", "slower", "unclear", "faster", "passes", "control")  # the order of the table
+EXITS = {"refused": {4}, "slower": {1}, "unclear": {3, 0}, "faster": {0}, "passes": {0}, "untouched": {0}}
 LIMIT = 60_000  # characters; GitHub takes 65536 in a comment
 ENTRIES = 20  # of a list
-TYPES = {"cases": list, "failed": list, "only_base": list, "only_head": list, "warnings": list} | {
-    "versions": dict, "settings": dict, "fingerprint": dict, "reason": str,
-}  # fmt: skip
+LISTS = ("cases", "controls", "untouched", "not_run", "failed", "skipped", "only_base", "only_head", "warnings")
+TYPES = dict.fromkeys(LISTS, list) | {"versions": dict, "settings": dict, "fingerprint": dict, "reason": str}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,15 +56,15 @@ def read(file: Path) -> dict[str, Any]:
 def _problem(report: Any) -> str | None:
     if not isinstance(report, dict) or report.get("kind") != "verdicts":
         return f"kind {report.get('kind', 'missing') if isinstance(report, dict) else 'missing'}"
-    if (str(report.get("verdict")), str(report.get("exit"))) not in {(word, str(code)) for word, code in EXITS}:
+    if str(report.get("exit")) not in map(str, EXITS.get(str(report.get("verdict")), ())):
         return f'verdict "{report.get("verdict")}" with exit {report.get("exit")}'
     for key, kind in TYPES.items():
         if not isinstance(report.get(key), kind):
             return f"no {key}"
-    for case in report["cases"]:
+    for case in (*report["cases"], *report["controls"]):
         if not isinstance(case, dict) or case.get("verdict") not in WORDS or not isinstance(case.get("case"), str):
             return "a case without a name or a verdict"
-        for number in ("change", "low", "high", "base_ms", "head_ms"):
+        for number in ("change", "low", "high", "upper_bound", "base_ms", "head_ms"):
             if not isinstance(case.get(number), int | float | None):
                 return f"{number} of {case['case']} is no number"
     return None
@@ -80,7 +72,8 @@ def _problem(report: Any) -> str | None:
 
 def markdown(report: dict[str, Any], limit: int = LIMIT) -> str:
     """The report in at most `limit` characters: rows are left out from the end of the table, and counted."""
-    cases = sorted(report["cases"], key=_severity)
+    controls = [case | {"verdict": "control"} for case in report["controls"]]
+    cases = sorted([*report["cases"], *controls], key=_severity)
     rows = [_row(case) for case in cases]
     before, after = _heading(report, cases), _details(report)
     room = limit - len(before) - len(after) - 200
@@ -98,7 +91,8 @@ def _severity(case: dict[str, Any]) -> tuple[int, float, str]:
 
 
 def _heading(report: dict[str, Any], cases: list[dict[str, Any]]) -> str:
-    counts = [(word, sum(case["verdict"] == word for case in cases)) for word in WORDS]
+    counts = [(word, sum(case["verdict"] == word for case in report["cases"])) for word in WORDS]
+    counts += [("untouched", len(report["untouched"]))]
     counted = ", ".join(f"{count} {word}" for word, count in counts if count) or "no case was compared"
     failed = f", {len(report['failed'])} failed" if report["failed"] else ""
     versions = " → ".join(_version(report["versions"].get(side)) for side in ("base", "head"))
@@ -121,11 +115,14 @@ def _version(version: Any) -> str:
 
 
 def _row(case: dict[str, Any]) -> str:
-    ratios = [_number(case.get(name), "{:.3f}", 1.0) for name in ("change", "low", "high")]
+    ratio, low, high, bound = (
+        _number(case.get(name), "{:.3f}", 1.0) for name in ("change", "low", "high", "upper_bound")
+    )
+    quiet = case["verdict"] in ("passes", "control")
     cells = [
-        f"**{case['verdict']}**" if case["verdict"] != "same" else "same",
+        case["verdict"] if quiet else f"**{case['verdict']}**",
         code(case["case"]),
-        f"{ratios[0]} [{ratios[1]}, {ratios[2]}]",
+        f"{ratio} (below {bound})" if quiet else f"{ratio} [{low}, {high}]",
         _number(case.get("base_ms"), "{:.4g}"),
         _number(case.get("head_ms"), "{:.4g}"),
     ]
@@ -133,12 +130,12 @@ def _row(case: dict[str, Any]) -> str:
 
 
 def _details(report: dict[str, Any]) -> str:
-    failed = [
-        f"{code(str(case.get('case')))}: {plain(str(case.get('why')))}" if isinstance(case, dict) else plain(str(case))
-        for case in report["failed"]
-    ]
+    touched = {str(case.get("touched_by") or "") for case in report["cases"]} - {""}
     lists = {
-        "Failed": failed,
+        "Failed": [_reason(case) for case in report["failed"]],
+        "Skipped": [_reason(case) for case in report["skipped"]],
+        "Changed, and run by these cases": [code(each) for each in sorted(touched)],
+        "Changed, and run by none of the benchmarks": [code(str(name)) for name in report["not_run"]],
         "Only in the base version": [code(str(name)) for name in report["only_base"]],
         "Only in the head version": [code(str(name)) for name in report["only_head"]],
         "Warnings": [plain(str(sentence)) for sentence in report["warnings"]],
@@ -150,6 +147,12 @@ def _details(report: dict[str, Any]) -> str:
         details = _list("<details><summary>Settings and machine</summary>", about, most=3 * ENTRIES)
         blocks.append(f"{details}\n</details>\n")
     return "\n".join(blocks)
+
+
+def _reason(case: Any) -> str:
+    if not isinstance(case, dict):
+        return plain(str(case))
+    return f"{code(str(case.get('case')))}: {plain(str(case.get('why')))}"
 
 
 def _list(title: str, entries: list[str], most: int = ENTRIES) -> str:

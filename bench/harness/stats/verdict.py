@@ -40,11 +40,12 @@ slightly smaller one. A slowdown between zero and t is "same" where the noise is
 as an interval narrows, it excludes zero before it fits below t if the change exceeds t/2. A false "slower" therefore
 takes an estimate that is wrong by t/2, besides an interval that misses.
 
-How often this procedure is wrong in simulation: tests/bench/harness/test_error_rates.py.
+How often this procedure is wrong in simulation: tests/bench/harness/test_error_rates.py. The gate samples and looks as
+described here, and passes a case by less: `gate_verdict.py`.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +107,7 @@ class SequentialTest:
         self.rule = rule
         self.values: list[float] = []
         self.interval = interval_of([], 1.0)
-        self._looks, self._next_look = 0, FIRST_LOOK
+        self.looks, self._next_look = 0, FIRST_LOOK
 
     @property
     def verdict(self) -> str:
@@ -122,18 +123,18 @@ class SequentialTest:
         """Add a round's values and look if one is due; return whether the verdict is clear."""
         self.values.extend(values)
         if len(self.values) >= self._next_look:
-            self._look(self.rule.error_at(self._looks))
+            self._look(self.rule.error_at(self.looks))
         return self.verdict != "unclear"
 
     def finish(self) -> str:
         """Return the verdict after the last round, with one last look where it is unclear."""
         if self.verdict == "unclear" and len(self.values) > 1:
-            self._look(self.rule.error_left(self._looks))
+            self._look(self.rule.error_left(self.looks))
         return self.verdict
 
     def _look(self, error: float) -> None:
         self.interval = interval_of(self.values, error)
-        self._looks, self._next_look = self._looks + 1, next_look(len(self.values))
+        self.looks, self._next_look = self.looks + 1, next_look(len(self.values))
 
 
 def next_look(count: int) -> int:
@@ -141,12 +142,17 @@ def next_look(count: int) -> int:
     return max(FIRST_LOOK, count + 1, math.floor(count * GROWTH))
 
 
+def quantile(freedom: float, error: float) -> float:
+    """What Student's t with these degrees of freedom exceeds with probability `error`."""
+    return -float(stdtrit(freedom, error))
+
+
 def interval_of(values: Sequence[float], error: float) -> Interval:
     """Student's t interval that misses with probability `error`; infinite where there are fewer than two values."""
     mean = float(np.mean(values)) if len(values) else 0.0
     if len(values) < 2:
         return Interval(mean, -math.inf, math.inf)
-    half = -float(stdtrit(len(values) - 1, error / 2) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    half = quantile(len(values) - 1, error / 2) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -159,8 +165,3 @@ def block_values(log_ratios: Float[np.ndarray, "*blocks pairs"]) -> Float[np.nda
 def block_value(log_ratios: Sequence[float]) -> float:
     """The same of one block."""
     return float(block_values(np.asarray(log_ratios)))
-
-
-def verdict_of_suite(verdicts: Iterable[str]) -> str:
-    """The worst of the cases' verdicts; "unclear" where there are none."""
-    return min(verdicts, key=VERDICTS.index, default="unclear")

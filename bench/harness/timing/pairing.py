@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..stats.verdict import FIRST_LOOK, Rule, SequentialTest, block_value
+from ..stats.verdict import FIRST_LOOK, SequentialTest, block_value
 
 # The shortest sample: many calls where one is short. On a busy CPU a sample of two milliseconds is nearly always
 # preempted; beside two spinning processes on its core a block then varied a thousand times as much.
@@ -75,10 +75,27 @@ class Comparison:
         """The number of pairs taken."""
         return sum(len(block.log_ratios) for rnd in self.rounds for block in rnd)
 
+    def measure_round(
+        self, pair: Pair, rng: random.Random, longest: float, isolated: bool = False, device: str = "cpu"
+    ) -> bool:
+        """Measure two blocks, of at most `longest` seconds each where that is possible; whether the verdict is clear.
+
+        If `isolated`, the blocks are of one pair of processes, and count as one value.
+        """
+        sample = SAMPLE_SECONDS if device == "cpu" else DEVICE_SAMPLE_SECONDS
+        base_first = rng.random() < 0.5
+        blocks = (
+            measure_block(*pair, base_first, rng, sample, longest),
+            measure_block(*pair, not base_first, rng, sample, longest),
+        )
+        self.rounds.append(blocks)
+        values = [block_value(block.log_ratios) for block in blocks]
+        return self.test.add([float(np.mean(values))] if isolated else values)
+
 
 def compare(
     pair_of: Callable[[int], Pair | None],
-    rule: Rule,
+    test: SequentialTest,
     max_time: float,
     rng: random.Random,
     isolated: bool = False,
@@ -90,22 +107,14 @@ def compare(
     process; if `isolated`, those of another pair of processes each time. `max_time` is in seconds and excludes
     `pair_of`, which may launch processes.
     """
-    comparison = Comparison(SequentialTest(rule))
-    sample = SAMPLE_SECONDS if device == "cpu" else DEVICE_SAMPLE_SECONDS
+    comparison = Comparison(test)
     elapsed, clear = 0.0, False
     while not clear and (comparison.test.waits_for_first_look or elapsed < max_time):
         pair = pair_of(len(comparison.rounds))
         if pair is None:
             break
         start = time.perf_counter()
-        base_first, longest = rng.random() < 0.5, max_time / FIRST_LOOK
-        blocks = (
-            measure_block(*pair, base_first, rng, sample, longest),
-            measure_block(*pair, not base_first, rng, sample, longest),
-        )
-        comparison.rounds.append(blocks)
-        values = [block_value(block.log_ratios) for block in blocks]
-        clear = comparison.test.add([float(np.mean(values))] if isolated else values)
+        clear = comparison.measure_round(pair, rng, max_time / FIRST_LOOK, isolated, device)
         elapsed += time.perf_counter() - start
     comparison.test.finish()
     return comparison

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..project import Project
 
@@ -42,15 +43,42 @@ class GitRepository:
         except (VersionError, IndexError):
             raise VersionError(f'"{ref}" is no commit of this repository; give a branch, a tag or a commit.') from None
 
+    @contextmanager
+    def version(self, ref: str) -> Iterator[tuple[str | None, Path]]:
+        """The commit and the files of a ref, or of a folder that is another checkout. Raises VersionError."""
+        folder = Path(ref)
+        if (folder / self.project.library / "__init__.py").exists():
+            yield None, folder.resolve()
+            return
+        try:
+            commit = self.commit_of(ref)
+        except VersionError:
+            if not folder.is_dir():
+                raise
+            raise VersionError(
+                f"{ref} has no {self.project.library}/ to compare with; give a checkout of it."
+            ) from None
+        with self.checked_out(commit) as tree:
+            yield commit, tree
+
+    def working_tree(self) -> dict[str, Any]:
+        """What is measured against it; without git its commit is not known."""
+        try:
+            return {"ref": "working tree", "commit": self.commit_of("HEAD"), "dirty": self.has_changes()}
+        except VersionError:
+            return {"ref": "working tree", "commit": None, "dirty": None}
+
     def has_changes(self) -> bool:
         """Whether the working tree differs from its commit."""
         return bool(self.git("status", "--porcelain", "--untracked-files=no").strip())
 
-    def has_suite_of(self, commit: str) -> bool:
-        """Whether the working tree's benchmarks are those of a commit."""
-        return not self.git("diff", "--name-only", commit, "--", self.project.suite).strip() and not self.git(
-            "ls-files", "--others", "--exclude-standard", self.project.suite
+    def has_suite_of(self, tree: Path) -> bool:
+        """Whether the working tree's files of benchmarks are those of a version."""
+        ours, theirs = (
+            {str(file.relative_to(root)): file.read_bytes() for file in (root / self.project.suite).rglob("*.py")}
+            for root in (self.project.root, tree)
         )
+        return ours == theirs
 
     def check_out(self, commit: str, folder: Path) -> None:
         """Write a commit's files into an empty folder; the working tree stays as it is. Raises VersionError."""

@@ -18,6 +18,7 @@ from tests.support.pytest_process import ROOT, run, run_here
 
 LIGHT = ["bench", "-k", "bench_linear and 1024-forward and fp32 and not backward and not wide", "-q"]
 NAME = "bench/bench_linear.py::bench_linear[fp32-1024-forward]"
+GONE = {"id": "0123456789" * 4, "dirty": False}  # else the commit would be measured anew
 CALM = [-7.0, -7.001, -6.999, -7.0, -7.0005, -6.9995, -7.0, -7.0002]
 
 
@@ -28,7 +29,7 @@ def samples(seconds, seed, count=60):
 @pytest.mark.parametrize(
     ("ratio", "drift", "verdict"),
     [
-        (1.0, CALM, "same"),
+        (1.0, CALM, "passes"),
         (1.2, CALM, "slower"),
         (0.8, CALM, "faster"),
         (1.2, [0.0, 0.1, -0.1, 0.05], "unclear"),  # less than two runs differ by chance
@@ -76,7 +77,7 @@ def saved(tmp_path_factory):
 def against(saved, content, *arguments):
     """A run compared with a saved one that says what the test wants it to."""
     folder, file, _ = saved
-    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    file.write_text(content if isinstance(content, str) else json.dumps(content | {"commit_info": GONE}))
     return run_here(*LIGHT, f"--benchmark-storage=file://{folder}", "--benchmark-compare=0001", *arguments)
 
 
@@ -132,7 +133,7 @@ def test_what_cannot_be_compared_is_refused(saved, change, sentence):
 def test_an_internal_error_of_pytest_is_no_verdict(saved, tmp_path, hook):
     (tmp_path / "broken_plugin.py").write_text(f"def {hook}:\n    raise OSError('the disk is full')\n")
     folder, file, content = saved
-    file.write_text(json.dumps(scaled(content, 100)))
+    file.write_text(json.dumps(scaled(content, 100) | {"commit_info": GONE}))
     options = [f"--benchmark-storage=file://{folder}", "--benchmark-compare=0001", "-pbroken_plugin"]
     result = run(*LIGHT, *options, PYTHONPATH=str(tmp_path))
     assert result.returncode == 4, result.stdout + result.stderr
@@ -144,20 +145,42 @@ def test_what_is_missing_can_be_accepted_but_not_if_it_is_all(saved):
     assert "refused: nothing was measured" in result.stdout
 
 
-def test_a_machine_that_was_never_calibrated_makes_all_unclear(saved):
+WHY_NOT = (
+    "the saved run's commit 0123456789 is not to be had here, so that it cannot be measured anew, and the drift "
+    "between runs was not measured here; pytest bench --calibrate 8 makes saved samples comparable, --against REF "
+    "needs none."
+)
+
+
+@pytest.mark.parametrize(
+    ("gate", "variables", "code", "word"),
+    [
+        ([], {}, 0, "no verdict"),
+        (["--benchmark-compare-fail=median:900%"], {}, 4, "refused"),
+        ([], {"CI": "true"}, 4, "refused"),
+    ],
+    ids=["table alone", "gate", "CI"],
+)
+def test_without_a_calibration_there_is_no_verdict_and_a_refusal_only_of_a_gate(
+    saved, monkeypatch, gate, variables, code, word
+):
     _, file, content = saved
+    monkeypatch.setenv("CI", "")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     drift = file.with_name("drift.json")
-    kept = drift.read_text()
+    text = drift.read_text()
     drift.unlink()
     try:
-        result = against(saved, content)
-        allowed = against(saved, content, "--allow-unclear")
+        result = against(saved, content, *gate)
     finally:
-        drift.write_text(kept)
-    assert (result.returncode, allowed.returncode) == (3, 0), result.stdout
-    assert "pytest bench --calibrate 8 measures it" in result.stdout
+        drift.write_text(text)
+    assert result.returncode == code, result.stdout
+    assert f"\n{word}: {WHY_NOT}\n" in result.stdout
+    assert "?" not in result.stdout.partition("against the saved run")[2]
 
 
+@pytest.mark.slow
 def test_calibrating_adds_a_run_to_what_is_kept(tmp_path):
     storage = f"--benchmark-storage=file://{tmp_path}"
     for runs in (1, 2):

@@ -47,7 +47,7 @@ def test_a_foreign_project_is_timed(run):
 
 
 def test_two_commits_of_a_foreign_project_are_compared(run):
-    done = run("--against", "HEAD", "--allow-unclear", *SOON)
+    done = run("--against", "HEAD", "--measure-all", "--budget", "5s", "--allow-unclear", *SOON)
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(name in done.stdout for name in NAMES)
     assert "each got its own processes" not in done.stdout

@@ -11,19 +11,26 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.harness.output import markdown as module
-from bench.harness.output.markdown import MARKER, code, markdown, plain
+from bench.harness.output.markdown import LISTS, MARKER, code, markdown, plain
 from bench.harness.output.verdict_table import EXIT_CODES
 
 ROOT = Path(__file__).parents[3]
 COMMENT = 65_536 - 500  # GitHub's limit in characters, less room for the link
 
 
-def case(name, verdict="same", change=0.0, **more):
-    spread = {"low": change - 0.01, "high": change + 0.01, "pairs": 64, "base_ms": 1.0, "head_ms": 1.0 + change}
+def case(name, verdict="passes", change=0.0, **more):
+    spread = {
+        "low": change - 0.01,
+        "high": change + 0.01,
+        "upper_bound": change + 0.008,
+        "pairs": 64,
+        "base_ms": 1.0,
+        "head_ms": 1.0 + change,
+    }
     return {"case": name, "verdict": verdict, "change": change, **spread, "log_ratios": [[0.0]]} | more
 
 
-def report(*cases, verdict="same", **more):
+def report(*cases, verdict="passes", **more):
     return {
         "kind": "verdicts",
         "exit": EXIT_CODES.get(verdict, 4),
@@ -35,11 +42,8 @@ def report(*cases, verdict="same", **more):
         },
         "fingerprint": {"cpu": "Model A", "torch": "2.13.0", "mig": None},
         "settings": {"slower_than": 0.03, "threads": 1},
+        **{name: [] for name in LISTS},
         "cases": list(cases),
-        "only_base": [],
-        "only_head": [],
-        "failed": [],
-        "warnings": [],
         "seconds": 14.2,
     } | more
 
@@ -47,9 +51,15 @@ def report(*cases, verdict="same", **more):
 def test_a_report_has_a_heading_a_table_lists_and_details():
     text = markdown(
         report(
-            case("linear[a]", "same", 0.002, low=-0.004, high=0.009, base_ms=1.0224, head_ms=1.0244),
-            case("linear[b]", "slower", 0.2, low=0.15, high=0.25, base_ms=10.0, head_ms=12.0),
+            case(
+                "linear[a]", "passes", 0.002, low=-0.004, high=0.009, upper_bound=0.007, base_ms=1.0224, head_ms=1.0244
+            ),
+            case("linear[b]", "slower", 0.2, low=0.15, high=0.25, base_ms=10.0, head_ms=12.0, touched_by="shop.buy"),
             verdict="slower",
+            controls=[case("rotations")],
+            untouched=["fit[a]", "fit[b]"],
+            not_run=["shop.unused"],
+            skipped=[{"case": "fit[c]", "why": "no GPU"}],
             only_base=["old"],
             only_head=["new"],
             failed=[{"case": "linear[c]", "why": "RuntimeError: no memory"}],
@@ -60,18 +70,31 @@ def test_a_report_has_a_heading_a_table_lists_and_details():
         text
         == """\
 <!-- humor-bench: verdicts -->
-### slower: 1 slower, 1 same, 1 failed
+### slower: 1 slower, 1 passes, 2 untouched, 1 failed
 
 `HEAD~1` (`abcdef0123`) → `working tree` (`0123456789`, with changes that are not committed), measured in 14 s.
 
 | verdict | case | head / base | base ms | head ms |
 |---|---|---:|---:|---:|
 | **slower** | `linear[b]` | 1.200 [1.150, 1.250] | 10 | 12 |
-| same | `linear[a]` | 1.002 [0.996, 1.009] | 1.022 | 1.024 |
+| passes | `linear[a]` | 1.002 (below 1.007) | 1.022 | 1.024 |
+| control | `rotations` | 1.000 (below 1.008) | 1 | 1 |
 
 **Failed**
 
 - `linear[c]`: RuntimeError: no memory
+
+**Skipped**
+
+- `fit[c]`: no GPU
+
+**Changed, and run by these cases**
+
+- `shop.buy`
+
+**Changed, and run by none of the benchmarks**
+
+- `shop.unused`
 
 **Only in the base version**
 
@@ -102,9 +125,9 @@ def rows(text):
 
 
 def test_the_worst_case_comes_first():
-    words = ["faster", "same", "unclear", "slower"]
+    words = ["faster", "passes", "unclear", "slower"]
     cases = [case(f"{word} {change}", word, change) for word in words for change in (-0.1, 0.3, 0.2)]
-    order = ["slower", "unclear", "faster", "same"]
+    order = ["slower", "unclear", "faster", "passes"]
     assert rows(markdown(report(*cases, verdict="slower"))) == [f"{w} {c}" for w in order for c in (0.3, 0.2, -0.1)]
 
 
@@ -122,7 +145,7 @@ def test_an_unknown_number_is_a_question_mark(value):
 
 
 def test_a_long_report_keeps_the_worst_and_counts_the_rest():
-    cases = [case(f"case[{number:04d}]" + "x" * 100, "same", -number / 1e5) for number in range(2000)]
+    cases = [case(f"case[{number:04d}]" + "x" * 100, "passes", -number / 1e5) for number in range(2000)]
     text = markdown(report(*cases, case("bad", "slower", 0.5), verdict="slower"))
     assert len(text) <= COMMENT
     shown = rows(text)
@@ -157,7 +180,7 @@ def test_no_name_leaves_its_cell_or_becomes_markup(name):
     assert len((span + plain(name)).splitlines()) == 1
     assert "<" not in plain(name)
     assert "@a" not in plain(name)
-    header, row = (line for line in markdown(report(case(name))).splitlines() if line.startswith(("| v", "| s")))
+    header, row = (line for line in markdown(report(case(name))).splitlines() if line.startswith(("| v", "| p")))
     assert row.replace("\\|", "").count("|") == header.count("|")
 
 
@@ -193,12 +216,14 @@ def damaged(**changes):
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        (damaged(exit=1), 'verdict "same" with exit 1'),
+        (damaged(exit=1), 'verdict "passes" with exit 1'),
         (damaged(verdict="refused"), 'verdict "refused" with exit 0'),
         (damaged(verdict="fine"), 'verdict "fine" with exit 0'),
         (damaged(verdict=None, exit=None), 'verdict "None" with exit None'),
         (damaged(cases=...), "no cases"),
         (damaged(warnings="x"), "no warnings"),
+        (damaged(untouched=...), "no untouched"),
+        (damaged(controls=[{"case": "a", "verdict": "ok"}]), "a case without a name or a verdict"),
         (damaged(cases=[{"case": "a", "verdict": "ok"}]), "a case without a name or a verdict"),
         (damaged(cases=[case("a", low="2")]), "low of a is no number"),
     ],

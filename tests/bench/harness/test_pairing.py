@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench.harness.stats.verdict import FIRST_LOOK, Rule, block_value
+from bench.harness.stats.verdict import FIRST_LOOK, Rule, SequentialTest, block_value
 from bench.harness.timing import pairing
 from bench.harness.timing.pairing import (
     BLOCK_PER_BUILD,
@@ -76,7 +76,8 @@ def world(monkeypatch):
 
 def rounds_of(world, count, seed=0, **changed):
     pairs = iter([world.builders()] * count)
-    settings = {"rule": Rule(1e-6, 1e-6), "max_time": 1e9, "rng": random.Random(seed)} | changed
+    test = SequentialTest(changed.pop("rule", Rule(1e-6, 1e-6)))
+    settings = {"test": test, "max_time": 1e9, "rng": random.Random(seed)} | changed
     return compare(lambda _: next(pairs, None), **settings)
 
 
@@ -237,7 +238,7 @@ def test_launching_processes_does_not_use_up_time(world):
         world.now += 100.0
         return world.builders()
 
-    found = compare(launched, Rule(1e-6, 1e-6), 3.0, random.Random(0))
+    found = compare(launched, SequentialTest(Rule(1e-6, 1e-6)), 3.0, random.Random(0))
     assert len(found.rounds) > 10
 
 
@@ -258,7 +259,7 @@ def test_every_round_has_a_pair_of_its_own(world):
         asked.append(index)
         return world.builders() if index < 6 else None
 
-    compare(pair_of, Rule(1e-6, 1e-6), 1e9, random.Random(0))
+    compare(pair_of, SequentialTest(Rule(1e-6, 1e-6)), 1e9, random.Random(0))
     assert asked == [0, 1, 2, 3, 4, 5, 6]
 
 

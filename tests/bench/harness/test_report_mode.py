@@ -29,7 +29,16 @@ def test_a_session_writes_what_it_measured_and_what_it_was_given(repository, tmp
 def test_a_comparison_reports_the_verdicts_that_it_writes_and_not_those_of_before(repository, tmp_path):
     verdicts, out = tmp_path / "v.json", tmp_path / "report.html"
     verdicts.write_text("left over from an older run")
-    arguments = ("--against", "whole", "--max-time", "0.3", "--allow-unclear", "--verdicts", str(verdicts))
+    arguments = (
+        "--against",
+        "whole",
+        "--measure-all",
+        "--budget",
+        "2s",
+        "--allow-unclear",
+        "--verdicts",
+        str(verdicts),
+    )
     done = repository.pytest("bench", *arguments, "--report", str(out))
     assert f"wrote {out}" in done.stdout, done.stdout + done.stderr
     found = json.loads(verdicts.read_text())

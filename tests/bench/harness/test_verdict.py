@@ -11,14 +11,12 @@ from scipy import stats as scipy_stats
 
 from bench.harness.stats.verdict import (
     FIRST_LOOK,
-    VERDICTS,
     Interval,
     Rule,
     SequentialTest,
     block_value,
     interval_of,
     next_look,
-    verdict_of_suite,
 )
 
 LOG_RATIOS = st.floats(-3.0, 3.0).map(lambda x: round(x, 6))
@@ -151,10 +149,3 @@ def test_a_block_is_the_median_of_all_means_of_two_pairs(pairs):
 def test_a_block_withstands_outliers_in_a_fifth_of_its_pairs(pairs, far):
     spoilt = [*pairs[len(pairs) // 5 :], *([far] * (len(pairs) // 5))]
     assert min(pairs) <= block_value(spoilt) <= max(pairs)
-
-
-@given(st.lists(st.sampled_from(VERDICTS)))
-def test_the_verdict_of_a_suite_is_the_worst_of_its_cases(words):
-    order = ["slower", "unclear", "faster", "same"]
-    expected = next((word for word in order if word in words), "unclear")
-    assert verdict_of_suite(words) == expected

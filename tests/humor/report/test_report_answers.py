@@ -16,7 +16,7 @@ from tests.support.parsed_page import Page, render
 
 def test_every_sentence_is_computed_from_the_numbers(whole):
     assert [" ".join(lead.split()) for lead in Page(whole).leads[:9]] == [
-        "slower: main → working tree: 1 slower, 1 unclear, 1 faster, 2 same.",
+        "slower: main → working tree: 1 slower, 1 unclear, 1 faster, 2 passes, 1 untouched.",
         "tf32 pays in 4 of 5 cases (1 does not pay); fp16 pays in 3 of 5 cases (1 does not pay, 1 wrong); "
         "bf16 pays in 4 of 5 cases (1 does not pay).",
         "wrong: 14 of 15 errors within the bound; beyond it: train step, 200 windows, fp16.",
@@ -56,6 +56,7 @@ def test_a_refusal_is_the_first_word_and_says_why():
         "exit": 4,
         "reason": "another machine: A then, B now.",
         "cases": [],
+        "untouched": [],
     }
     assert render(content).leads == [
         "refused: main → working tree: no case was compared. another machine: A then, B now."
@@ -64,8 +65,8 @@ def test_a_refusal_is_the_first_word_and_says_why():
 
 def test_every_number_is_in_a_table(whole):
     rows = {tuple(row) for row in Page(whole).rows}
-    change = ("+0.4\u00a0%", "-1.5\u00a0%", "+2.4\u00a0%")
-    assert ("bench_sampling.py::bench_sampling[fp32-small]", "same", *change, "9.158", "9.195") in rows
+    change = ("+0.4\u00a0%", "-1.5\u00a0%", "+2.4\u00a0%", "+1.8\u00a0%")
+    assert ("bench_sampling.py::bench_sampling[fp32-small]", "passes", *change, "9.158", "9.195") in rows
     assert ("linear, 4096", "tf32", "pays", "4.80×", "4.61×", "5.04×", "1.88", "") in rows
     assert ("1024 × 1024", "10", "0.654×", "0.608×", "0.706×") in rows
     assert ("table 3, width 4, sample, fp16", "9.00", "10.4", "+15.6\u00a0%", "") in rows
