@@ -67,6 +67,7 @@ def test_the_same_code_is_untouched(repository):
     assert "untouched: 1 case, which run nothing that differs\n" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("commit_info", "why"),
     [
@@ -100,6 +101,7 @@ def test_without_git_there_is_no_verdict(repository, tmp_path, monkeypatch):
     assert "is not to be had here, so that it cannot be measured anew" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_mistake_in_an_option_of_the_gate_is_refused_in_a_sentence(repository):
     result = compare(repository, "--budget", "long")
     assert result.returncode == 4, result.stdout + result.stderr

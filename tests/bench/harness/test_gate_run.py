@@ -144,12 +144,14 @@ def test_another_checkout_needs_no_git(repository, against, tmp_path):
     assert content["versions"]["head"]["commit"] is None
 
 
+@pytest.mark.slow
 def test_a_folder_without_the_library_is_refused(repository, tmp_path):
     result = repository.pytest("bench", "--against", str(tmp_path))
     assert result.returncode == 4
     assert f"--against: {tmp_path} has no humor/ to compare with; give a checkout of it." in result.stderr
 
 
+@pytest.mark.slow
 def test_a_control_that_changes_refuses_the_run(repository, against):
     """Planted where no source shows it: a process that only hinders the head's benchmark."""
     insert(repository, "humor/kinematics.py", PLACE_JOINTS, "pass")

@@ -106,12 +106,14 @@ def shop(units):
     return [function for module, function in units if module == "humor.shop" and function]  # "": its statements
 
 
+@pytest.mark.slow
 def test_what_is_made_once_is_entered_by_every_case_that_needs_it(first):
     traces, _ = first
     both = ["made_once", "inner", "kept_in_a_table", "inner_of_table"]
     assert shop(traces.entered["one"]) == shop(traces.entered["two"]) == both
 
 
+@pytest.mark.slow
 def test_a_second_call_is_traced_and_what_a_version_imports_is_shared(first):
     traces, _ = first
     assert shop(traces.entered["second_call"]) == ["only_in_the_second_call"]
@@ -120,6 +122,7 @@ def test_a_second_call_is_traced_and_what_a_version_imports_is_shared(first):
     assert not any(module.startswith("bench.harness") for module, _ in traces.units)
 
 
+@pytest.mark.slow
 def test_a_case_that_fails_or_ends_its_process_is_named_and_the_others_go_on(first):
     traces, steps = first
     assert traces.failed == {"fails": "ZeroDivisionError: planted", "dies": "its process ended"}
@@ -145,12 +148,14 @@ def test_what_is_recorded_is_kept_and_only_the_rest_is_recorded_next_time(first,
 OUT_OF_RANGE = '{"units": [["a", "b"]], "entered": {"c": [7]}, "shared": [], "seconds": {"c": 1}}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["{", "[]", '{"units": 1}', OUT_OF_RANGE])
 def test_a_damaged_file_holds_no_traces(tmp_path, text):
     (tmp_path / "t.json").write_text(text)
     assert read_traces(tmp_path / "t.json").entered == {}
 
 
+@pytest.mark.slow
 def test_a_version_that_cannot_be_imported_is_said_in_a_sentence(repository, load):
     kinematics = (repository.folder / "humor/kinematics.py").read_text()
     repository.append("humor/kinematics.py", "\nraise RuntimeError('planted')\n")
