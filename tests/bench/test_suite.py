@@ -82,6 +82,7 @@ def test_require_cuda_fails_without_cuda():
     )
 
 
+@pytest.mark.slow
 def test_a_rollout_tells_its_frames_a_second(tmp_path):
     arguments = ["-k", "bench_rollout and fp32-one", "--benchmark-max-time=0.05", "-q"]
     result = run("bench", *arguments, f"--benchmark-storage=file://{tmp_path}", "--benchmark-autosave")

@@ -49,6 +49,7 @@ def compare(repository, *arguments):
     return repository.pytest("bench", "--benchmark-compare", *COARSE, *arguments)
 
 
+@pytest.mark.slow
 def test_a_slower_commit_is_found_beside_the_saved_table_and_not_saved(repository):
     result = compare(repository, "--benchmark-autosave")
     assert result.returncode == 1, result.stdout + result.stderr

@@ -129,6 +129,7 @@ EXTRA = "\n\ndef bench_extra(measure):\n    measure(kinematics.planted, 'tiny')\
 PLANTED = "\n\ndef planted() -> None:\n    sum(range(1000))\n"
 
 
+@pytest.mark.slow
 def test_a_failing_case_is_refused(repository):
     repository.write("bench/bench_tiny.py", FAILING)
     check_refused(
@@ -157,6 +158,7 @@ def test_cases_of_one_version_are_refused(other_cases):
     check_refused(against(other_cases, "older", *COARSE), f"2 cases could not be compared ({cases})")
 
 
+@pytest.mark.slow
 def test_cases_of_one_version_may_be_allowed(other_cases, tmp_path):
     result = against(other_cases, "older", *COARSE, "--allow-missing", "--verdicts", str(tmp_path / "v.json"))
     assert result.returncode == 0, result.stdout + result.stderr
@@ -193,6 +195,7 @@ def test_an_error_of_pytest_s_own_is_refused(repository, hook):
     check_refused(against(repository, "HEAD", *COARSE, "--measure-all"), "RuntimeError: planted")
 
 
+@pytest.mark.slow
 def test_an_error_at_the_very_end_is_refused(repository):
     """Python would end with 1, which means slower."""
     repository.write("bench/conftest.py", "def pytest_sessionfinish(session):\n    raise RuntimeError('planted')\n")

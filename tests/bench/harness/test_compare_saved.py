@@ -129,7 +129,10 @@ def test_what_cannot_be_compared_is_refused(saved, change, sentence):
     assert sentence in result.stdout
 
 
-@pytest.mark.parametrize("hook", ["pytest_runtest_logreport(report)", "pytest_sessionfinish(session)"])
+@pytest.mark.parametrize(
+    "hook",
+    [pytest.param("pytest_runtest_logreport(report)", marks=pytest.mark.slow), "pytest_sessionfinish(session)"],
+)
 def test_an_internal_error_of_pytest_is_no_verdict(saved, tmp_path, hook):
     (tmp_path / "broken_plugin.py").write_text(f"def {hook}:\n    raise OSError('the disk is full')\n")
     folder, file, content = saved

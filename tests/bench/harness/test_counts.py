@@ -224,6 +224,7 @@ def test_a_cast_a_wait_and_a_kernel_a_joint_are_caught_by_name(tree):
     assert any(re.match(r"  graph break: .*item", line) for line in lines), result.stdout
 
 
+@pytest.mark.slow
 def test_a_fresh_tree_counts_what_the_repository_holds_and_another_pytorch_is_refused(tree):
     file = tree / "bench" / "counts" / "bench_linear.json"
     held = read_counts(file)

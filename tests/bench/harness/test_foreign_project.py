@@ -53,6 +53,7 @@ def test_two_commits_of_a_foreign_project_are_compared(run):
     assert "each got its own processes" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_foreign_project_is_counted(run):
     accepted = run("--accept-counts")
     assert accepted.returncode == 0, accepted.stdout + accepted.stderr

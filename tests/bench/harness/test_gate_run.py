@@ -77,6 +77,7 @@ def test_a_change_of_nothing_that_runs_is_untouched_and_nothing_is_measured(repo
     assert (content["cases"], content["controls"]) == ([], [])
 
 
+@pytest.mark.slow
 def test_a_function_that_one_benchmark_runs_has_it_measured_and_the_other_as_a_control(repository, against):
     insert(repository, "humor/kinematics.py", PLACE_JOINTS, "pass")
     repository.append("humor/errors.py", "\n\ndef unused() -> None:\n    pass\n")

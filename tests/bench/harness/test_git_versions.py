@@ -159,6 +159,7 @@ def test_the_packages_that_a_version_asks_for_are_read(tree, project):
     assert dependencies(folder) == ["b>=1"]
 
 
+@pytest.mark.slow
 def test_a_version_s_own_suite_is_collected(repository, tree, versions):
     folder = tree("whole")
     assert versions.collected(folder, [str(repository.folder / "bench")], []) == [
@@ -233,6 +234,7 @@ def test_a_process_of_its_own_runs_any_version(tree, monkeypatch, project):
     assert str(error.value) == "RuntimeError: planted"
 
 
+@pytest.mark.slow
 def test_a_version_that_does_not_load_beside_this_one_is_measured_in_processes(repository):
     short = ["--launches", "1", "--budget", "1s", "--allow-unclear"]
     result = repository.pytest("bench", "-k", "bench_place", "--against", "by_name", *short)

@@ -26,6 +26,7 @@ def test_a_session_writes_what_it_measured_and_what_it_was_given(repository, tmp
     assert "main → working tree: 1 slower" in text
 
 
+@pytest.mark.slow
 def test_a_comparison_reports_the_verdicts_that_it_writes_and_not_those_of_before(repository, tmp_path):
     verdicts, out = tmp_path / "v.json", tmp_path / "report.html"
     verdicts.write_text("left over from an older run")

@@ -130,6 +130,7 @@ def test_a_case_that_fails_or_ends_its_process_is_named_and_the_others_go_on(fir
     assert steps[-1] == (4, 5)
 
 
+@pytest.mark.slow
 def test_what_is_recorded_is_kept_and_only_the_rest_is_recorded_next_time(first, load):
     before, _ = first
     again, steps = load("one", "two")

@@ -260,6 +260,7 @@ def test_pairs_in_the_same_order_are_counted():
     assert concordant_pairs({"fp32": 1.0, "fp16": 0.5}, measured) == (0, 1)
 
 
+@pytest.mark.slow
 def test_this_machine_is_predicted_and_measured_and_its_roofline_written(tmp_path):
     files = {name: tmp_path / f"{name}.json" for name in ("predict", "roofline")}
     arguments = ["-k", "bench_linear and 1024-forward and not backward and not wide", "--benchmark-max-time=0.05"]

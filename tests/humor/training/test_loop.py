@@ -261,6 +261,7 @@ def test_a_batch_that_is_not_finite_is_skipped_said_and_counted(precision, bodie
     assert all(p.isfinite().all() for p in trainer.task.step.model.parameters())
 
 
+@pytest.mark.slow
 def test_two_processes_lose_what_one_of_twice_the_batch_loses(bodies, split, tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
