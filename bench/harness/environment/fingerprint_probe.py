@@ -101,7 +101,7 @@ def _threads(root: Path) -> dict[str, Any]:
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "mkl_num_threads": os.environ.get("MKL_NUM_THREADS"),
         "environment": " ".join(f"{name}={_without_folders(value)}" for name, value in variables) or None,
-        "affinity": ranges(_allowed_cpus()) if hasattr(os, "sched_getaffinity") else None,
+        "affinity": ranges(allowed_cpus()) if hasattr(os, "sched_getaffinity") else None,
         "cpu_quota": _quota(_text(root / "sys/fs/cgroup/cpu.max")),
     }
 
@@ -110,7 +110,7 @@ def _without_folders(value: str) -> str:
     return ":".join(part.rpartition("/")[2] for part in value.split(":"))
 
 
-def _allowed_cpus() -> set[int]:
+def allowed_cpus() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
@@ -159,7 +159,7 @@ def _switch(read: Callable[[], Any]) -> str:
 
 def _cpu(root: Path) -> dict[str, Any]:
     cpus = root / "sys/devices/system/cpu"
-    policies = [cpus / f"cpu{number}/cpufreq" for number in sorted(_allowed_cpus())]
+    policies = [cpus / f"cpu{number}/cpufreq" for number in sorted(allowed_cpus())]
     governors = sorted({governor for policy in policies if (governor := _text(policy / "scaling_governor"))})
     highest = [int(value) for policy in policies if (value := _text(policy / "scaling_max_freq"))]  # kHz
     return {

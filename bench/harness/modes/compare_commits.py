@@ -1,7 +1,8 @@
 """`pytest bench --against REF`: the library at a git ref, or in a folder, and in the working tree, alternated.
 
 Cases that run nothing that differs between the versions are not measured (`untouched`), but for a few that are measured
-along as controls. The others are each measured shortly, and then, within `--budget`, wherever a verdict is nearest.
+along as controls. The others are each measured shortly, and then, within `--budget`, wherever a verdict is nearest;
+`-x` ends that at the first case that is slower.
 
 Exit codes, failing closed: 0, every case passes, is faster or untouched; 1, at least one is slower; 2, interrupted; 3,
 at least one is unclear (`--allow-unclear` makes it 0); 4, refused: pytest or a case failed, one was skipped or exists
@@ -112,7 +113,13 @@ class CompareCommits(Mode):
             self.resources.enter_context(quiet(self.threads))
             self.disturbances = DisturbanceMonitor.begin(gpu=gpu_query(device_uuid(str(self.device))))
             self.rounds = BudgetedRounds(
-                pair_of, self.budget, len(cases), versions.isolated, self.device.type, self._after_round
+                pair_of,
+                self.budget,
+                len(cases),
+                versions.isolated,
+                self.device.type,
+                self._after_round,
+                self.option("maxfail") or 0,
             )
 
     def measure(self, case: BenchmarkCase) -> None:
@@ -212,7 +219,13 @@ class CompareCommits(Mode):
             for name, progress in rounds.progress.items()
             if not progress.is_clear and not progress.is_control
         }
-        self.findings.warnings += advice(unclear, self.budget, len(self.not_reached))
+        if rounds.ended_early:
+            others = len(unclear) + len(self.not_reached)
+            self.findings.warnings += [
+                f"ended by -x or --maxfail: {others} other cases were not measured to a verdict."
+            ]
+        else:
+            self.findings.warnings += advice(unclear, self.budget, len(self.not_reached))
 
     def _as_json(self) -> dict[str, Any]:
         assert self.versions is not None

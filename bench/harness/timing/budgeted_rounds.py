@@ -24,6 +24,7 @@ class BudgetedRounds:
     isolated: bool  # a pair of processes is one value
     device: str
     after_round: Callable[[], None]
+    most_slower: int = 0  # cases after which they end; 0 for no limit
     rng: random.Random = field(default_factory=random.Random)
     progress: dict[str, CaseProgress] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)  # what cases raised that had run before
@@ -39,9 +40,15 @@ class BudgetedRounds:
         return time.perf_counter() - self.started
 
     @property
+    def ended_early(self) -> bool:
+        """Whether as many cases are slower as the run was to wait for."""
+        slower = sum(each.test.verdict == "slower" for each in self.progress.values() if not each.is_control)
+        return 0 < self.most_slower <= slower
+
+    @property
     def left(self) -> float:
-        """Seconds of the budget."""
-        return max(self.budget - self.elapsed, 0.0)
+        """Seconds of the budget; none after the last case to wait for."""
+        return 0.0 if self.ended_early else max(self.budget - self.elapsed, 0.0)
 
     def measure_shortly(self, name: str, case: BenchmarkId, rule: Rule, is_control: bool) -> None:
         """Measure a case until its first look, or one round where most of the budget is over."""

@@ -5,6 +5,8 @@ version, forks for each case, and writes a line of JSON for each. Traces are kep
 of all that they depend on.
 """
 
+import fcntl
+import gc
 import hashlib
 import importlib
 import importlib.metadata
@@ -13,13 +15,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from ..case import BenchmarkId
-from ..environment.fingerprint_probe import take_fingerprint
+from ..environment.fingerprint_probe import allowed_cpus, take_fingerprint
 from ..output.files import write_whole
 from ..project import Project
 from ..versions.git_versions import VersionError
@@ -179,20 +183,27 @@ def trace_cases(job: Mapping[str, Any], answers: IO[str]) -> None:
     folders = {project.library: tree / project.library, project.suite: project.root / project.suite}
     # Compiled regions run as they are written, and backward passes in this thread, where they are seen.
     eager = torch.compiler.set_stance("force_eager"), torch.autograd.set_multithreading_enabled(False)
-    with eager[0], eager[1], CallTrace(folders, index) as trace:
+    with tempfile.TemporaryFile() as lock, eager[0], eager[1], CallTrace(folders, index) as trace:
         version = LoadedVersion(project, job["options"])
         if job["device"] == "cpu":  # the workload takes seconds to make; one on a GPU would not survive a fork
             for make in (project.fixtures or {"": lambda workload: workload}).values():
                 make(version.workload)
         _say({"entered": trace.take()}, answers)
-        for name, case in job["cases"].items():
-            child = os.fork()
-            if child == 0:
+        gc.freeze()  # a collection in a fork would copy the pages of all that it shares
+        at_once = len(allowed_cpus()) if job["device"] == "cpu" else 1
+        for number, (name, case) in enumerate(job["cases"].items()):
+            if number >= at_once:
+                os.wait()
+            if os.fork() == 0:
                 try:
-                    _say({"case": name, **_trace_case(version, BenchmarkId(**case), trace)}, answers)
+                    found = {"case": name, **_trace_case(version, BenchmarkId(**case), trace)}
+                    fcntl.lockf(lock, fcntl.LOCK_EX)  # until this process ends
+                    _say(found, answers)
                 finally:
                     os._exit(0)
-            os.waitpid(child, 0)
+        with suppress(ChildProcessError):
+            while True:
+                os.wait()
 
 
 def _trace_case(version: LoadedVersion, case: BenchmarkId, trace: CallTrace) -> dict[str, Any]:

@@ -95,24 +95,24 @@ def test_advice_counts_what_was_not_reached_and_is_silent_where_no_round_is_left
 
 
 class Clock:
-    """Cases that take simulated time: seconds of a round, and the scatter of its values."""
+    """Cases that take simulated time: seconds of a round, the scatter of its values, and their mean if it is not 0."""
 
     def __init__(self, cases):
         self.now, self.cases, self.rounds = 0.0, cases, []
         self.rng = np.random.default_rng(0)
 
     def measure_round(self, comparison, pair, *_):
-        seconds, scatter = self.cases[pair]
+        seconds, scatter, *mean = self.cases[pair]
         self.now += seconds
         self.rounds.append(pair)
         comparison.rounds.append((TimedBlock(), TimedBlock()))
-        comparison.test.add(list(self.rng.normal(0.0, scatter, 2)))
+        comparison.test.add(list(self.rng.normal(sum(mean), scatter, 2)))
 
-    def run(self, budget, most=math.inf):
+    def run(self, budget, most=math.inf, most_slower=0):
         """All cases, shortly and then on."""
         rounds = BudgetedRounds(
             lambda turn, case: case.function if turn < most else None, budget, len(self.cases), False, "cpu",
-            lambda: None, random.Random(0), started=0.0,
+            lambda: None, most_slower, random.Random(0), started=0.0,
         )  # fmt: skip
         for name in self.cases:
             rounds.measure_shortly(name, BenchmarkId("module", name, {}), Rule(), False)
@@ -136,6 +136,16 @@ def test_a_run_ends_when_all_is_clear(clock):
     rounds = world.run(300.0)
     assert all(progress.is_clear for progress in rounds.progress.values())
     assert world.rounds == ["quick"] * 3 + ["slow"] * 3
+
+
+def test_a_run_that_waits_for_so_many_slower_cases_ends_with_the_last_of_them(clock):
+    world = clock(doubtful=(0.1, 1.0), slower=(0.1, 0.001, 0.2), faster=(0.1, 0.001, -0.2), slow=(0.1, 0.001, 0.2))
+    for most_slower in (1, 2):
+        rounds = world.run(300.0, most_slower=most_slower)
+        assert rounds.ended_early
+        assert not rounds.left
+        assert rounds.progress["doubtful"].rounds == 3  # nothing more, however much of the budget is left
+    assert not world.run(300.0, most_slower=3).ended_early
 
 
 def test_a_run_ends_with_its_budget_and_slow_cases_are_not_starved(clock):

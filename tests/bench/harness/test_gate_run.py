@@ -198,3 +198,11 @@ def test_a_budget_that_ends_early_leaves_cases_unclear(repository, against):
     assert re.search(rf"unclear  {re.escape(TURN)} .* not reached\n", result.stdout)
     assert "warning: the budget ended before 1 of the cases were measured; give a larger --budget." in result.stdout
     assert content["cases"][1]["base_ms"] is None
+
+
+@pytest.mark.slow
+def test_the_first_slower_case_ends_a_run_that_waits_for_no_more(repository, against):
+    repository.slow_down()
+    result, content = against("-x", code=1)
+    assert "slower" in {case["verdict"] for case in content["cases"]}
+    assert "warning: ended by -x or --maxfail: " in result.stdout
