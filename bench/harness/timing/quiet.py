@@ -8,8 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
-_LARGEST_MMAP_THRESHOLD = 32 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
 @contextmanager
@@ -19,7 +18,9 @@ def quiet(threads: int | None) -> Iterator[None]:
     One thread is the default of a comparison on a CPU: a parallel region ends with its slowest thread, and beside a
     busy process that thread waits for a core, up to ten times as long as the work takes. Memory is kept because glibc
     returns every block over 128 kB to the system when it is freed and maps it anew, page by page: a matrix multiply of
-    1024 x 1024 over 80 rows then takes anything from 1.3 to 3.6 ms.
+    1024 x 1024 over 80 rows then takes anything from 1.3 to 3.6 ms. Blocks of any size are kept: with glibc's largest
+    threshold, 32 MB, two versions of a layer of 4096 x 4096 compete for the kept memory that larger blocks fit into,
+    and whichever was built second is up to 2.2 times slower.
     """
     before = torch.get_num_threads()
     if threads:
@@ -39,6 +40,4 @@ def keep_freed_memory() -> bool:
     if os.name != "posix":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return bool(
-        mallopt and mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    )
+    return bool(mallopt and mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
