@@ -15,20 +15,19 @@ from tests.support import golden_values as golden
 
 
 @pytest.mark.parametrize("case", ["loss_male", "loss_mixed", "loss_late"])
-def test_loss_terms_and_gradients_are_the_published_ones(case):
+def test_loss_terms_and_gradients_are_the_published_ones(case, device):
     values = golden.arrays(case)
-    predicted, target = golden.state(values, "pred_"), golden.state(values, "target_")
-    logits = torch.as_tensor(values["pred_contacts"]).requires_grad_()
+    names = ("pred_contacts", "posterior_mean", "posterior_var", "prior_mean", "prior_var", "target_contacts", "betas")
+    given = {name: torch.as_tensor(values[name], device=device) for name in names}
+    predicted, target = golden.state(values, "pred_", device), golden.state(values, "target_", device)
+    logits = given["pred_contacts"].requires_grad_()
     predicted = predicted.map(lambda x: x.requires_grad_())
-    posterior, prior = (
-        Gaussian(torch.as_tensor(values[f"{q}_mean"]), torch.as_tensor(values[f"{q}_var"]))
-        for q in ("posterior", "prior")
-    )
-    total, terms = HumorLoss(golden.bodies())(
+    posterior, prior = (Gaussian(given[f"{q}_mean"], given[f"{q}_var"]) for q in ("posterior", "prior"))
+    total, terms = HumorLoss(golden.bodies(device))(
         Transition(predicted, logits, posterior, prior),
         target,
-        torch.as_tensor(values["target_contacts"]),
-        torch.as_tensor(values["betas"]),
+        given["target_contacts"],
+        given["betas"],
         values["gender"].tolist(),
         int(values["epoch"]),
     )
@@ -39,10 +38,10 @@ def test_loss_terms_and_gradients_are_the_published_ones(case):
 
     total.backward()
     gradients = predicted.map(lambda x: x.grad)
-    published = golden.state(values, "grad_")
+    published = golden.state(values, "grad_", device)
     for name in ("trans", "trans_vel", "root_orient_vel", "joints", "joints_vel"):
         assert_close(getattr(gradients, name), getattr(published, name), 1e-4, name)
-    assert_close(logits.grad, torch.as_tensor(values["grad_contacts"]), 1e-4, "contacts")
+    assert_close(logits.grad, torch.as_tensor(values["grad_contacts"], device=device), 1e-4, "contacts")
     for name in ("root_orient", "pose_body"):
         rotmats = getattr(predicted, name).detach()
         ours, theirs = (tangent(rotmats, getattr(side, name)) for side in (gradients, published))
@@ -60,44 +59,44 @@ def assert_close(ours, theirs, tolerance, name):
     assert worst < tolerance, f"{name}: {worst:.1e}"
 
 
-def test_network_forward_is_the_published_one():
+def test_network_forward_is_the_published_one(device):
     """In float64: with these weights float32 itself wanders by 1e-5 to 3e-5, by processor, on either side."""
     values = golden.arrays("model_forward")
-    model = golden.filled_model(int(values["weights_seed"])).double()
-    past, current = (golden.state(values, side).map(torch.Tensor.double) for side in ("past_", "current_"))
-    out = model(past, current, torch.as_tensor(values["eps"]).double())
-    np.testing.assert_allclose(out.state.to_vector().detach(), state_vector(values, "out_"), atol=1e-5, rtol=0)
-    np.testing.assert_allclose(out.contacts.detach(), values["out_contacts"], atol=1e-5, rtol=0)
+    model = golden.filled_model(int(values["weights_seed"])).to(device, torch.float64)
+    past, current = (golden.state(values, side, device).map(torch.Tensor.double) for side in ("past_", "current_"))
+    with torch.no_grad():
+        out = model(past, current, torch.as_tensor(values["eps"], device=device).double())
+    np.testing.assert_allclose(out.state.to_vector().cpu(), state_vector(values, "out_"), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(out.contacts.cpu(), values["out_contacts"], atol=1e-5, rtol=0)
     for name in ("posterior", "prior"):  # up to 7 and 800 large: the stored float32 values are this far from exact
         ours = getattr(out, name)
-        np.testing.assert_allclose(ours.mean.detach(), values[f"{name}_distrib_mean"], atol=5e-5, rtol=0)
-        np.testing.assert_allclose(ours.var.detach(), values[f"{name}_distrib_var"], atol=0, rtol=1e-4)
+        np.testing.assert_allclose(ours.mean.cpu(), values[f"{name}_distrib_mean"], atol=5e-5, rtol=0)
+        np.testing.assert_allclose(ours.var.cpu(), values[f"{name}_distrib_var"], atol=0, rtol=1e-4)
 
 
 def state_vector(values, prefix):
     return golden.state(values, prefix).to_vector().numpy()
 
 
-def test_rollout_is_the_published_one():
+def test_rollout_is_the_published_one(device):
     values = golden.arrays("rollout")
-    model = golden.filled_model(int(values["weights_seed"]), float(values["decoder_output_scale"]))
-    latents = torch.as_tensor(values["z"])
+    model = golden.filled_model(int(values["weights_seed"]), float(values["decoder_output_scale"])).to(device)
+    latents = torch.as_tensor(values["z"], device=device)
     with torch.no_grad():
-        out = model.rollout(golden.state(values, "init_"), latents.shape[1], latents)
-    torch.testing.assert_close(out.state.to_vector(), golden.state(values, "out_").to_vector(), atol=1e-4, rtol=0)
-    torch.testing.assert_close(out.contacts, torch.as_tensor(values["out_contacts"]), atol=1e-4, rtol=0)
+        out = model.rollout(golden.state(values, "init_", device), latents.shape[1], latents)
+    np.testing.assert_allclose(out.state.to_vector().cpu(), state_vector(values, "out_"), atol=1e-4, rtol=0)
+    np.testing.assert_allclose(out.contacts.cpu(), values["out_contacts"], atol=1e-4, rtol=0)
 
 
-def test_body_joints_and_vertices_are_the_published_ones():
+def test_body_joints_and_vertices_are_the_published_ones(device):
     values = golden.arrays("smplh_male")
-    posed = golden.body("male")(
-        rotvec_to_rotmat(torch.as_tensor(values["pose_axis_angle"])),
-        torch.as_tensor(values["betas"]),
-        torch.as_tensor(values["trans"]),
-        vertices=values["vertex_index"].tolist(),
+    pose, betas, trans = (
+        torch.as_tensor(values[name], device=device) for name in ("pose_axis_angle", "betas", "trans")
     )
-    np.testing.assert_allclose(posed.joints, values["joints"][:, :22], atol=1e-5, rtol=0)
-    np.testing.assert_allclose(posed.vertices, values["vertices"], atol=1e-5, rtol=0)
+    vertices = values["vertex_index"].tolist()
+    posed = golden.body("male", str(device))(rotvec_to_rotmat(pose), betas, trans, vertices=vertices)
+    np.testing.assert_allclose(posed.joints.cpu(), values["joints"][:, :22], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(posed.vertices.cpu(), values["vertices"], atol=1e-5, rtol=0)
 
 
 def test_parameters_have_the_released_names_and_shapes():

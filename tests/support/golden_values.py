@@ -49,19 +49,20 @@ def body_arrays(gender: str) -> dict[str, np.ndarray]:
 
 
 @cache
-def body(gender: str) -> BodyModel:
+def body(gender: str, device: str = "cpu") -> BodyModel:
     """A golden body. Its anatomy is random: it tests arithmetic, not looks."""
-    return BodyModel(body_arrays(gender), f"golden {gender}")
+    return BodyModel(body_arrays(gender), f"golden {gender}").to(device)
 
 
-def bodies() -> dict[str, BodyModel]:
+def bodies(device: torch.device | str = "cpu") -> dict[str, BodyModel]:
     """The golden body of each gender."""
-    return {gender: body(gender) for gender in GENDERS}
+    return {gender: body(gender, str(device)) for gender in GENDERS}
 
 
-def state(values: dict[str, np.ndarray], prefix: str) -> MotionState:
+def state(values: dict[str, np.ndarray], prefix: str, device: torch.device | str = "cpu") -> MotionState:
     """The state whose fields are stored under a prefix."""
-    found = {name: torch.as_tensor(values[prefix + name]) for name in MotionState.__dataclass_fields__}
+    names = MotionState.__dataclass_fields__
+    found = {name: torch.as_tensor(values[prefix + name], device=device) for name in names}
     return MotionState(
         **{name: x.reshape(*found["trans"].shape[:-1], *SIZES.get(name, (3,))) for name, x in found.items()}
     )

@@ -174,10 +174,10 @@ def test_gradients_are_finite_and_reach_every_weight(name, precision):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "bf16-weights", "fp16-weights"])
 @pytest.mark.parametrize("name", SMALL)
-def test_half_precision_lifts_to_the_same_joints(name, precision, seed):
-    network, points = small(name, seed), random_batch(seed=seed).points
+def test_half_precision_lifts_to_the_same_joints(name, precision, seed, device):
+    network, points = small(name, seed).to(device), random_batch(seed=seed).points.to(device)
     expected, chosen = network(points), Precision(precision)
-    with chosen.autocast_scope("cpu"), chosen.half_weights(network).active():
+    with chosen.autocast_scope(device), chosen.half_weights(network).active():
         found = network(points)
     unit = UNIT[PRESETS[precision].autocast]
     assert ((found - expected).norm() / expected.norm()).item() < 5 * unit

@@ -1,5 +1,6 @@
 """Fitting brings joints nearer to the truth than the observations are, and its last stage is a rollout."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -131,12 +132,13 @@ def test_terms_are_negative_log_probabilities(clip, body):
 @pytest.mark.parametrize(
     ("camera", "noise", "hidden", "bound"), [(None, 0.04, (), 0.75), (None, 0.04, LEGS, None), (CAMERA, 5.0, (), None)]
 )
-def test_fitting_finds_the_motion(model, body, truth, camera, noise, hidden, bound):
+def test_fitting_finds_the_motion(model, body, truth, camera, noise, hidden, bound, device):
     observed = observe(truth, noise, hidden, camera)
     evaluations = []
-    found = fit(Network(model), body, observed, SHORT, lambda stage, value: evaluations.append((stage, value)))
+    network = Network(copy.deepcopy(model), device=device)
+    note = lambda stage, value: evaluations.append((stage, value))  # noqa: E731
+    pose = fit(network, copy.deepcopy(body), observed, SHORT, note)["pose"].joints.cpu()
     there = observed.confidence > 0
-    pose = found["pose"].joints
     if bound is not None:
         assert error(pose, truth) < bound * error(observed.joints, truth)
     assert error(pose[there], truth[there]) < (0.05 if camera is None else 0.30)  # depth is hard to see

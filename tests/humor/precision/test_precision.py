@@ -122,10 +122,10 @@ def test_fp16_losses_match_fp32_within_their_bound(precision, kind, device, eval
 @pytest.mark.parametrize("kind", STATES)
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("precision", BOUNDS)
-def test_loss_and_gradients_agree_with_float64(precision, seed, kind, evaluated):
+def test_loss_and_gradients_agree_with_float64(precision, seed, kind, device, evaluated):
     bound, unit = BOUNDS[precision], UNIT[precision]
-    expected, terms, gradients = evaluated(kind, seed, "fp32", torch.float64)
-    total, ours, found = evaluated(kind, seed, precision)
+    expected, terms, gradients = evaluated(kind, seed, "fp32", torch.float64, str(device))
+    total, ours, found = evaluated(kind, seed, precision, device=str(device))
     assert ours == pytest.approx(terms, rel=bound.terms * unit, abs=1e-6)
     assert total == pytest.approx(expected, rel=bound.total * unit)
     assert torch.cosine_similarity(found, gradients, 0).item() > 1 - bound.direction * unit
