@@ -1,11 +1,11 @@
 """Which of a run's cases a change can affect, which are measured along with them as controls, and what no case runs."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..case import BenchmarkCase
+from ..case import BenchmarkCase, BenchmarkId
 from ..project import Project
 from ..versions.git_versions import VersionError
 from .decide import Change
@@ -43,10 +43,41 @@ def select(
         reason = harness_reason(change) or change.everywhere
         if reason:
             return Selection(dict.fromkeys(names, reason))
-        traces = load_traces(job, change.base, {case.name: case.id for case in cases}, folder, progress)
+        ids = {case.name: case.id for case in cases}
+        traces = load_traces(job, change.base, ids, folder, progress)
     except (VersionError, SyntaxError) as error:
         return Selection(dict.fromkeys(names, f"the base cannot be traced ({error})"))
-    return selection_of(change, traces, names, project.library)
+    alike = given_the_same(job, change, traces, ids, folder, progress)
+    return selection_of(change, traces, names, project.library, alike)
+
+
+def given_the_same(
+    job: TraceJob,
+    change: Change,
+    base: Traces,
+    cases: Mapping[str, BenchmarkId],
+    folder: Path,
+    progress: Callable[[int, int], None],
+) -> set[str]:
+    """Cases that are built by what changed, but whose calls run the same functions and compute the same.
+
+    What they are called with is made by both versions, and compared by what the calls make of it.
+    """
+    doubtful = {
+        name: case
+        for name, case in cases.items()
+        if base.digests.get(name)
+        and change.reason(base.entered[name], base.shared)
+        and not change.reason(base.called[name])
+    }
+    if not doubtful:
+        return set()
+    try:
+        head = load_traces(replace(job, tree=job.project.root), change.head, doubtful, folder, progress)
+    except VersionError:  # it is measured, and what is wrong is shown
+        return set()
+    found = {name: (head.digests.get(name), head.called.get(name)) for name in doubtful}
+    return {name for name, of_head in found.items() if of_head == (base.digests[name], base.called[name])}
 
 
 def read_index(project: Project, root: Path) -> SourceIndex:
@@ -79,13 +110,15 @@ def harness_reason(change: Change) -> str | None:
     return f"the harness ({everywhere[0]})" if everywhere else None
 
 
-def selection_of(change: Change, traces: Traces, names: Sequence[str], library: str) -> Selection:
-    """What a change does to each case."""
+def selection_of(
+    change: Change, traces: Traces, names: Sequence[str], library: str, alike: Collection[str] = ()
+) -> Selection:
+    """What a change does to each case; to those that are `alike` in both versions, nothing."""
     reasons: dict[str, str] = {}
     for name in names:
         if name not in traces.entered:
             reasons[name] = f"it does not run in the base ({traces.failed[name]})"
-        elif reason := change.reason(traces.entered[name], traces.shared):
+        elif name not in alike and (reason := change.reason(traces.entered[name], traces.shared)):
             reasons[name] = reason
     untouched = [name for name in names if name not in reasons]
     changed = [unit for unit in change.functions if unit[0].partition(".")[0] == library]

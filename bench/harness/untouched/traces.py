@@ -36,7 +36,9 @@ from .source_index import HARNESS, SourceIndex, Unit
 class Traces:
     """The units that cases enter, in order, and those that every case depends on."""
 
-    entered: dict[str, list[Unit]] = field(default_factory=dict)  # by case
+    entered: dict[str, list[Unit]] = field(default_factory=dict)  # by case, while it is built and called
+    called: dict[str, list[Unit]] = field(default_factory=dict)  # of them, those of its calls
+    digests: dict[str, str] = field(default_factory=dict)  # of what its second call computes; empty where unknown
     shared: list[Unit] = field(default_factory=list)  # while the version is imported, and the workload is made
     seconds: dict[str, float] = field(default_factory=dict)  # that a call is expected to take, by case
     failed: dict[str, str] = field(default_factory=dict)  # cases that this version cannot run, and why
@@ -93,9 +95,13 @@ def read_traces(file: Path) -> Traces:
     try:
         content = json.loads(file.read_text())
         units = [(module, function) for module, function in content["units"]]
-        entered = {name: [units[number] for number in numbers] for name, numbers in content["entered"].items()}
+        entered, called = (
+            {name: [units[number] for number in numbers] for name, numbers in content[kind].items()}
+            for kind in ("entered", "called")
+        )
         seconds = {name: float(content["seconds"][name]) for name in entered}
-        return Traces(entered, [units[number] for number in content["shared"]], seconds)
+        shared = [units[number] for number in content["shared"]]
+        return Traces(entered, called, {name: str(content["digests"][name]) for name in entered}, shared, seconds)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return Traces()
 
@@ -105,6 +111,8 @@ def _write(file: Path, traces: Traces) -> None:
     content = {
         "units": list(numbers),
         "entered": {name: [numbers[unit] for unit in units] for name, units in traces.entered.items()},
+        "called": {name: [numbers[unit] for unit in units] for name, units in traces.called.items()},
+        "digests": traces.digests,
         "shared": [numbers[unit] for unit in traces.shared],
         "seconds": traces.seconds,
     }
@@ -152,13 +160,17 @@ def _take(found: Mapping[str, Any], traces: Traces) -> None:
     """Note a line of the process."""
     if "error" in found:
         raise VersionError(found["error"])
-    units = [(module, function) for module, function in found["entered"]]
-    if "case" not in found:
-        traces.shared = list(dict.fromkeys([*traces.shared, *units]))
-    elif found["failed"] is None:
-        traces.entered[found["case"]], traces.seconds[found["case"]] = units, found["seconds"]
-    else:
-        traces.failed[found["case"]] = found["failed"]
+    if "shared" in found:
+        traces.shared = list(dict.fromkeys([*traces.shared, *map(tuple, found["shared"])]))
+        return
+    name = found["case"]
+    if found["failed"] is not None:
+        traces.failed[name] = found["failed"]
+        return
+    traces.called[name] = [(module, function) for module, function in found["called"]]
+    built = [(module, function) for module, function in found["built"]]
+    traces.entered[name] = list(dict.fromkeys([*built, *traces.called[name]]))
+    traces.digests[name], traces.seconds[name] = found["digest"], found["seconds"]
 
 
 def trace_cases(job: Mapping[str, Any], answers: IO[str]) -> None:
@@ -169,7 +181,8 @@ def trace_cases(job: Mapping[str, Any], answers: IO[str]) -> None:
     """
     import torch
 
-    from ..counters import operators  # noqa: F401  before forking, so that it is imported once
+    from ..counters import operators  # noqa: F401
+    from . import call_digest  # noqa: F401  before forking, so that it and what it imports is imported once
 
     torch.set_num_threads(1)
     suite, _, _ = job["project"].rpartition(".")
@@ -188,7 +201,7 @@ def trace_cases(job: Mapping[str, Any], answers: IO[str]) -> None:
         if job["device"] == "cpu":  # the workload takes seconds to make; one on a GPU would not survive a fork
             for make in (project.fixtures or {"": lambda workload: workload}).values():
                 make(version.workload)
-        _say({"entered": trace.take()}, answers)
+        _say({"shared": trace.take()}, answers)
         gc.freeze()  # a collection in a fork would copy the pages of all that it shares
         at_once = len(allowed_cpus()) if job["device"] == "cpu" else 1
         for number, (name, case) in enumerate(job["cases"].items()):
@@ -208,29 +221,32 @@ def trace_cases(job: Mapping[str, Any], answers: IO[str]) -> None:
 
 def _trace_case(version: LoadedVersion, case: BenchmarkId, trace: CallTrace) -> dict[str, Any]:
     """What one case enters, or why it does not run."""
-    seconds, failed = 0.0, None
     try:
-        seconds = _run_twice(version, case)
+        call = version.build(case).call
+        built = trace.take()
+        digest, seconds = _call_twice(call)
     except BaseException as error:  # pytest's skip, too
-        failed = f"{type(error).__name__}: {error}"
-    return {"entered": trace.take(), "seconds": seconds, "failed": failed}
+        return {"failed": f"{type(error).__name__}: {error}"}
+    return {"built": built, "called": trace.take(), "digest": digest, "seconds": seconds, "failed": None}
 
 
 def _say(found: Mapping[str, Any], answers: IO[str]) -> None:
     print(json.dumps(found), file=answers, flush=True)
 
 
-def _run_twice(version: LoadedVersion, case: BenchmarkId) -> float:
-    """Build a case and call it twice; how many seconds a call is expected to take.
+def _call_twice(call: Callable[[], Any]) -> tuple[str, float]:
+    """Call a case twice; a digest of what it computes, and how many seconds a call is expected to take.
 
-    That is computed from its operators, so that several machines divide cases alike.
+    They are computed from its operators, so that several machines divide cases alike.
     """
     from ..counters.operators import count_work
+    from .call_digest import CallDigest
 
-    call = version.build(case).call
     call()
-    work = count_work(call)
-    return 1e-5 * work.operators + work.flops / 3e10 + work.bytes / 5e9
+    results: list[Any] = []
+    with CallDigest() as digest:
+        work = count_work(lambda: results.append(call()))
+    return digest.of(results[0]), 1e-5 * work.operators + work.flops / 3e10 + work.bytes / 5e9
 
 
 def main() -> None:
