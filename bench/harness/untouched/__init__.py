@@ -24,11 +24,10 @@ where the import ended (`traces`), and enters all that it would enter alone. Wha
 the objects that all cases work on are made, counts for every case. Each case is called twice, because a second call may
 find what the first one made; compiled regions are run as they are written.
 
-A case that a changed function only builds. What it makes, tensors above all, is what the calls are given; those alone
-are timed. If the calls run functions that are all the same, in the same order of first entry, dispatch the same
-operators on tensors of the same form, and return the same numbers to the bit, then they do the same work on the same
-data, and the case is untouched. For that, the head is traced as well, with the cases in question; a call that returns
-no numbers is touched (`call_digest`).
+A case that a changed function only builds. What is built is what the calls are given, and those alone are timed. If
+the calls enter the same functions in both versions, all of them unchanged, and hold the same objects down to the last
+number of every tensor (`input_digest`), they do the same work on the same data, and the case is untouched. For that,
+the head is traced as well, with the cases in question. An object that is not known to the digest makes a case touched.
 
 Limits. Code that looks functions up by name in text that is no source (a plug-in's entry point, a configuration file
 outside the package), reads its own source, docstrings or line numbers, takes another path at random, after more calls,

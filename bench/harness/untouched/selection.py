@@ -59,10 +59,7 @@ def given_the_same(
     folder: Path,
     progress: Callable[[int, int], None],
 ) -> set[str]:
-    """Cases that are built by what changed, but whose calls run the same functions and compute the same.
-
-    What they are called with is made by both versions, and compared by what the calls make of it.
-    """
+    """Cases that are built by what changed, but whose calls run the same functions on the same objects."""
     doubtful = {
         name: case
         for name, case in cases.items()

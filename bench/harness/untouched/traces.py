@@ -38,7 +38,7 @@ class Traces:
 
     entered: dict[str, list[Unit]] = field(default_factory=dict)  # by case, while it is built and called
     called: dict[str, list[Unit]] = field(default_factory=dict)  # of them, those of its calls
-    digests: dict[str, str] = field(default_factory=dict)  # of what a call computes; empty where unknown
+    digests: dict[str, str] = field(default_factory=dict)  # of what its calls are given; empty where unknown
     shared: list[Unit] = field(default_factory=list)  # while the version is imported, and the workload is made
     seconds: dict[str, float] = field(default_factory=dict)  # that a call is expected to take, by case
     failed: dict[str, str] = field(default_factory=dict)  # cases that this version cannot run, and why
@@ -182,7 +182,7 @@ def trace_cases(job: Mapping[str, Any], answers: IO[str]) -> None:
     import torch
 
     from ..counters import operators  # noqa: F401
-    from . import call_digest  # noqa: F401  before forking, so that it and what it imports is imported once
+    from . import input_digest  # noqa: F401  before forking, so that it and what it imports is imported once
 
     torch.set_num_threads(1)
     suite, _, _ = job["project"].rpartition(".")
@@ -220,36 +220,30 @@ def trace_cases(job: Mapping[str, Any], answers: IO[str]) -> None:
 
 
 def _trace_case(version: LoadedVersion, case: BenchmarkId, trace: CallTrace) -> dict[str, Any]:
-    """What one case enters, or why it does not run."""
+    """What one case enters while it is built and called twice, or why it does not run."""
+    from .input_digest import digest_inputs
+
     try:
         call = version.build(case).call
         built = trace.take()
+        digest = digest_inputs(call)
         call()
-        call()
-        called = trace.take()
-        trace.stop()  # the rest is slow enough
-        digest, seconds = _digest(call)
+        seconds = _expected_seconds(call)
     except BaseException as error:  # pytest's skip, too
         return {"failed": f"{type(error).__name__}: {error}"}
-    return {"built": built, "called": called, "digest": digest, "seconds": seconds, "failed": None}
+    return {"built": built, "called": trace.take(), "digest": digest, "seconds": seconds, "failed": None}
 
 
 def _say(found: Mapping[str, Any], answers: IO[str]) -> None:
     print(json.dumps(found), file=answers, flush=True)
 
 
-def _digest(call: Callable[[], Any]) -> tuple[str, float]:
-    """A digest of what a call computes, and how many seconds it is expected to take.
-
-    The seconds are computed from its operators, so that several machines divide cases alike.
-    """
+def _expected_seconds(call: Callable[[], Any]) -> float:
+    """How many seconds a call is expected to take, from its operators, so that several machines divide cases alike."""
     from ..counters.operators import count_work
-    from .call_digest import CallDigest
 
-    results: list[Any] = []
-    with CallDigest() as digest:
-        work = count_work(lambda: results.append(call()))
-    return digest.of(results[0]), 1e-5 * work.operators + work.flops / 3e10 + work.bytes / 5e9
+    work = count_work(call)
+    return 1e-5 * work.operators + work.flops / 3e10 + work.bytes / 5e9
 
 
 def main() -> None:
