@@ -1,6 +1,7 @@
 """Read AMASS clips, old `poses` files and newer SMPL-X "stageii" files alike, and write them."""
 
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,17 @@ from jaxtyping import Float
 
 from ..body import require_gender
 from ..errors import MotionError, SettingError
-from ..io.files import write_whole
+from ..io.files import find_files, write_whole
 from ..io.untrusted_arrays import read_npz
 from ..rotations import Y_UP_TO_Z_UP, rotmat_to_rotvec, rotvec_to_rotmat
 from ..skeleton import NUM_BETAS
+from .splits import corrected_rate
 
 POSE_WIDTH = 156  # root 3, body 63, hands 90
 # The names that a clip is read from; real files hold more, some of it as Python objects.
 RAW_ARRAYS = (
     "poses", "root_orient", "pose_body", "pose_hand", "trans", "betas", "gender", "mocap_framerate", "mocap_frame_rate",
 )  # fmt: skip
-# Files whose stored rate is wrong, by a part of their path.
-RATE_FIXES = {"BMLhandball": 240.0, "20160930_50032": 59.0, "20161014_50033": 59.0}
 # Where root and body end and where the hands begin in poses of each width: SMPL has no hands, SMPL-X has face joints
 # between.
 _POSE_LAYOUTS = {156: (66, 66), 165: (66, 75), 72: (66, None), 66: (66, None)}
@@ -75,11 +75,13 @@ class RawClip:
 def read_amass(
     path: str | Path, fps: float | None = None, gender: str | None = None, up: str = "z", name: str | None = None
 ) -> RawClip:
-    """Read one clip's `.npz`; a frame rate known to be wrong in AMASS is corrected by the file's path.
+    """Read one clip's `.npz`; a frame rate known to be wrong in AMASS is corrected by the clip's name.
 
-    Raises FileError for an unreadable file, MotionError for one that holds no motion.
+    The name is its path in the tree: of a file that is read alone, AMASS's subset, subject and file. Raises FileError
+    for an unreadable file, MotionError for one that holds no motion.
     """
-    arrays = with_corrected_rate(read_npz(path, RAW_ARRAYS), path)
+    in_tree = "/".join(Path(os.path.abspath(path)).parts[-3:]) if name is None else name
+    arrays = with_corrected_rate(read_npz(path, RAW_ARRAYS), in_tree)
     return RawClip.from_arrays(arrays, name or str(path), fps, gender, up)
 
 
@@ -97,16 +99,22 @@ def write_amass(path: Path, clip: RawClip) -> None:
     write_whole(path, content.getvalue())
 
 
-def with_corrected_rate(arrays: Mapping[str, np.ndarray], path: str | Path) -> dict[str, np.ndarray]:
-    """Replace the frame rate in a file's arrays where AMASS is known to have it wrong, by the file's path."""
-    rates = [rate for part, rate in RATE_FIXES.items() if part in str(path)]
-    return {**arrays, "mocap_framerate": np.array(rates[0])} if rates else dict(arrays)
+def with_corrected_rate(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    """Replace the frame rate in a clip's arrays where AMASS is known to have it wrong, by the clip's name."""
+    rate = corrected_rate(name)
+    return dict(arrays) if rate is None else {**arrays, "mocap_framerate": np.array(rate)}
 
 
 def is_motion_file(path: Path) -> bool:
     """Whether a file in an AMASS tree is a motion by its name; files of body shapes lie beside them."""
     of_a_body = path.name == "shape.npz" or path.name.endswith(("_shape.npz", "_stagei.npz"))
     return path.suffix == ".npz" and not of_a_body and not path.name.startswith(".")
+
+
+def find_motion_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Every motion file below a folder, linked folders included, and a sentence for each entry that leads to none."""
+    files, problems = find_files(folder)
+    return [file for file in files if is_motion_file(file)], problems
 
 
 def gender_of(arrays: Mapping[str, np.ndarray], name: str, given: str | None = None) -> str:

@@ -1,13 +1,15 @@
 """Load bodies and motion from files, or make stand-ins where no files are given."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..body import BodyModel, find_bodies
 from ..errors import FileError, HumorError, MotionError
 from ..skeleton import GENDERS
-from .amass import RawClip, is_motion_file, read_amass
+from .amass import RawClip, find_motion_files, read_amass
 from .processing import Clip, Dropped, process_or_drop
+from .splits import tree_root
 from .store import MotionStore
 from .synthetic.walker import synthetic_clips
 
@@ -50,17 +52,19 @@ def load_clips(
     """
     path = Path(path)
     if not path.is_dir():
-        return [_load(path, str(path), bodies, fps, gender, up)]
-    files = sorted(file for file in path.rglob("*.npz") if is_motion_file(file))
+        return [_load(path, None, bodies, fps, gender, up)]
+    folder = Path(os.path.abspath(path))
+    files, problems = find_motion_files(folder)
     if not files:
-        raise FileError(f"{path}: no AMASS .npz files in this folder; name another.")
-    clips, problems = [], []
+        raise FileError(problems[0] if problems else f"{path}: no AMASS .npz files in this folder; name another.")
+    clips, root = [], tree_root(folder)
     for file in files:
         try:
-            clips.append(_load(file, str(file.relative_to(path)), bodies, fps, gender, up))
+            clips.append(_load(file, str(file.relative_to(root)), bodies, fps, gender, up))
         except HumorError as problem:
             problems.append(str(problem))
-            on_problem(str(problem))
+    for text in problems:
+        on_problem(text)
     if not clips:
         raise MotionError(f"{path}: none of {len(files)} files can be used; the first: {problems[0]}")
     return clips
@@ -76,9 +80,9 @@ def synthetic_motion(bodies: Mapping[str, BodyModel], count: int = 3, seed: int 
 
 
 def _load(
-    file: Path, name: str, bodies: Mapping[str, BodyModel], fps: float | None, gender: str | None, up: str
+    file: Path, name: str | None, bodies: Mapping[str, BodyModel], fps: float | None, gender: str | None, up: str
 ) -> Clip:
     outcome = process_or_drop(read_amass(file, fps, gender, up, name), bodies)
     if isinstance(outcome, Dropped):
-        raise MotionError(f"{name}: the processing rules drop it ({outcome.reason}); give another clip.")
+        raise MotionError(f"{outcome.name}: the processing rules drop it ({outcome.reason}); give another clip.")
     return outcome

@@ -21,7 +21,7 @@ from ..body import BodyModel, require_gender
 from ..errors import FileError, HumorError, MotionError, SettingError
 from ..io.files import remove_unfinished, whole_file, write_whole
 from ..io.untrusted_arrays import read_npz
-from .amass import RAW_ARRAYS, RawClip, is_motion_file, with_corrected_rate
+from .amass import RAW_ARRAYS, RawClip, find_motion_files, with_corrected_rate
 from .clip_files import PROCESSED_ARRAYS, clip_from_arrays, is_processed, read_processed, write_processed
 from .loading import load_bodies
 from .processing import Clip, Dropped, process_or_drop
@@ -29,7 +29,7 @@ from .splits import exclusion_reason, subset_of, tree_root
 from .store import FIELDS, FORMAT, FRAMES_FILE, INDEX_FILE, VERSION, ClipInfo, MotionStore, frame_data_of
 
 CLIPS_FOLDER = "clips"  # in the store's folder: processed files with the names of their sources
-_RULES = 1  # version of the processing rules; after a change of it every file is processed again
+_RULES = 2  # version of the processing rules; after a change of it every file is processed again
 _MADE_FROM = "made_from"  # the array of a processed file that records its source and settings
 
 
@@ -94,10 +94,11 @@ def process_tree(
     """
     if workers < 1:
         raise SettingError(f"--workers {workers}; give 1 or more.")
-    jobs = find_jobs(raw, out, body_folder, defaults or ClipDefaults())
+    problems: list[str] = []
+    jobs = find_jobs(raw, out, body_folder, defaults or ClipDefaults(), problems.append)
     bodies = load_bodies(body_folder)  # here too for several workers, so that a mistake is reported once
     remove_unfinished(out)
-    outcomes = []
+    outcomes = [FileOutcome(problem.partition(": ")[0], "not readable", problem) for problem in problems]
     for outcome in _outcomes(jobs, bodies, body_folder, workers):
         outcomes.append(outcome)
         if on_file is not None:
@@ -105,18 +106,32 @@ def process_tree(
     return sorted(outcomes, key=lambda outcome: outcome.name)
 
 
-def find_jobs(raw: Path, out: Path, body_folder: Path | None, defaults: ClipDefaults) -> list[Job]:
-    """Every motion file of a tree, or the one file, with its clip's name and target. Raises FileError for none."""
+def find_jobs(
+    raw: Path,
+    out: Path,
+    body_folder: Path | None,
+    defaults: ClipDefaults,
+    on_problem: Callable[[str], None] = lambda problem: None,
+) -> list[Job]:
+    """Every motion file of a tree, or the one file, with its clip's name and target.
+
+    What cannot be searched is reported to `on_problem`. Raises FileError for no file.
+    """
     if not raw.exists():
         raise FileError(f"{raw}: no such file or folder; check the path.")
-    raw, clips = raw.resolve(), (out / CLIPS_FOLDER).resolve()
-    root = raw.parent if raw.is_file() else tree_root(raw)
-    files = [raw] if raw.is_file() else sorted(file for file in raw.rglob("*.npz") if is_motion_file(file))
+    # Not resolved: a link's name says the subset, whatever the name of the folder that it leads to.
+    raw, clips = Path(os.path.abspath(raw)), (out / CLIPS_FOLDER).resolve()
+    files, problems = ([raw], []) if raw.is_file() else find_motion_files(raw)
+    root = tree_root(raw)
     names = {
-        file: file.relative_to(root).as_posix().removesuffix(".npz") for file in files if clips not in file.parents
+        file: file.relative_to(root).as_posix().removesuffix(".npz")
+        for file in files
+        if clips not in file.resolve().parents
     }
     if not names:
-        raise FileError(f"{raw}: no AMASS .npz files in this folder; name another.")
+        raise FileError(problems[0] if problems else f"{raw}: no AMASS .npz files in this folder; name another.")
+    for problem in problems:
+        on_problem(problem)
     bodies = "mannequin" if body_folder is None else str(body_folder.resolve())
     return [Job(file, name, clips / f"{name}.npz", defaults, bodies) for file, name in names.items()]
 
@@ -145,9 +160,9 @@ def build_store(folder: Path, on_clip: Callable[[int, int], None] | None = None)
     `on_clip(done, total)` after each file. Raises MotionError where there is no clip, FileError where writing fails.
     """
     root = folder / CLIPS_FOLDER
-    paths = sorted(path for path in root.rglob("*.npz") if is_motion_file(path))
+    paths, problems = find_motion_files(root)
     (folder / INDEX_FILE).unlink(missing_ok=True)
-    clips, problems, first = [], [], 0
+    clips, first = [], 0
     with whole_file(folder / FRAMES_FILE) as file:
         for done, path in enumerate(paths, 1):
             name = path.relative_to(root).as_posix().removesuffix(".npz")
@@ -179,7 +194,7 @@ def _process(job: Job, bodies: Mapping[str, BodyModel]) -> Clip | FileOutcome:
             return clip_from_arrays(arrays, job.name)
         if job.name.endswith("_stageii") and "pose_body" not in arrays:
             return FileOutcome(job.name, "left out", "holds a shape, no motion")
-        raw = RawClip.from_arrays(with_corrected_rate(arrays, job.source), job.name, **asdict(job.defaults))
+        raw = RawClip.from_arrays(with_corrected_rate(arrays, job.name), job.name, **asdict(job.defaults))
         result = process_or_drop(raw, bodies)
     except HumorError as error:
         return FileOutcome(job.name, "not readable", str(error))

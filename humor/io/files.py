@@ -51,6 +51,37 @@ def write_whole(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def find_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Every file below a folder, linked folders included, and a sentence for each entry that leads to none.
+
+    A link to a folder that it lies in is not entered again, which loses nothing.
+    """
+    files: list[Path] = []
+    problems: list[str] = []
+
+    def enter(folder: Path, above: frozenset[tuple[int, int]]) -> None:
+        try:
+            status = folder.stat()
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            problems.append(f"{folder}: cannot be read ({error.strerror}), so what is in it is left out.")
+            return
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            return
+        for entry in entries:
+            path = folder / entry.name
+            if os.path.isdir(path) if entry.is_symlink() else entry.is_dir():
+                enter(path, above | {identity})
+            elif path.is_file():
+                files.append(path)
+            elif entry.is_symlink() and not entry.name.startswith("."):  # editors lock files by such links
+                problems.append(f"{path}: a link to {os.readlink(path)}, which is not there; mend or remove the link.")
+
+    enter(folder, frozenset())
+    return sorted(files), sorted(problems)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove the files that killed runs left half-written below a folder."""
     for path in folder.rglob(f".*{UNFINISHED}"):

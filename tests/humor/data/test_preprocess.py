@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from humor.cli.app import main
-from humor.data import MotionStore
+from humor.data import MotionStore, load_clips
 from humor.data.clip_files import read_processed
-from humor.data.preprocess import ClipDefaults, build_store, process_tree
+from humor.data.preprocess import ClipDefaults, build_store, find_jobs, process_tree
 from humor.data.synthetic.walker import synthetic_clip
 from humor.errors import FileError, HumorError, MotionError
 from tests.support import golden_values as golden
@@ -185,6 +185,42 @@ def test_a_rate_is_mended_by_the_path_of_the_file(tmp_path, walk):
     process_tree(tmp_path / "raw", tmp_path / "out")
     store, _ = build_store(tmp_path / "out")
     assert [clip.frames for clip in store.clips] == [29, 59]
+
+
+def test_linked_folders_are_searched_once_by_their_names_in_the_tree(tmp_path, walk):
+    save(tmp_path / "elsewhere/01/a_poses.npz", walk)
+    save(tmp_path / "raw/KIT/1/b_poses.npz", walk)
+    for link, target in {"CMU": "../elsewhere", "KIT/loop": "..", "KIT/1/self": "self", "SFU": "../gone"}.items():
+        (tmp_path / "raw" / link).symlink_to(target, target_is_directory=True)
+    problems: list[str] = []
+    jobs = find_jobs(tmp_path / "raw", tmp_path / "out", None, ClipDefaults(), problems.append)
+    assert [job.name for job in jobs] == ["CMU/01/a_poses", "KIT/1/b_poses"]
+    assert problems == [
+        f"{tmp_path}/raw/KIT/1/self: a link to self, which is not there; mend or remove the link.",
+        f"{tmp_path}/raw/SFU: a link to ../gone, which is not there; mend or remove the link.",
+    ]
+    (linked,) = find_jobs(tmp_path / "raw/CMU", tmp_path / "out", None, ClipDefaults())
+    assert linked.name == "CMU/01/a_poses"
+
+
+def test_a_folder_that_leads_nowhere_is_named_and_the_rest_goes_on(tmp_path):
+    save(tmp_path / "raw/KIT/1_poses.npz", golden.processed_arrays("a120"))
+    (tmp_path / "raw/CMU").symlink_to(tmp_path / "gone")
+    text = f"{tmp_path}/raw/CMU: a link to {tmp_path}/gone, which is not there; mend or remove the link."
+    outcomes = fates(process_tree(tmp_path / "raw", tmp_path / "out"))
+    assert outcomes == {f"{tmp_path}/raw/CMU": ("not readable", text), "KIT/1_poses": ("kept", "")}
+    (tmp_path / "raw/KIT/1_poses.npz").unlink()
+    assert told(lambda: process_tree(tmp_path / "raw", tmp_path / "out")) == text
+    heard = []
+    assert told(lambda: load_clips(tmp_path / "raw", {}, on_problem=heard.append)) == text
+
+
+def test_motion_in_linked_folders_is_loaded(tmp_path, walk):
+    save(tmp_path / "elsewhere/a_poses.npz", walk)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/CMU").symlink_to(tmp_path / "elsewhere")
+    (clip,) = load_clips(tmp_path / "raw", {"neutral": golden.body("neutral")})
+    assert clip.name == "CMU/a_poses.npz"
 
 
 # --- one sentence --------------------------------------------------------------------------------------------------
