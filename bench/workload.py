@@ -23,7 +23,9 @@ OPTIONS = ("--body-model", "--motion", "--fps", "--gender", "--up", "--execution
 def add_options(parser: pytest.Parser) -> None:
     """Add OPTIONS to the command line."""
     group = parser.getgroup("humor-bench", "humor-bench: bodies and motion")
-    group.addoption("--body-model", type=Path, metavar="DIR", help="SMPL+H files of all genders (default: a mannequin)")
+    group.addoption(
+        "--body-model", type=Path, metavar="DIR", help="SMPL+H files, male and female (default: a mannequin)"
+    )
     group.addoption("--motion", type=Path, metavar="PATH", help="AMASS .npz file or folder (default: a synthetic gait)")
     group.addoption("--fps", type=float, help="frame rate of motion files that hold none")
     group.addoption("--gender", help="male, female or neutral, for motion files that hold none")
@@ -62,14 +64,17 @@ class Workload:
     @cached_property
     def body_arrays(self) -> "dict[str, dict[str, np.ndarray[Any, Any]]]":
         """The arrays of each gender's body file."""
-        from humor.body import BodyModel, find_bodies, read_body
+        from humor.body import BodyModel, read_body
         from humor.errors import SettingError
+        from humor.io.body_files import find_bodies
         from humor.mannequin import mannequin_arrays
-        from humor.skeleton import GENDERS, SMPLH
+        from humor.skeleton import AMASS_GENDERS, GENDERS, SMPLH
 
         if self._body_folder is None:
             return {gender: mannequin_arrays(gender) for gender in GENDERS}
-        arrays = {gender: read_body(file) for gender, file in find_bodies(self._body_folder).items()}
+        arrays = {
+            gender: read_body(file) for gender, file in find_bodies(self._body_folder, wanted=AMASS_GENDERS).items()
+        }
         for gender, body in arrays.items():
             BodyModel(body, f"--body-model: {gender} body")  # says what is wrong with it
             if len(body["J_regressor"]) != len(SMPLH):

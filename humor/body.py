@@ -185,21 +185,6 @@ def read_body(path: str | Path) -> dict[str, np.ndarray]:
     return read_npz(path, FILE_ARRAYS) if path.suffix.lower() == ".npz" else read_pickle_arrays(path, FILE_ARRAYS)
 
 
-def find_bodies(folder: str | Path) -> dict[str, Path]:
-    """The body file of each gender in a folder: `male/model.npz` or `SMPLH_MALE.npz` (or `.pkl`), and so on.
-
-    Raises FileError where a gender is missing.
-    """
-    folder, found = Path(folder), {}
-    for gender in GENDERS:
-        names = [f"{gender}/model", f"SMPLH_{gender.upper()}", f"SMPL_{gender.upper()}"]
-        files = [folder / f"{name}.{ending}" for name in names for ending in ("npz", "pkl")]
-        if not any(file.is_file() for file in files):
-            raise FileError(f"{folder}: no {gender} body; expected {gender}/model.npz or SMPLH_{gender.upper()}.npz.")
-        found[gender] = next(file for file in files if file.is_file())
-    return found
-
-
 def require_gender(gender: str) -> str:
     """The gender, if it is one of the three. Raises SettingError."""
     if gender not in GENDERS:

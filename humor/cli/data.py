@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ..body import BodyModel, find_bodies
+from ..body import BodyModel
 from ..data.cmu.importing import FPS, import_cmu
 from ..data.preprocess import ClipDefaults, FileOutcome, build_store, process_tree
 from ..data.store import MotionStore
 from ..errors import MotionError
+from ..io.body_files import find_bodies
 from ..training.progress import progress_bar
 from .terminal import console, print_table
 
@@ -33,7 +34,10 @@ def import_motion(
         fps: frames a second of the files, which do not state it.
         body_model: folder of SMPL+H files, whose neutral body is fitted to the skeletons; a mannequin if left out.
     """
-    body = BodyModel.mannequin("neutral") if body_model is None else BodyModel.load(find_bodies(body_model)["neutral"])
+    if body_model is None:
+        body = BodyModel.mannequin("neutral")
+    else:
+        body = BodyModel.load(find_bodies(body_model, wanted=("neutral",))["neutral"])
     with progress_bar("importing") as advance:
         summary = import_cmu(source, out, body, fps, lambda _, total: advance(total))
     for clip in summary.left_out:
@@ -64,7 +68,7 @@ def process(
         raw: a folder of .npz files, or one file.
         out: folder to write to: a processed file for each clip in OUT/clips, and the store that training reads.
         workers: number of processes.
-        body_model: folder of SMPL+H files of all genders; mannequins if left out.
+        body_model: folder of SMPL+H or SMPL files of the genders that the motion has; mannequins if left out.
         fps: frames a second of files that do not state it.
         gender: body of files that name no gender.
         up: the axis that points up in the files.

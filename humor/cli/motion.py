@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ..body import BodyModel
 from ..data.amass import RawClip, write_amass
-from ..data.loading import load_bodies, load_bodies_and_store
+from ..data.loading import load_bodies, load_bodies_and_store, require_bodies
 from ..data.processing import TARGET_FPS
 from ..errors import MotionError, SettingError
+from ..io.files import create_folder
 from ..model import HumorModel
 from ..motion import generation
 from ..motion.fitting import fit as fit_motion
@@ -44,7 +45,9 @@ class MotionSettings:
     out: Path  # folder to write to
     precision: PrecisionName = "fp32"  # number format of the network
     device: str | None = None  # cpu, cuda or cuda:N; cuda if there is one
-    body_model: Path | None = None  # folder of SMPL+H files of all genders; mannequins if left out
+    body_model: Path | None = (
+        None  # folder of SMPL+H or SMPL files of the genders that the motion has; mannequins if left out
+    )
     mesh: bool = False  # also put the mesh of a --body-model into the page; mind its licence before you share the page
 
     def network(self) -> Network:
@@ -67,6 +70,7 @@ class OutputFolder:
     shown: list[RawClip] = field(default_factory=list)
 
     def __enter__(self) -> "OutputFolder":
+        create_folder(self.settings.out)  # so that a folder that cannot be written fails before the work
         return self
 
     def write(self, name: str, state: MotionState, betas: np.ndarray, gender: str) -> RawClip | None:
@@ -110,6 +114,7 @@ def sample(
     frames, network = _frames(seconds), settings.network()
     bodies, store = load_bodies_and_store(settings.body_model, data)
     starts = draw_starts(store, num, seed)
+    require_bodies(bodies, (store.clips[at.clip].gender for at in starts), settings.body_model)
     generator = torch.Generator(network.device).manual_seed(seed)
     with OutputFolder(settings, bodies, "Samples") as output:
         with progress_bar("sampling") as advance:
@@ -138,6 +143,7 @@ def reconstruct(settings: MotionOptions, data: Path | None = None, seconds: floa
     """
     frames, network = _frames(seconds), settings.network()
     bodies, store = load_bodies_and_store(settings.body_model, data)
+    require_bodies(bodies, (clip.gender for clip in store.clips[:num]), settings.body_model)
     rows: list[tuple[str, int, float, float]] = []
     with (
         OutputFolder(settings, bodies, "Each clip, and its reconstruction") as output,
@@ -170,6 +176,7 @@ def fit(settings: MotionOptions, observations: Path) -> None:
     """
     observed, network = read_observations(observations), settings.network()
     bodies = load_bodies(settings.body_model)
+    require_bodies(bodies, [observed.gender], settings.body_model)
     task: list[TaskID] = []
 
     def on_step(stage: str, energy: float) -> None:

@@ -36,7 +36,7 @@ def study(
         data: motion store that `humor process` built; a synthetic gait if left out.
         settings: the trainings to compare.
         subsets: train on these subsets only, e.g. CMU as in the study; those of the published split if left out.
-        body_model: folder of SMPL+H files of all genders; mannequins if left out.
+        body_model: folder of SMPL+H or SMPL files of the genders that the motion has; mannequins if left out.
         device: cpu, cuda or cuda:N; cuda if there is one.
     """
     from ..study.training_tables import time_table, write_report
@@ -65,7 +65,7 @@ def profile(
         out: folder for profile.json and for trace.json.gz, some steps at the first width to open at ui.perfetto.dev.
         data: motion store that `humor process` built; a synthetic gait if left out.
         settings: the steps to measure.
-        body_model: folder of SMPL+H files of all genders; mannequins if left out.
+        body_model: folder of SMPL+H or SMPL files of the genders that the motion has; mannequins if left out.
         device: cpu, cuda or cuda:N; cuda if there is one.
         threads: number of threads within an operator; PyTorch's choice if left out.
     """

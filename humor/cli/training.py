@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ..body import BodyModel
-from ..data.loading import load_bodies_and_store
+from ..data.loading import load_bodies_and_store, require_bodies
 from ..lifting.cameras import NoiseName
 from ..precision.cpu_half_emulation import emulate_half_on_cpu
 from ..training.distributed import process_group
@@ -40,7 +40,7 @@ def train(
         frames: number of frames that a lifting network sees at once; odd.
         noise: added to the 2D joints that a lifting network is trained on.
         subsets: train on these subsets only, e.g. CMU as in the study; those of the published split if left out.
-        body_model: folder of SMPL+H files of all genders; mannequins if left out.
+        body_model: folder of SMPL+H or SMPL files of the genders that the motion has; mannequins if left out.
         device: cpu, cuda or cuda:N; cuda if there is one.
     """
     from ..lifting.training import LiftingSettings, LiftingTask
@@ -64,6 +64,8 @@ def load_split_and_bodies(
     """Load a store, or synthetic gaits where none is given, split for training; prints which unless `quiet`."""
     bodies, store = load_bodies_and_store(body_model, data)
     split = split_clips(store, subsets)
+    used = [part for part in (split.train, split.validation) if part is not None]
+    require_bodies(bodies, (clip.gender for part in used for clip in part.clips), body_model)
     if not quiet:
         console.print(f"{data or 'synthetic gait'}: {split.rule}", markup=False)
     return split, bodies

@@ -1,11 +1,12 @@
 """Load bodies and motion from files, or make stand-ins where no files are given."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from ..body import BodyModel, find_bodies
+from ..body import BodyModel
 from ..errors import FileError, HumorError, MotionError
+from ..io.body_files import find_bodies
 from ..skeleton import GENDERS
 from .amass import RawClip, find_motion_files, read_amass
 from .processing import Clip, Dropped, process_or_drop
@@ -15,9 +16,9 @@ from .synthetic.walker import synthetic_clips
 
 
 def load_bodies(folder: Path | None = None) -> dict[str, BodyModel]:
-    """Load the SMPL+H body of each gender from a folder, or make mannequins where none is given.
+    """Load the SMPL+H or SMPL body of each gender that a folder has, or make mannequins where none is given.
 
-    Raises FileError for a missing or unreadable file.
+    Raises FileError for an unreadable file and for a folder without any.
     """
     if folder is None:
         return {gender: BodyModel.mannequin(gender) for gender in GENDERS}
@@ -35,6 +36,16 @@ def load_bodies_and_store(
     if store_folder is not None:
         return bodies, MotionStore.open(store_folder)
     return bodies, MotionStore.in_memory(synthetic_motion(bodies, synthetic_clips))
+
+
+def require_bodies(bodies: Mapping[str, BodyModel], genders: Iterable[str], of: str | Path | None) -> None:
+    """Raise FileError where a gender that motion has is not among the bodies of a folder."""
+    missing = sorted(set(genders) - set(bodies))
+    if missing:
+        raise FileError(
+            f"{of}: no {missing[0]} body, which the motion needs; put {missing[0]}/model.npz or "
+            f"SMPLH_{missing[0].upper()}.npz beside the {' and '.join(sorted(bodies))} one."
+        )
 
 
 def load_clips(

@@ -24,6 +24,7 @@ FLOOR_RADIUS, FLOOR_SAMPLES = 0.005, 3  # metres, count: toe heights this close 
 TERRAIN_STEP = 0.04  # metres: a level this much higher, of toes and root, is something stepped onto
 TERRAIN_SECONDS = 0.25
 TOE_HEIGHT, JOINT_HEIGHT = 0.04, 0.08  # metres above the floor within which a resting joint is in contact
+MAX_SPEED = 15.0  # metres a second, of the root's median: nobody runs so fast
 MAX_DISTANCE = 100_000.0  # metres from the origin: only damaged files hold more
 _LEFT_TOE, _RIGHT_TOE = 10, 11
 
@@ -75,7 +76,7 @@ def process_clip(raw: RawClip | Mapping[str, np.ndarray], bodies: Mapping[str, B
 def process_or_drop(raw: RawClip, bodies: Mapping[str, BodyModel]) -> Clip | Dropped:
     """Process a raw clip, or say why the rules drop it.
 
-    Raises MotionError for joints that are not finite or far away, SettingError for a gender without a body.
+    Raises MotionError for joints that are not finite, far away or too fast, SettingError for a gender without a body.
     """
     first, last = int(0.1 * len(raw.poses)), int(0.9 * len(raw.poses))
     if last - first < MIN_SECONDS * raw.fps or last - first < 3:
@@ -89,6 +90,11 @@ def process_or_drop(raw: RawClip, bodies: Mapping[str, BodyModel]) -> Clip | Dro
     if not (posed.joints.abs() <= MAX_DISTANCE).all():
         raise MotionError(f"{raw.name}: a joint is not within {MAX_DISTANCE:g} m of the origin; cut those frames out.")
 
+    speed = float(torch.linalg.vector_norm(velocity(trans, raw.fps), dim=-1).median())
+    if speed > MAX_SPEED:
+        raise MotionError(
+            f"{raw.name}: moves at {speed:.3g} m/s most of the time; give metres, and the right frames a second."
+        )
     resting = movement(posed.joints) < MAX_RESTING_STEP
     floor = find_floor(posed.joints, resting, raw.fps)
     if floor.is_terrain:
@@ -179,9 +185,12 @@ def downsample(frames: int, fps: float) -> tuple[Tensor, float]:
 
 
 def _posed(body: BodyModel, rotmats: Tensor, betas: Tensor, trans: Tensor) -> PosedBody:
-    """Joints and keypoint vertices, on the CPU. Hands at rest throughout are left out, which changes no number."""
+    """Joints and keypoint vertices, on the CPU. Hands at rest throughout are left out, which changes no number.
+
+    So are all hands with a body that has none, SMPL's.
+    """
     at_rest = torch.eye(3).expand_as(rotmats[:, 22:])
-    if bool((rotmats[:, 22:] == at_rest).all()):
+    if rotmats.shape[1] != len(body.skeleton) or bool((rotmats[:, 22:] == at_rest).all()):
         rotmats = rotmats[:, :22]
     device = body.keypoints.device
     posed = body(rotmats.to(device), betas.to(device).expand(len(trans), -1), trans.to(device), vertices="keypoints")

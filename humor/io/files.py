@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,10 +13,17 @@ from ..errors import FileError
 UNFINISHED = ".unfinished"  # suffix of a file while it is written; left-over ones are never read
 
 
+def how_to_mend(error: object) -> str:
+    """What to do where a file could not be written."""
+    no_room = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return "make room" if no_room else "allow writing there"
+
+
 def create_folder(path: Path) -> None:
-    """Create a folder unless it is there. Raises FileError."""
+    """Create a folder unless it is there, and see that files can be written to it. Raises FileError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({error.strerror}); check --out and its free space.") from None
 
