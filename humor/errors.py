@@ -1,5 +1,15 @@
 """Errors whose text is one sentence for the user: what was found, what was expected, how to mend it."""
 
+from collections.abc import Sequence
+
+MOST_NAMES = 4  # in a sentence
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: the first few, and how many there are beside them."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
 
 class HumorError(Exception):
     """Any mistake in what the user gave."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .errors import CheckpointError, SettingError
+from .errors import CheckpointError, SettingError, listed
 from .io.checkpoints import read_weights
 from .rollout import RolloutState
 from .rotations import rotvec_to_rotmat
@@ -165,8 +165,8 @@ class HumorModel(nn.Module):
     def load_checkpoint(self, path: str | Path) -> None:
         """Load the weights of a checkpoint, ours or a released one; no code in the file is run.
 
-        Raises FileError for a missing file, and CheckpointError for one that is damaged or does not fit, naming every
-        parameter that is missing, unexpected, or of another shape; then nothing is loaded.
+        Raises FileError for a missing file, and CheckpointError for one that is damaged or does not fit, naming the
+        first parameters that are missing, unexpected, or of another shape; then nothing is loaded.
         """
         weights = read_weights(path)
         found = _checkpoint_width(weights)
@@ -221,9 +221,11 @@ def _mismatch(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list
     """How the names and shapes of two sets of tensors differ, a phrase each."""
     missing = [name for name in wanted if name not in found]
     unexpected = [name for name in found if name not in wanted]
-    problems = [f"missing {', '.join(missing)}"] if missing else []
-    problems += [f"unexpected {', '.join(unexpected)}"] if unexpected else []
-    for name in wanted:
-        if name in found and found[name].shape != wanted[name].shape:
-            problems.append(f"{name} has shape {tuple(found[name].shape)}, expected {tuple(wanted[name].shape)}")
-    return problems
+    problems = [f"missing {listed(missing)}"] if missing else []
+    problems += [f"unexpected {listed(unexpected)}"] if unexpected else []
+    shapes = [
+        f"{name} has shape {tuple(found[name].shape)}, expected {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    return [*problems, *filter(None, [listed(shapes)])]

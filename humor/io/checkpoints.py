@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError, FileError
-from .files import whole_file
+from ..errors import CheckpointError, FileError, listed
+from .files import how_to_mend, whole_file
 from .untrusted_arrays import require_file
+
+# What stands in a weight's name for a wrapper around the network or a part of it.
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
@@ -26,10 +29,11 @@ def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
             except RuntimeError as error:  # torch's for an OSError, such as a full disk's
                 raise error.__context__ if isinstance(error.__context__, OSError) else error  # noqa: B904
     except FileError as error:
-        reason = getattr(error.__context__, "strerror", None)
+        cause = error.__context__
+        reason, mend = getattr(cause, "strerror", None), how_to_mend(cause)
         kept = "the checkpoint before it is whole" if path.is_file() else "there is none before it"
         raise FileError(
-            f"{path}: cannot be written ({reason}), {kept}; make room and run the same command to go on from there."
+            f"{path}: cannot be written ({reason}), {kept}; {mend} and run the same command to go on from there."
         ) from error
 
 
@@ -54,7 +58,10 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
 
 
 def read_weights(path: str | Path) -> Mapping[str, Tensor]:
-    """The network weights of a checkpoint: its "model" entry, tensors by name. Raises FileError or CheckpointError."""
+    """The network weights of a checkpoint: its "model" entry, tensors by their names in the network.
+
+    What DataParallel, torch.compile and the like put into the names is taken out. Raises FileError or CheckpointError.
+    """
     weights = read_checkpoint(path).get("model")
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and _is_plain(w) for name, w in weights.items()
@@ -62,8 +69,9 @@ def read_weights(path: str | Path) -> Mapping[str, Tensor]:
         raise CheckpointError(f'{path}: no "model" entry with tensors by name; save {{"model": model.state_dict()}}.')
     broken = [name for name, weight in weights.items() if not weight.isfinite().all()]
     if broken:
-        raise CheckpointError(f"{path}: {', '.join(broken)} not finite; use an earlier checkpoint.")
-    return weights
+        raise CheckpointError(f"{path}: {listed(broken)} not finite; use an earlier checkpoint.")
+    names = [".".join(part for part in name.split(".") if part not in WRAPPERS) for name in weights]
+    return dict(zip(names, weights.values(), strict=True)) if len(set(names)) == len(weights) else weights
 
 
 def _is_plain(value: object) -> bool:

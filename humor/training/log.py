@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import CheckpointError, FileError
-from ..io.files import remove_unfinished
+from ..io.files import how_to_mend, remove_unfinished
 from ..io.run_tables import read_table
 from .phase_timer import PHASES
 from .run_folder import RunFolder
@@ -73,8 +73,8 @@ def _write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise FileError(
-            f"{path}: could not be written ({error.strerror}); make room and run the same command to go on from the "
-            "last checkpoint."
+            f"{path}: could not be written ({error.strerror}); {how_to_mend(error)} and run the same command to go on "
+            "from the last checkpoint."
         ) from error
 
 

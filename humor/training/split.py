@@ -7,7 +7,7 @@ from zlib import crc32
 from ..data.splits import split_of
 from ..data.store import ClipInfo, MotionStore
 from ..data.windows import FRAMES
-from ..errors import MotionError
+from ..errors import MotionError, listed
 
 HOLD_OUT_EVERY = 10  # one clip in so many validates where no subset does
 
@@ -43,7 +43,7 @@ def split_clips(store: MotionStore, subsets: Sequence[str] = ()) -> Split:
 
     train = usable.select(wanted)
     if not len(train):
-        names = ", ".join(sorted({clip.subset or "no subset" for clip in store.clips})) or "no subset"
+        names = listed(sorted({clip.subset or "no subset" for clip in store.clips})) or "no subset"
         raise MotionError(
             f"no clip of {FRAMES} frames to train on among {len(store)} clips of {names}; "
             f"{'name other --subsets' if subsets else 'add clips of a training subset, e.g. CMU'}."
