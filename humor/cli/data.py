@@ -2,14 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from ..body import BodyModel
-from ..data.cmu.importing import FPS, import_cmu
+from ..data.cmu.importing import import_cmu
 from ..data.preprocess import ClipDefaults, FileOutcome, build_store, process_tree
 from ..data.store import MotionStore
 from ..errors import MotionError
@@ -22,33 +22,41 @@ def import_motion(
     kind: Annotated[Literal["cmu"], tyro.conf.Positional],
     source: Annotated[Path, tyro.conf.Positional],
     out: Path,
-    fps: float = FPS,
+    fps: float | None = None,
     body_model: Path | None = None,
+    subset: str | None = None,
 ) -> None:
-    """Turn a folder of CMU's .asf and .amc files into AMASS-format .npz: OUT/CMU/01/01_01_poses.npz, and so on.
+    """Turn a folder of .asf and .amc files into AMASS-format .npz: OUT/CMU/01/01_01_poses.npz, and so on.
+
+    Takes every database whose skeletons have the bones of CMU's, as HDM05's have.
 
     Args:
-        kind: the format of the files.
-        source: the folder to read, with its sub-folders.
+        kind: the format of the files: .asf and .amc, as of CMU.
+        source: the folder to read, with its sub-folders, which are kept.
         out: folder to write to.
-        fps: frames a second of the files, which do not state it.
-        body_model: folder of SMPL+H files, whose neutral body is fitted to the skeletons; a mannequin if left out.
+        fps: frames a second of files that do not state it; 120 if left out.
+        body_model: folder of SMPL+H or SMPL files, whose neutral body is fitted; a mannequin if left out.
+        subset: the subset of AMASS that the motion belongs to; by the files' names if left out: MPI_HDM05 where they
+            begin with HDM_, else CMU.
     """
     if body_model is None:
         body = BodyModel.mannequin("neutral")
     else:
         body = BodyModel.load(find_bodies(body_model, wanted=("neutral",))["neutral"])
     with progress_bar("importing") as advance:
-        summary = import_cmu(source, out, body, fps, lambda _, total: advance(total))
-    for clip in summary.left_out:
-        console.print(f"left out: {clip.note}", markup=False)
-    frames = sum(clip.frames for clip in summary.imported)
-    rows = [("imported", len(summary.imported), frames / fps), ("left out", len(summary.left_out), 0.0)]
-    print_table("CMU motion", ("", "clips", "minutes"), [(what, count, f"{s / 60:.1f}") for what, count, s in rows])
+        summary = import_cmu(source, out, body, fps, lambda _, total: advance(total), subset)
+    for clip in summary.clips:
+        if clip.note:
+            console.print(f"{'left out' if clip.path is None else 'note'}: {clip.note}", markup=False)
+    minutes = sum(clip.frames / clip.fps for clip in summary.imported) / 60
+    rows = [("imported", len(summary.imported), f"{minutes:.1f}"), ("left out", len(summary.left_out), "0.0")]
+    print_table("Motion", ("", "clips", "minutes"), rows)
     if not summary.imported:
         raise MotionError(
             f"{source}: none of {len(summary.clips)} motions could be imported; mend what is named above."
         )
+    subsets = Counter(clip.path.relative_to(out).parts[0] for clip in summary.imported if clip.path is not None)
+    console.print(f"wrote to {out}: {_counts(subsets)}", markup=False)
 
 
 def process(
@@ -102,5 +110,8 @@ def _print_outcomes(outcomes: Sequence[FileOutcome]) -> None:
 
 def _store_line(out: Path, store: MotionStore) -> str:
     subsets = Counter(clip.subset for clip in store.clips)
-    named = ", ".join(f"{subset or 'no subset'} {count}" for subset, count in sorted(subsets.items()))
-    return f"store {out}: {len(store)} clips, {store.frames.sum()} frames ({named})"
+    return f"store {out}: {len(store)} clips, {store.frames.sum()} frames ({_counts(subsets)})"
+
+
+def _counts(subsets: Mapping[str, int]) -> str:
+    return ", ".join(f"{subset or 'no subset'} {count}" for subset, count in sorted(subsets.items()))

@@ -31,6 +31,7 @@ class SourceMotion:
 
     root_translation: Float[np.ndarray, "frames 3"]  # metres
     rotations: Float[np.ndarray, "frames bones 3 3"]  # from rest, in the parent's frame; the root's in the world's
+    fps: float | None = None  # frames a second, where the file says it
 
     def __len__(self) -> int:
         return len(self.root_translation)

@@ -1,5 +1,7 @@
 """Read Acclaim motion files (.amc)."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,12 @@ from scipy.spatial.transform import Rotation
 
 from ...errors import FileError, MotionError
 from ..source_motion import SourceMotion
-from .asf import AsfSkeleton, quoted, read_lines
+from .asf import AsfSkeleton, decimal_comma, quoted, read_lines
 
 MAX_WORD = 32  # characters; numbers and bones' names are shorter, and one long word would widen the whole table
 MAX_METRES = 1000.0
 MAX_DEGREES = 36000.0
+RATE = "SAMPLES-PER-SECOND"
 
 
 def read_amc(path: Path, skeleton: AsfSkeleton) -> SourceMotion:
@@ -20,7 +23,8 @@ def read_amc(path: Path, skeleton: AsfSkeleton) -> SourceMotion:
     Raises FileError for a damaged file and for another skeleton's, MotionError for numbers that no person moves by.
     """
     path = Path(path)
-    words, degrees = _words(read_lines(path), skeleton.degrees, path.name)
+    words, keywords = _words(read_lines(path), path.name)
+    degrees = "DEGREES" in keywords or (skeleton.degrees and "RADIANS" not in keywords)
     layout, width = _layout(words, skeleton, path.name)
     table = _table(words, layout, width, path.name)
     numbers = {bone: _floats(table[:, columns], bone, path.name) for bone, columns in layout.items()}
@@ -41,26 +45,50 @@ def read_amc(path: Path, skeleton: AsfSkeleton) -> SourceMotion:
             f"{path.name}: an angle over {MAX_DEGREES:g} degrees or a root over {MAX_METRES:g} m away; expected a "
             "person's motion in the units of its skeleton, get a whole copy of it."
         )
-    return SourceMotion(translation, rotations)
+    return SourceMotion(translation, rotations, _rate(keywords, path.name))
 
 
-def _words(lines: list[bytes], degrees: bool, name: str) -> tuple[list[bytes], bool]:
-    """All words of the frames, without comments and keywords, and whether angles are in degrees."""
-    frames = []
-    for line in lines:
-        line = line.strip()
+def _words(lines: list[bytes], name: str) -> tuple[list[bytes], dict[str, str]]:
+    """All words of the frames, without comments, and what each keyword says."""
+    frames: list[bytes] = []
+    keywords: dict[str, str] = {}
+    for line in filter(None, map(bytes.strip, lines)):
         if line.startswith(b":"):
-            keyword = line[1:8].upper()
-            degrees = keyword == b"DEGREES" or (degrees and keyword != b"RADIANS")
+            keyword, _, value = line[1:].decode("ascii", "replace").partition(" ")
+            keyword = keyword.upper()
+            if keyword not in ("FULLY-SPECIFIED", "DEGREES", "RADIANS", RATE):
+                raise FileError(
+                    f"{name}: keyword {quoted(':' + keyword)} is unknown; remove its line if the numbers do not depend "
+                    "on it."
+                )
+            keywords[keyword] = value.strip()
         elif not line.startswith(b"#"):
-            frames.append(line)
+            if keywords.get(RATE) == "":  # its number may stand in the next line
+                keywords[RATE] = line.decode("ascii", "replace")
+            else:
+                frames.append(line)
     words = b" ".join(frames).split()
     if not words:
         raise FileError(f"{name}: no frames; expected an Acclaim motion (.amc), get a whole copy of it.")
     longest = max(words, key=len)
     if len(longest) > MAX_WORD:
         raise FileError(f"{name}: {quoted(longest)} is neither a number nor a bone; get a whole copy of it.")
-    return words, degrees
+    return words, keywords
+
+
+def _rate(keywords: Mapping[str, str], name: str) -> float | None:
+    """The frames a second that the keywords say, if they do."""
+    if RATE not in keywords:
+        return None
+    try:
+        rate = float(keywords[RATE])
+    except ValueError:
+        rate = math.nan
+    if not 1 <= rate <= 1000:
+        raise FileError(
+            f'{name}: ":{RATE}" is {quoted(keywords[RATE])}; expected a number between 1 and 1000, correct it.'
+        )
+    return rate
 
 
 def _layout(words: list[bytes], skeleton: AsfSkeleton, name: str) -> tuple[dict[str, slice], int]:
@@ -110,6 +138,8 @@ def _floats(words: np.ndarray, bone: str, name: str) -> np.ndarray:
     try:
         numbers = words.astype(np.float64)
     except ValueError:
+        if any(map(decimal_comma, words.flat)):
+            raise FileError(f"{name}: numbers have decimal commas; write them with points.") from None
         raise FileError(f"{name}: bone {quoted(bone)} has a word among its numbers; get a whole copy of it.") from None
     if not np.isfinite(numbers).all():
         raise MotionError(f"{name}: bone {quoted(bone)} has a number that is not finite; get a whole copy of it.")

@@ -1,7 +1,9 @@
 """Read Acclaim skeleton files (.asf): the bones that an .amc motion moves."""
 
+import codecs
 import gzip
 import math
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +20,12 @@ INCH = 0.0254  # metres; a length in an .asf or .amc is inches times the file's 
 MAX_BYTES = 32 * 2**20  # unpacked; a motion of over five minutes at 120 frames a second
 MAX_BONES = 256
 MAX_BONE_METRES = 10.0
+# What the lines of a section may begin with.
+KEYWORDS = {
+    "units": ("mass", "length", "angle"),
+    "root": ("order", "axis", "position", "orientation"),
+    "bonedata": ("id", "name", "direction", "length", "axis", "dof", "limits", "bodymass", "cofmass"),
+}
 
 _Line = tuple[int, list[str]]  # line number, its words
 
@@ -37,12 +45,14 @@ def read_asf(path: Path) -> AsfSkeleton:
     """Read an .asf file, plain or .gz, without its limits of angles. Raises FileError for a damaged one."""
     path = Path(path)
     sections = _sections(read_lines(path), path.name)
-    units = _keywords(sections.get("units", []))
+    units = _keywords(sections.get("units", []), "units", path.name)
     metres = _metres_per_unit(units, path.name)
     degrees = _is_degrees(units, path.name)
     bones = _bones(sections.get("bonedata", []), path.name)
     order, parents = _tree(sections.get("hierarchy", []), bones.keys(), path.name)
-    root_order, root_axis, root_position, root_rotation = _root(_keywords(sections.get("root", [])), path.name)
+    root_order, root_axis, root_position, root_rotation = _root(
+        _keywords(sections.get("root", []), "root", path.name), path.name
+    )
     read = [_bone(name, bones[name], metres, degrees, path.name) for name in order[1:]]
     directions, lengths, axes, dofs = zip(*read, strict=True)
     return AsfSkeleton(
@@ -71,7 +81,16 @@ def read_lines(path: Path) -> list[bytes]:
         raise FileError(f"{path.name}: cannot be read ({error}); get a whole copy of it.") from None
     if len(data) > MAX_BYTES:
         raise FileError(f"{path.name}: more than {MAX_BYTES >> 20} MiB of text, no CMU file is; remove it.")
-    return data.splitlines()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise FileError(f"{path.name}: is UTF-16 text; save it as plain text (UTF-8).")
+    # What editors put before a text, and DOS after it.
+    return data.removeprefix(codecs.BOM_UTF8).rstrip(b"\x1a\r\n\t ").splitlines()
+
+
+def decimal_comma(word: str | bytes) -> bool:
+    """Whether a word is a number with a decimal comma."""
+    text = word.decode("ascii", "replace") if isinstance(word, bytes) else word
+    return re.fullmatch(r"[+-]?\d*,\d+(e[+-]?\d+)?", text, re.IGNORECASE) is not None
 
 
 def quoted(word: str | bytes) -> str:
@@ -100,8 +119,20 @@ def _sections(lines: Iterable[bytes], name: str) -> dict[str, list[_Line]]:
     return sections
 
 
-def _keywords(lines: Iterable[_Line]) -> dict[str, _Line]:
+def _keywords(lines: Iterable[_Line], section: str, name: str) -> dict[str, _Line]:
+    for number, words in lines:
+        _require_known(words[0], section, f"{name}: line {number}")
     return {words[0].lower(): (number, words[1:]) for number, words in lines}
+
+
+def _require_known(word: str, section: str, where: str) -> None:
+    """Raise FileError for a keyword that nothing is known of: it may change the numbers."""
+    limits = section == "bonedata" and (word.startswith("(") or word[0].isdigit() or word[0] in "+-")
+    if word.lower() not in KEYWORDS[section] and not limits:
+        known = ", ".join(KEYWORDS[section])
+        raise FileError(
+            f'{where}: {quoted(word)} in ":{section}"; expected one of {known}, correct or remove the line.'
+        )
 
 
 def _metres_per_unit(units: dict[str, _Line], name: str) -> float:
@@ -149,6 +180,8 @@ def _bones(lines: Iterable[_Line], name: str) -> dict[str, dict[str, _Line]]:
             if not bone or bone == "root" or bone in bones:
                 problem = f"a second bone named {quoted(bone)}" if bone else "a bone without a name"
                 raise FileError(f"{name}: line {number}: {problem}; every bone needs its own, correct it.")
+            for word, (line, _) in block.items():
+                _require_known(word, "bonedata", f"{name}: line {line}")
             bones[bone] = block
             block = None
         elif keyword in ("begin", "end") or block is None:
@@ -233,5 +266,7 @@ def _numbers(words: list[str], count: int, where: str) -> tuple[float, ...]:
         values = ()
     if len(values) != count or not all(math.isfinite(v) and abs(v) < 1e6 for v in values):
         found = quoted(" ".join(words))
+        if any(map(decimal_comma, words)):
+            raise FileError(f"{where}: {found} has decimal commas; write numbers with points.")
         raise FileError(f"{where}: {found}; expected {count} finite number{'s' * (count > 1)}, correct it.")
     return values

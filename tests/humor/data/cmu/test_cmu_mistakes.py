@@ -39,6 +39,16 @@ SKELETON_MISTAKES = [
     ("root lhipjoint", "root",
      '77.asf: bone "lfemur" does not hang from the root in ":hierarchy"; correct it.'),
     ("end\n:hierarchy", ":hierarchy", '77.asf: ":bonedata" ends early or is empty; get a whole copy of it.'),
+    ("length 0.5", "scale 2", '77.asf: line 6: "scale" in ":units"; expected one of mass, length, angle, correct or '
+     "remove the line."),
+    ("axis XYZ\n position", "shift 1 2 3\n position",
+     '77.asf: line 12: "shift" in ":root"; expected one of order, axis, position, orientation, correct or remove the '
+     "line."),
+    ("id 1\n", "offset 1 2 3\n",
+     '77.asf: line 17: "offset" in ":bonedata"; expected one of id, name, direction, length, axis, dof, limits, '
+     "bodymass, cofmass, correct or remove the line."),
+    ("direction 0.25 -0.97 0", "direction 0,25 -0,97 0",
+     '77.asf: bone "lfemur": direction: "0,25 -0,97 0" has decimal commas; write numbers with points.'),
     ("begin\n id 1\n", "begin\nbegin\n id 1\n",
      '77.asf: line 17: "begin" out of place; expected "begin" ... "end", correct it.'),
 ]  # fmt: skip
@@ -69,6 +79,13 @@ MOTION_MISTAKES = [
      "its skeleton, get a whole copy of it."),
     ("rtibia 0.0", "rtibia zero", FileError,
      '77_01.amc: bone "rtibia" has a word among its numbers; get a whole copy of it.'),
+    ("rtibia 0.0", "rtibia 0,0", FileError, "77_01.amc: numbers have decimal commas; write them with points."),
+    (":DEGREES", ":DEGREES\n:TURNS", FileError,
+     '77_01.amc: keyword ":TURNS" is unknown; remove its line if the numbers do not depend on it.'),
+    (":DEGREES", ":SAMPLES-PER-SECOND fast", FileError,
+     '77_01.amc: ":SAMPLES-PER-SECOND" is "fast"; expected a number between 1 and 1000, correct it.'),
+    (":DEGREES", ":SAMPLES-PER-SECOND 0", FileError,
+     '77_01.amc: ":SAMPLES-PER-SECOND" is "0"; expected a number between 1 and 1000, correct it.'),
     ("\n2\n", "\n5\n", FileError, "77_01.amc: frame numbers do not count up by one; get a whole copy of it."),
     (":DEGREES", "x" * 40, FileError,
      '77_01.amc: "xxxxxxxxxxxxxxxxxxxxx..." is neither a number nor a bone; get a whole copy of it.'),
@@ -104,6 +121,21 @@ def test_a_cut_motion_is_refused(tmp_path: Path, content: bytes, message: str) -
     with pytest.raises(FileError) as caught:
         read_amc(tmp_path / "77_01.amc", skeleton)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"\xef\xbb\xbf", b""), (b"", b"\x1a"), (b"\xef\xbb\xbf", b"\r\n\x1a\x1a\n")]
+)
+def test_what_editors_put_around_a_text_is_not_read(tmp_path: Path, before: bytes, after: bytes) -> None:
+    (tmp_path / "77.asf").write_bytes(before + made_up_asf().encode() + after)
+    (tmp_path / "77_01.amc").write_bytes(before + made_up_amc([{}, {}]).encode() + after)
+    assert len(read_amc(tmp_path / "77_01.amc", read_asf(tmp_path / "77.asf"))) == 2
+
+
+def test_a_text_of_wide_characters_is_named(tmp_path: Path) -> None:
+    (tmp_path / "77.asf").write_text(made_up_asf(), "utf-16")
+    with pytest.raises(FileError, match=r"^77.asf: is UTF-16 text; save it as plain text \(UTF-8\).$"):
+        read_asf(tmp_path / "77.asf")
 
 
 def test_a_missing_file_and_a_broken_gzip_are_refused(tmp_path: Path) -> None:
