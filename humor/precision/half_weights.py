@@ -19,7 +19,7 @@ class HalfWeights:
         self._places = [(layer, name) for layer in layers for name, _ in layer.named_parameters(recurse=False)]
         self.masters = [layer.get_parameter(name) for layer, name in self._places]
         self.halves = [nn.Parameter(master.detach().to(half), master.requires_grad) for master in self.masters]
-        self._gradients = [torch.empty_like(master) for master in self.masters]  # buffers, reused in every step
+        self._gradients = [torch.zeros_like(master) for master in self.masters]  # buffers, reused in every step
         self._copied = self._versions()
 
     @contextmanager
