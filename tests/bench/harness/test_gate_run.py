@@ -14,9 +14,11 @@ TWO = (
     + """
 
 def bench_turn(device, measure):
-    from humor.rotations import rotvec_to_rotmat
+    from humor.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 
-    measure(lambda: rotvec_to_rotmat(torch.ones(50, 3, device=device)), "tiny")
+    turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], device=device)
+    rotvecs = rotmat_to_rotvec(turn.expand(50, 3, 3))
+    measure(lambda: rotvec_to_rotmat(rotvecs), "tiny")
 """
 )
 COARSE = ["--slower-than", "90%", "--error-rate", "20%", "--budget", "60s"]
@@ -88,6 +90,17 @@ def test_a_function_that_one_benchmark_runs_has_it_measured_and_the_other_as_a_c
     assert (cases_of(content), cases_of(content, "controls")) == ([PLACE], [TURN])
     assert content["cases"][0]["touched_by"] == "humor.kinematics.place_joints"
     assert content["not_run"] == ["humor.errors.unused"]
+
+
+@pytest.mark.slow
+def test_a_function_that_only_makes_what_a_call_is_given_touches_it_where_it_makes_something_else(repository, against):
+    insert(repository, "humor/rotations.py", "def rotmat_to_rotvec(", "pass")
+    _, content = against()
+    assert (sorted(content["untouched"]), content["cases"]) == ([PLACE, TURN], [])
+    insert(repository, "humor/rotations.py", "def rotmat_to_rotvec(", "rotmat = rotmat.mT")
+    _, content = against()
+    assert (cases_of(content), cases_of(content, "controls")) == ([TURN], [PLACE])
+    assert content["cases"][0]["touched_by"] == "humor.rotations.rotmat_to_rotvec"
 
 
 @pytest.mark.slow

@@ -111,6 +111,8 @@ def test_what_is_made_once_is_entered_by_every_case_that_needs_it(first):
     traces, _ = first
     both = ["made_once", "inner", "kept_in_a_table", "inner_of_table"]
     assert shop(traces.entered["one"]) == shop(traces.entered["two"]) == both
+    assert shop(traces.called["one"]) == both  # as nothing of it is built
+    assert traces.digests["one"] != ""
 
 
 @pytest.mark.slow
@@ -135,7 +137,7 @@ def test_what_is_recorded_is_kept_and_only_the_rest_is_recorded_next_time(first,
     before, _ = first
     again, steps = load("one", "two")
     assert steps == []
-    assert again.entered == before.entered
+    assert (again.entered, again.called, again.digests) == (before.entered, before.called, before.digests)
     assert again.shared == before.shared
     (file,) = load.folder.iterdir()
     content = json.loads(file.read_text())
@@ -146,7 +148,7 @@ def test_what_is_recorded_is_kept_and_only_the_rest_is_recorded_next_time(first,
     assert shop(more.entered["two"]) == shop(before.entered["two"])
 
 
-OUT_OF_RANGE = '{"units": [["a", "b"]], "entered": {"c": [7]}, "shared": [], "seconds": {"c": 1}}'
+OUT_OF_RANGE = '{"units": [["a", "b"]], "entered": {"c": [7]}, "called": {}, "shared": [], "seconds": {"c": 1}}'
 
 
 @pytest.mark.slow
