@@ -49,5 +49,6 @@ def run_here(*arguments: str, plugins: Sequence[object] = ()) -> subprocess.Comp
         contextlib.redirect_stderr(errors),
         warnings.catch_warnings(record=True),
     ):
+        warnings.resetwarnings()  # in a test they are errors
         code = pytest.main(options, plugins)
     return subprocess.CompletedProcess(options, int(code), out.getvalue(), errors.getvalue())
