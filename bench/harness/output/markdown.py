@@ -26,7 +26,7 @@ TYPES = dict.fromkeys(LISTS, list) | {"versions": dict, "settings": dict, "finge
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the summary of a file."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])  # -OO strips it
     parser.add_argument("file", type=Path)
     parser.add_argument("--link", help="address of the run, for the last line")
     options = parser.parse_args(arguments)
@@ -43,8 +43,10 @@ def read(file: Path) -> dict[str, Any]:
     """Read and check a file of verdicts. Raises ValueError that says what is wrong with it."""
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
-    except OSError:
+    except FileNotFoundError:
         raise ValueError(f"{file.name}: no such file; the run ended before it had a verdict, see its log.") from None
+    except OSError as error:
+        raise ValueError(f"{file.name}: cannot be read ({error.strerror}); check the path and its rights.") from None
     except ValueError:
         raise ValueError(f"{file.name}: not JSON; the run ended while it wrote, start it again.") from None
     problem = _problem(report)

@@ -1,6 +1,8 @@
 """Another version of the library, taken out of git."""
 
 import io
+import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -19,6 +21,10 @@ class VersionError(Exception):
     """A version that cannot be had or loaded; one sentence."""
 
 
+class UnknownCommitError(VersionError):
+    """A ref that git could look for, and that is none."""
+
+
 @dataclass(frozen=True)
 class GitRepository:
     """The repository of a project."""
@@ -29,19 +35,29 @@ class GitRepository:
         """The output of git in the repository. Raises VersionError with git's sentence."""
         try:
             command = ["git", "-C", str(self.project.root), *arguments]
-            done = subprocess.run(command, capture_output=True, check=False)
+            done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"LC_ALL": "C"})
         except FileNotFoundError:
             raise VersionError("git is not installed, and the other version is taken from it.") from None
+        except OSError as error:
+            raise VersionError(f"git cannot be run ({error.strerror}); check the program of that name.") from None
         if done.returncode:
-            raise VersionError(done.stderr.decode(errors="replace").strip().splitlines()[-1])
+            said = done.stderr.decode(errors="replace").strip()
+            raise VersionError(sentence_of(said, self.project.root) or f"git {arguments[0]} failed without a word.")
         return done.stdout
 
     def commit_of(self, ref: str) -> str:
-        """The commit that a ref names. Raises VersionError."""
+        """The commit that a ref names. Raises VersionError: UnknownCommitError where there is a whole repository."""
+        is_shallow = self.git("rev-parse", "--is-shallow-repository").strip() == b"true"  # and git can answer
         try:
             return self.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").decode().strip()
-        except (VersionError, IndexError):
-            raise VersionError(f'"{ref}" is no commit of this repository; give a branch, a tag or a commit.') from None
+        except VersionError:
+            if not is_shallow:
+                what = f'"{ref}" is no commit of this repository; give a branch, a tag or a commit.'
+                raise UnknownCommitError(what) from None
+            raise VersionError(
+                f'"{ref}" is no commit of this clone, which is shallow; get the others with git fetch --unshallow, in '
+                "actions/checkout with fetch-depth: 0."
+            ) from None
 
     @contextmanager
     def version(self, ref: str) -> Iterator[tuple[str | None, Path]]:
@@ -52,8 +68,9 @@ class GitRepository:
             return
         try:
             commit = self.commit_of(ref)
-        except VersionError:
-            if not folder.is_dir():
+        except VersionError as error:
+            is_meant = isinstance(error, UnknownCommitError) or len(folder.parts) > 1
+            if not (folder.is_dir() and is_meant):
                 raise
             raise VersionError(
                 f"{ref} has no {self.project.library}/ to compare with; give a checkout of it."
@@ -107,8 +124,22 @@ class GitRepository:
             check=False,
         )
         if done.returncode not in (0, 5):
-            raise VersionError((done.stdout.strip() or done.stderr.strip()).splitlines()[-1])
+            said = (done.stdout.strip() or done.stderr.strip()).splitlines()
+            raise VersionError(said[-1] if said else f"pytest ended with {done.returncode}, without a word.")
         return [line for line in done.stdout.splitlines() if "::" in line]
+
+
+def sentence_of(said: str, folder: Path) -> str:
+    """What git says of a folder, in one line, and how to mend it where that is known; nothing where it says nothing."""
+    if "not a git repository" in said:
+        return f"{folder} is no git repository; clone it with git, or give a folder that is another checkout."
+    if owned := re.search(r"dubious ownership in repository at '(.*)'", said):
+        return (
+            f"git does not read {owned[1]}, which belongs to somebody else; if you trust it, "
+            f"git config --global --add safe.directory {owned[1]}"
+        )
+    lines = said.splitlines()
+    return next((line for line in lines if line.startswith("fatal: ")), lines[-1] if lines else "")
 
 
 def dependencies(tree: Path) -> object:

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,33 @@ from .loaded_version import LoadedVersion
 
 class WorkerError(Exception):
     """What a worker could not do, in one sentence."""
+
+
+# Prints a word, so that a program that is no Python does not pass for one.
+IMPORT_ALL = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; print('imported')"
+PROBE_SECONDS = 300  # a first import of PyTorch from a disk that is slow
+
+
+def check_python(python: str, project: Project) -> None:
+    """Raise WorkerError with a sentence where a program is no Python that a worker can run in."""
+    command = [python, "-c", IMPORT_ALL, "torch", __name__]
+    try:
+        done = subprocess.run(
+            command, cwd=project.root, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+        )
+    except FileNotFoundError:
+        raise WorkerError("no such program; give the path of a Python.") from None
+    except subprocess.TimeoutExpired:
+        raise WorkerError(f"it did not import PyTorch within {PROBE_SECONDS} s; give another Python.") from None
+    except OSError as error:
+        raise WorkerError(f"it cannot be run ({error.strerror}); give the path of a Python.") from None
+    if done.stdout.strip().endswith("imported"):
+        return
+    last = (done.stderr.strip().splitlines() or ["it is no Python"])[-1]
+    if lacking := re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", last):
+        package = "PyTorch" if lacking[1] == "torch" else lacking[1]
+        raise WorkerError(f"it has no {package}; install that for it, or give another Python.")
+    raise WorkerError(f"it cannot run the base ({last}); give another Python.")
 
 
 class Worker:

@@ -12,9 +12,9 @@ import pytest
 
 from bench.harness.case import BenchmarkId, case_of, parameters_of
 from bench.harness.project import HARNESS_FIXTURES
-from bench.harness.versions.git_versions import GitRepository, VersionError, dependencies
+from bench.harness.versions.git_versions import GitRepository, VersionError, dependencies, sentence_of
 from bench.harness.versions.loaded_version import LoadedVersion
-from bench.harness.versions.worker import Worker, WorkerError
+from bench.harness.versions.worker import Worker, WorkerError, check_python
 from bench.project import PROJECT
 from tests.support.git_repository import ROOT, TINY, Repository
 from tests.support.pytest_process import run_here
@@ -101,6 +101,92 @@ def test_a_ref_names_a_commit_however_it_is_written(repository, versions):
 def test_what_is_no_commit_is_said(repository, ref, versions):
     expected = f'"{ref}" is no commit of this repository; give a branch, a tag or a commit.'
     assert sentence(versions.commit_of, ref) == expected
+
+
+def test_a_shallow_clone_is_no_repository_without_that_commit(repository, tmp_path):
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{repository.folder}", str(clone)], check=True)
+    versions = GitRepository(replace(PROJECT, root=clone))
+    assert versions.commit_of("HEAD") == repository.git("rev-parse", "new")
+    assert sentence(versions.commit_of, "HEAD~1") == (
+        '"HEAD~1" is no commit of this clone, which is shallow; get the others with git fetch --unshallow, in '
+        "actions/checkout with fetch-depth: 0."
+    )
+
+
+def test_a_folder_that_is_no_repository_is_said(tmp_path):
+    assert sentence(GitRepository(replace(PROJECT, root=tmp_path)).commit_of, "HEAD") == (
+        f"{tmp_path} is no git repository; clone it with git, or give a folder that is another checkout."
+    )
+
+
+def test_a_repository_of_somebody_else_is_said(repository, versions, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert sentence(versions.commit_of, "HEAD") == (
+        f"git does not read {repository.folder}, which belongs to somebody else; if you trust it, "
+        f"git config --global --add safe.directory {repository.folder}"
+    )
+
+
+def test_a_git_that_cannot_be_run_is_said(tmp_path, versions, monkeypatch):
+    (tmp_path / "git").write_text("")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    expected = "git cannot be run (Exec format error); check the program of that name."
+    assert sentence(versions.commit_of, "HEAD") == expected
+
+
+def test_a_folder_with_a_branch_s_name_does_not_hide_what_git_says(repository, versions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "main").mkdir()
+    with versions.version("main") as (commit, _):
+        assert commit == repository.git("rev-parse", "main")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(VersionError, match="git is not installed"), versions.version("main"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("", ""),
+        ("warning: slow\nfatal: bad object x\nhint: mend it", "fatal: bad object x"),
+        ("error: one\nerror: two", "error: two"),
+    ],
+)
+def test_git_s_words_are_cut_to_the_line_that_says_what_is_wrong(said, sentence):
+    assert sentence_of(said, Path("folder")) == sentence
+
+
+WITHOUT_PACKAGES = f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n'
+
+
+def test_a_python_that_can_run_the_base_is_accepted(project):
+    check_python(sys.executable, replace(project, root=ROOT))
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (None, "no such program; give the path of a Python."),
+        (
+            WITHOUT_PACKAGES,
+            "it has no PyTorch; install that for it, or give another Python.",
+        ),
+        ("#!/bin/sh\nexit 0\n", "it cannot run the base (it is no Python); give another Python."),
+        ("#!/bin/sh\necho killed >&2; exit 1\n", "it cannot run the base (killed); give another Python."),
+        ("", "it cannot be run (Exec format error); give the path of a Python."),
+    ],
+    ids=["none", "without PyTorch", "no Python", "fails", "no program"],
+)
+def test_a_python_that_cannot_run_the_base_is_said(tmp_path, script, reason):
+    python = tmp_path / "python"
+    if script is not None:
+        python.write_text(script)
+        python.chmod(0o755)
+    with pytest.raises(WorkerError) as error:
+        check_python(str(python), PROJECT)
+    assert str(error.value) == reason
 
 
 def test_a_version_without_the_library_is_said(tmp_path, versions):
