@@ -1,12 +1,14 @@
 """`pytest bench --report FILE`: what this session measured and judged on one page, as `humor report` makes it."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .harness.output.files import require_writable
+from .harness.output.verdict_table import REFUSED
 from .harness.pytest_benchmark_adapter import as_saved
+from .harness.quantities import file_path
 
 ADDED = pytest.StashKey[list[Any]]()  # documents of --report-with
 STARTED = pytest.StashKey[float]()
@@ -15,9 +17,9 @@ WRITTEN = ("verdicts", "compare_precisions_json", "predict_to")  # options that 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("humor-bench report", "humor-bench: one page of everything")
-    group.addoption("--report", type=Path, metavar="FILE", help="write an HTML page of what this session found")
+    group.addoption("--report", type=file_path, metavar="FILE", help="write an HTML page of what this session found")
     group.addoption(
-        "--report-with", type=Path, nargs="+", default=[], metavar="FILE", help="show these documents on it, too"
+        "--report-with", type=file_path, nargs="+", default=[], metavar="FILE", help="show these documents on it, too"
     )
 
 
@@ -28,6 +30,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         if config.getoption("--report-with"):
             raise pytest.UsageError("--report-with goes with --report FILE, the page to write; give both.")
         return
+    require_writable("--report", config.getoption("--report"))
     from humor.errors import FileError
     from humor.report import read_document
 
@@ -53,7 +56,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Any:
             terminal.write_line(f"wrote {out}")
         except FileError as error:
             terminal.write_line(f"no report: {error}")
-            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+            session.exitstatus = session.exitstatus or REFUSED  # 1 would be a verdict
     return result
 
 
@@ -69,5 +72,5 @@ def _written(config: pytest.Config) -> list[Any]:
     """The documents that options had this session write."""
     from humor.report import read_document
 
-    files = [file for name in WRITTEN if (file := config.getoption(name, None))]
+    files = [file for name in WRITTEN if (file := config.getoption(name, None)) is not None]
     return [read_document(file) for file in files if file.is_file() and file.stat().st_mtime >= config.stash[STARTED]]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from .harness.quantities import file_path
+
 # humor is imported late throughout: the tests must be able to import it first, with its shapes checked.
 if TYPE_CHECKING:
     import torch
@@ -24,9 +26,11 @@ def add_options(parser: pytest.Parser) -> None:
     """Add OPTIONS to the command line."""
     group = parser.getgroup("humor-bench", "humor-bench: bodies and motion")
     group.addoption(
-        "--body-model", type=Path, metavar="DIR", help="SMPL+H files, male and female (default: a mannequin)"
+        "--body-model", type=file_path, metavar="DIR", help="SMPL+H files, male and female (default: a mannequin)"
     )
-    group.addoption("--motion", type=Path, metavar="PATH", help="AMASS .npz file or folder (default: a synthetic gait)")
+    group.addoption(
+        "--motion", type=file_path, metavar="PATH", help="AMASS .npz file or folder (default: a synthetic gait)"
+    )
     group.addoption("--fps", type=float, help="frame rate of motion files that hold none")
     group.addoption("--gender", help="male, female or neutral, for motion files that hold none")
     group.addoption("--up", default="z", help="y or z: the axis that points up in the motion files (default: z)")
@@ -44,13 +48,13 @@ class Workload:
     def __init__(self, option: Callable[[str], Any], device: "torch.device") -> None:
         self.device, self.execution = device, option("--execution")
         self._body_folder, self._motion = (
-            Path(given) if (given := option(name)) else None for name in ("--body-model", "--motion")
+            None if (given := option(name)) is None else Path(given) for name in ("--body-model", "--motion")
         )
         self._supplied = checked_supplies(option("--fps"), option("--gender"), option("--up"))
         self.passed_over: list[str] = []  # motion files that could not be used, a sentence each
         self.body_name = str(self._body_folder or "mannequin")
         self.motion_name = str(self._motion or "synthetic gait")
-        if self._body_folder or self._motion:
+        if self._body_folder is not None or self._motion is not None:
             self.check()
 
     def check(self) -> None:

@@ -4,6 +4,7 @@ A project's conftest.py names this module in `pytest_plugins`, and gives its `Pr
 `pytest_bench_project`. Benchmarks are functions in files bench_*.py that call the fixture `measure`.
 """
 
+import sys
 import time
 import traceback
 import types
@@ -17,7 +18,7 @@ import pytest
 from .case import BenchmarkCase, case_of, is_benchmark
 from .output.verdict_table import REFUSED
 from .project import HookSpecs, Project, Run
-from .pytest_benchmark_adapter import timed_benchmarks, use_timer
+from .pytest_benchmark_adapter import show_table_once, timed_benchmarks, use_timer
 from .session import COLLECTED, CONCLUDED, LEFT_OUT, device_of, project_of, workload_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--quick", action="store_true", help="only the smallest case of each table")
     group.addoption("--full", action="store_true", help="also what takes minutes on a CPU")
     group.addoption("--device", help="cpu, cuda or cuda:N (default: cuda where there is one, else cpu)")
+    group.addoption("--machine", metavar="NAME", help="what this machine is called, where its host name does not last")
     group.addoption("--require-cuda", action="store_true", help="fail unless there is a CUDA device, and skip nothing")
     group.addoption(
         "--threads",
@@ -54,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", 'slower_than("5%"): the smallest slowdown of it that matters, for --against')
     config.stash[LEFT_OUT] = Counter()
     config.pluginmanager.register(_fixtures_of(project_of(config)), "bench-fixtures")
-    if config.getoption("--threads"):
+    if config.getoption("--threads") is not None:
         import torch
 
         torch.set_num_threads(config.getoption("--threads"))
@@ -62,12 +64,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
-    """Let only a comparison's exit code pass for a verdict: pytest's 3 is an internal error, Python's 1 a traceback."""
-    from .modes.driver import chosen_mode
+    """Let only a verdict's exit code pass for one: pytest's 3 is an internal error, Python's 1 a traceback."""
+    from .modes.driver import gate_flag
+    from .modes.refusals import names_suite
 
-    mode = chosen_mode(config)
-    gated = (mode is not None and mode.fails_closed) or config.getoption("benchmark_compare")
-    if not gated or config.getoption("collectonly"):
+    flag = gate_flag(config)
+    if config.getoption("collectonly") or not (flag or names_suite(config)):
         return (yield)
     try:
         code = yield
@@ -75,12 +77,20 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
         raise  # pytest prints it, and ends with 4
     except Exception:
         traceback.print_exc()
-        return REFUSED
-    return code if CONCLUDED in config.stash or code == pytest.ExitCode.INTERRUPTED else REFUSED
+        code = pytest.ExitCode.INTERNAL_ERROR
+    else:
+        if CONCLUDED in config.stash or code in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR):
+            return code
+    if flag is None and code != pytest.ExitCode.INTERNAL_ERROR:
+        return code
+    what = "an error of pytest or of a plugin, shown above," if code == pytest.ExitCode.INTERNAL_ERROR else "pytest"
+    print(f"refused: {what} ended the run before {flag or 'it'} had come to its end.", file=sys.stderr)  # noqa: T201
+    return REFUSED
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
+    show_table_once(session.config)
     workload_of(session.config)  # a mistake in an option ends the run before anything is collected
 
 
@@ -92,10 +102,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    from .modes.driver import MODE
+    from .modes.driver import MODE, gate_flag
+    from .modes.refusals import for_benchmarks_alone
 
     benchmarks = [item for item in items if is_benchmark(item)]
     if not benchmarks:
+        flag = gate_flag(config)
+        if items and flag is not None:
+            raise for_benchmarks_alone(config, flag)
         return
     mode = config.stash.get(MODE, None)
     if len(benchmarks) < len(items) and (mode is not None or not config.getoption("benchmark_disable")):

@@ -1,6 +1,7 @@
 """All that the harness uses of pytest-benchmark, and of pytest, beyond what they document."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -8,8 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from pytest_benchmark.session import PerformanceRegression as PerformanceRegression
 from pytest_benchmark.storage.file import FileStorage
-from pytest_benchmark.utils import safe_dumps
+from pytest_benchmark.utils import get_machine_id, safe_dumps
 
 from .output.files import write_whole
 
@@ -29,6 +31,29 @@ class TimedBenchmark(Protocol):
     fullname: str  # its node
     extra_info: Mapping[str, Any]
     stats: Stats
+
+
+def options_given(config: pytest.Config) -> Iterator[tuple[str, str, Any, Any]]:
+    """Every option: the name of its group, its own, its value and its default."""
+    parser: Any = config._parser
+    for group in parser._groups:
+        for option in group.options:
+            default = getattr(option, "default", None)
+            yield group.name, option.names()[-1], config.getoption(option.dest, default), default
+
+
+def uses_several_processes(config: pytest.Config) -> bool:
+    """Whether pytest-xdist moves what is collected to other processes; from pytest_cmdline_main on."""
+    return config.getoption("dist", "no") != "no"
+
+
+def saved_to(config: pytest.Config) -> Path | None:
+    """The folder of this machine's saved runs, before pytest-benchmark is configured; None where it is no folder."""
+    storage = str(config.getoption("benchmark_storage"))
+    scheme, found, folder = storage.partition("://")
+    if found and scheme != "file":
+        return None
+    return Path(folder if found else storage) / get_machine_id()
 
 
 def disable_timing(config: pytest.Config) -> None:
@@ -64,9 +89,33 @@ def mark_as_used(item: pytest.Function) -> None:
     fixture(lambda: None)
 
 
+def show_table_once(config: pytest.Config) -> None:
+    """Let pytest-benchmark's table be printed when it is first asked for, and not again."""
+    session = _session(config)
+    display = session.display
+
+    def once(terminal: Any) -> None:
+        session.display = lambda terminal: None
+        display(terminal)
+
+    session.display = once
+
+
+def show_table(config: pytest.Config, terminal: Any) -> None:
+    """Print pytest-benchmark's table, if it is not printed yet."""
+    _session(config).display(terminal)
+
+
 def compares_with_saved(config: pytest.Config) -> bool:
     """Whether --benchmark-compare is given and something is timed that it could compare."""
     return bool(_session(config).compare) and not times_nothing(config)
+
+
+def has_saved_runs(config: pytest.Config) -> bool:
+    """Whether a run of this machine was saved that can be read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of each that cannot: said before
+        return any(True for _ in _session(config).storage.load())
 
 
 def would_save(config: pytest.Config) -> bool:

@@ -1,8 +1,14 @@
-"""Shares and times as they are written on a command line or in a marker."""
+"""Paths, shares and times as they are written on a command line or in a marker."""
 
 import math
+from pathlib import Path
 
 import pytest
+
+
+def file_path(text: str) -> Path | str:
+    """A path; an empty text stays one, for the run to be refused: as a path it would be the working folder."""
+    return Path(text) if text else text
 
 
 def percentage(text: str) -> float:

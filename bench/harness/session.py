@@ -14,9 +14,12 @@ from .stats.verdict import Rule
 if TYPE_CHECKING:
     import torch
 
+    from .environment.fingerprint import Fingerprint
+
 LEFT_OUT = pytest.StashKey[Counter[str]]()  # reasons
 COLLECTED = pytest.StashKey[set[str]]()  # every benchmark's node, those left out too
-CONCLUDED = pytest.StashKey[bool]()  # a comparison came to its exit code
+CONCLUDED = pytest.StashKey[bool]()  # a mode came to its exit code
+SUMMARIZED = pytest.StashKey[bool]()  # what was found is printed
 _PROJECT = pytest.StashKey[Project]()
 _DEVICE: "pytest.StashKey[torch.device]" = pytest.StashKey()
 _WORKLOAD = pytest.StashKey[Any]()
@@ -42,6 +45,13 @@ def device_of(config: pytest.Config) -> "torch.device":
         except DeviceError as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[_DEVICE]
+
+
+def fingerprint_of(config: pytest.Config, device: str | None = None) -> "Fingerprint":
+    """What times of this run depend on; of another device, where one is given."""
+    from .environment.fingerprint_probe import take_fingerprint
+
+    return take_fingerprint(device or str(device_of(config)), machine=config.getoption("--machine"))
 
 
 def workload_of(config: pytest.Config) -> Any:
@@ -78,4 +88,5 @@ def rule_for(config: pytest.Config, case: BenchmarkCase, rule: Rule) -> Rule:
 
 def threads_of(config: pytest.Config) -> int | None:
     """How many threads a comparison uses; None for PyTorch's default."""
-    return config.getoption("--threads") or (1 if device_of(config).type == "cpu" else None)
+    given: int | None = config.getoption("--threads")
+    return given if given is not None else (1 if device_of(config).type == "cpu" else None)

@@ -8,14 +8,14 @@ too, and compares the predicted order of the precisions with the measured one.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
 from ..harness.case import BenchmarkCase
 from ..harness.modes.mode import Mode
-from ..harness.output.files import write_json
+from ..harness.output.files import require_writable, write_json
 from ..harness.pytest_benchmark_adapter import timed_benchmarks
+from ..harness.quantities import file_path
 from ..harness.session import device_of, project_of, workload_of, workload_options
 from ..harness.versions.loaded_version import LoadedVersion
 
@@ -37,16 +37,16 @@ class PredictMode(Mode):
         )
         group.addoption("--predict-widths", metavar="N,...", help="also predict what half precision gains, by width")
         group.addoption(
-            "--predict-to", type=Path, metavar="FILE", help="write the prediction as JSON, a file for each GPU"
+            "--predict-to", type=file_path, metavar="FILE", help="write the prediction as JSON, a file for each GPU"
         )
         group.addoption(
-            "--roofline-to", type=Path, metavar="FILE", help="write this machine's roofline (--predict cpu)"
+            "--roofline-to", type=file_path, metavar="FILE", help="write this machine's roofline (--predict cpu)"
         )
 
     @classmethod
     def check_not_chosen(cls, config: pytest.Config) -> None:
-        given = next((name for name in NOT_ALONE if config.getoption(name)), None)
-        if given:
+        given = next((name for name in NOT_ALONE if config.getoption(name) is not None), None)
+        if given is not None:
             raise pytest.UsageError(f"{given} is of a prediction; add --predict t4, say.")
 
     def __init__(self, config: pytest.Config) -> None:
@@ -68,7 +68,9 @@ class PredictMode(Mode):
                 "--predict counts on the CPU, where counts are the same everywhere; add --device cpu."
             )
         self.times_too = HERE in names
-        if config.getoption("--roofline-to") and not self.times_too:
+        for option in ("--predict-to", "--roofline-to"):
+            require_writable(option, config.getoption(option))
+        if config.getoption("--roofline-to") is not None and not self.times_too:
             raise pytest.UsageError("--roofline-to is for the machine that is measured; add cpu to --predict.")
         self.predictor = Predictor(
             workload_of(config), gpus, self.times_too, _widths(config.getoption("--predict-widths"))
@@ -107,7 +109,7 @@ class PredictMode(Mode):
         for name, document in documents.items():
             if target is not None:
                 write_json(target if len(documents) == 1 else target.with_stem(f"{target.stem}-{name}"), document)
-        if self.config.getoption("--roofline-to"):
+        if self.config.getoption("--roofline-to") is not None:
             write_json(self.config.getoption("--roofline-to"), self.predictor.roofline())
 
 

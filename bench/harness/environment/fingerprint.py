@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MACHINE, SOFTWARE, SETTINGS = "on another machine", "with other software", "under other settings"
+HOST_NAME_DIGITS = 4  # of a machine's hash that is its host name's
 
 
 def _field(words: str, group: str) -> Any:
@@ -97,7 +98,20 @@ def refusal(baseline: object, here: Fingerprint) -> str | None:
         return None
     parts = [f"{group}: " + "; ".join(phrase for other, phrase in found if other == group) for group in groups]
     mend = f"set them back, or {mend}" if groups == [SETTINGS] else mend
+    if _by_host_name_alone(then, here):
+        mend = (
+            "the machines are known by their host names, which every container has anew: if it is one machine, give "
+            f"both runs one --machine NAME, or docker run --hostname; else {mend}"
+        )
     return f"refused: the baseline was measured {'; and '.join(parts)}; {mend}"
+
+
+def _by_host_name_alone(then: Fingerprint, here: Fingerprint) -> bool:
+    """Whether nothing but a hash of a host name tells two machines apart."""
+    fields = [field.name for field in dataclasses.fields(Fingerprint) if field.metadata["group"] == MACHINE]
+    differing = [name for name in fields if getattr(then, name) != getattr(here, name)]
+    lengths = {len(each.machine or "") for each in (then, here)}
+    return differing == ["machine"] and HOST_NAME_DIGITS in lengths
 
 
 def _differences_by_group(baseline: Fingerprint, here: Fingerprint) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .fingerprint import Fingerprint
+from .fingerprint import HOST_NAME_DIGITS, Fingerprint
 from .nvidia import Query, device_uuid, gpu_query
 
 # Environment variables that change how PyTorch, its libraries or the allocator work.
@@ -21,10 +21,15 @@ VARIABLES = (
 )  # fmt: skip
 
 
-def take_fingerprint(device: str = "cpu", root: Path = Path("/"), gpu: Query | None = None) -> Fingerprint:
-    """What times on a device depend on now; `root` is the folder of proc, sys and etc, `gpu` queries the driver."""
+def take_fingerprint(
+    device: str = "cpu", root: Path = Path("/"), gpu: Query | None = None, machine: str | None = None
+) -> Fingerprint:
+    """What times on a device depend on now, on a machine of a name, if it is given one.
+
+    `root` is the folder of proc, sys and etc, `gpu` queries the driver.
+    """
     ask = gpu_query(device_uuid(device)) if gpu is None else gpu
-    parts = (_machine(device, root), _software(), _threads(root), _switches(), _cpu(root), _gpu(ask))
+    parts = (_machine(device, root, machine), _software(), _threads(root), _switches(), _cpu(root), _gpu(ask))
     return Fingerprint(**{name: value for part in parts for name, value in part.items()})
 
 
@@ -56,13 +61,13 @@ def _line(file: Path, name: str) -> str | None:
     return None
 
 
-def _machine(device: str, root: Path) -> dict[str, Any]:
+def _machine(device: str, root: Path, name: str | None) -> dict[str, Any]:
     import torch
 
     kilobytes = _line(root / "proc/meminfo", "MemTotal")
     on_gpu = torch.device(device).type == "cuda"
     return {
-        "machine": machine_hash(_text(root / "etc/machine-id"), platform.node()),
+        "machine": machine_hash(_text(root / "etc/machine-id") if name is None else name, platform.node()),
         "device": torch.cuda.get_device_name(device) if on_gpu else device,
         "cpu": _line(root / "proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -74,7 +79,7 @@ def machine_hash(machine_id: str | None, host: str) -> str | None:
     """Distinguishes machines without naming them: of a host name, which could be guessed, only 16 bits are kept."""
     if machine_id:
         return hashlib.sha256(b"humor-bench " + machine_id.encode()).hexdigest()[:12]
-    return hashlib.sha256(b"humor-bench " + host.encode()).hexdigest()[:4] if host else None
+    return hashlib.sha256(b"humor-bench " + host.encode()).hexdigest()[:HOST_NAME_DIGITS] if host else None
 
 
 def _software() -> dict[str, Any]:

@@ -14,10 +14,10 @@ import pytest
 from scipy.special import stdtrit
 
 from ..environment.fingerprint import refusal
-from ..environment.fingerprint_probe import take_fingerprint
-from ..output.files import write_json
+from ..output.files import require_writable, write_json
+from ..output.verdict_table import REFUSED
 from ..pytest_benchmark_adapter import configured, file_beside_saved_runs
-from ..session import device_of
+from ..session import device_of, fingerprint_of
 from .mode import Mode
 
 FEWEST_RUNS = 3
@@ -57,12 +57,13 @@ def drift_file(config: pytest.Config) -> Path:
     return file_beside_saved_runs(config, "drift.json")
 
 
-def read_drift(file: Path) -> tuple[Drift, str]:
+def read_drift(config: pytest.Config) -> tuple[Drift, str]:
     """What `--calibrate` measured under these very conditions; where it did not, nothing, and why."""
+    file = drift_file(config)
     try:
         content = json.loads(file.read_text())
         drift: Drift = content["cases"]
-        problem = refusal(content["fingerprint"], take_fingerprint(content["device"]))
+        problem = refusal(content["fingerprint"], fingerprint_of(config, content["device"]))
     except FileNotFoundError:
         return {}, "the drift between runs was not measured here"
     except (ValueError, KeyError, TypeError, OSError):
@@ -75,22 +76,26 @@ def calibrate(config: pytest.Config, runs: int) -> int:
     if runs < 1:
         raise pytest.UsageError(f"--calibrate {runs}: give the number of runs, such as 8.")
     file = drift_file(config)
-    drift, _ = read_drift(file)
-    device = str(device_of(config))
+    require_writable("--calibrate", file)
+    drift, _ = read_drift(config)
     arguments = without_option(config.invocation_params.args, "--calibrate")
     for run in range(runs):
         print(f"calibration run {run + 1} of {runs}", flush=True)  # noqa: T201
         with tempfile.TemporaryDirectory() as folder:
             saved = Path(folder) / "run.json"
             command = [sys.executable, "-m", "pytest", *arguments, f"--benchmark-json={saved}", "-q", "--no-summary"]
-            done = subprocess.run(command, cwd=config.invocation_params.dir, check=False, stdout=subprocess.DEVNULL)
-            if done.returncode:
-                return done.returncode
+            done = subprocess.run(
+                command, cwd=config.invocation_params.dir, check=False, stdout=subprocess.PIPE, text=True
+            )
+            if done.returncode or not saved.exists():
+                print(done.stdout, end="")  # noqa: T201
+                print(f"refused: calibration run {run + 1} failed, as shown above; mend that and run it again.")  # noqa: T201
+                return REFUSED
             benchmarks = json.loads(saved.read_text())["benchmarks"]
         for bench in benchmarks:
             drift.setdefault(bench["fullname"], []).append(math.log(bench["stats"]["median"]))
-        fingerprint = dataclasses.asdict(take_fingerprint(device))
-        document = {"kind": "drift", "device": device, "fingerprint": fingerprint, "cases": drift}
+        fingerprint = dataclasses.asdict(fingerprint_of(config))
+        document = {"kind": "drift", "device": str(device_of(config)), "fingerprint": fingerprint, "cases": drift}
         write_json(file, document)  # after every run, so that an interrupted calibration keeps what it has
     print(f"wrote {file}")  # noqa: T201
     return 0

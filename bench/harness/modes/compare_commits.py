@@ -21,14 +21,23 @@ import pytest
 
 from ..case import BenchmarkCase
 from ..environment.disturbances import DisturbanceMonitor
-from ..environment.fingerprint_probe import describe_machine, take_fingerprint
+from ..environment.fingerprint_probe import describe_machine
 from ..environment.nvidia import device_uuid, gpu_query
-from ..output.files import write_json
+from ..output.files import require_writable, write_json
 from ..output.progress import ProgressLine
 from ..output.verdict_table import REFUSED, CaseVerdict, Findings, format_verdicts
 from ..pytest_benchmark_adapter import file_beside_saved_runs
-from ..quantities import seconds_of
-from ..session import device_of, not_compared, project_of, rule_for, rule_of, threads_of, workload_options
+from ..quantities import file_path, seconds_of
+from ..session import (
+    device_of,
+    fingerprint_of,
+    not_compared,
+    project_of,
+    rule_for,
+    rule_of,
+    threads_of,
+    workload_options,
+)
 from ..stats.gate_verdict import GateTest
 from ..timing.budget import advice
 from ..timing.budgeted_rounds import BudgetedRounds
@@ -37,16 +46,21 @@ from ..timing.quiet import quiet
 from ..untouched.selection import Selection, select
 from ..untouched.shards import shard_of
 from ..untouched.traces import TraceJob
+from ..versions.worker import WorkerError, check_python
 from .compared_versions import ComparedVersions, why
 from .mode import Mode
 from .self_test import known_power
+
+# Options that without a comparison would be left unread, as a gate would that is not there.
+NOT_ALONE = (
+    "--verdicts", "--shard", "--against-python", "--isolate", "--measure-all", "--allow-unclear", "--allow-missing",
+)  # fmt: skip
 
 
 class CompareCommits(Mode):
     """A comparison of two versions, from the options to the exit code."""
 
     flags = ("--against",)
-    fails_closed = True
 
     @classmethod
     def add_options(cls, parser: pytest.Parser) -> None:
@@ -63,20 +77,25 @@ class CompareCommits(Mode):
         add("--isolate", action="store_true", help="run each version in its own processes, launched repeatedly")
         add("--launches", type=int, default=12, metavar="N", help="pairs of processes at most (default: 12)")
         add("--against-python", metavar="EXE", help="Python, and so packages, for the version of --against")
-        add("--verdicts", type=Path, metavar="FILE", help="write the verdicts and their samples as JSON")
+        add("--verdicts", type=file_path, metavar="FILE", help="write the verdicts and their samples as JSON")
         add("--max-time", type=float, default=30.0, metavar="S", help="most seconds for a case of the other modes")
+
+    @classmethod
+    def check_not_chosen(cls, config: pytest.Config) -> None:
+        given = next((name for name in NOT_ALONE if config.getoption(name) not in (None, False)), None)
+        if given is not None and not config.getoption("benchmark_compare"):
+            raise pytest.UsageError(f"{given} is of a comparison; add --against REF.")
 
     def __init__(self, config: pytest.Config, ref: str | None = None) -> None:
         super().__init__(config)
         self.option = config.getoption
-        self.ref = str(ref or self.option("--against"))
-        if self.option("--launches") < 1:
-            raise pytest.UsageError(f"--launches {self.option('--launches')}: give one at least, say, 12.")
+        self.ref = self.option("--against") if ref is None else ref
         self.title = f"{self.ref} against the working tree"
         self.budget = seconds_of(self.option("--budget"), "--budget")
         self.shard = shard_of(self.option("--shard"))
         self.rule = rule_of(config, 1)
         self.device, self.threads = device_of(config), threads_of(config)
+        self._refuse_what_would_fail_later()
         self.versions: ComparedVersions | None = None
         self.conclusion, self.code = "nothing was measured", REFUSED
         self.findings, self.selection = Findings(), Selection()
@@ -86,6 +105,14 @@ class CompareCommits(Mode):
         self.disturbances: DisturbanceMonitor | None = None
         self.resources = ExitStack()
         self.started = time.perf_counter()
+
+    def _refuse_what_would_fail_later(self) -> None:
+        require_writable("--verdicts", self.option("--verdicts"))
+        if self.option("--against-python") is not None:
+            try:
+                check_python(self.option("--against-python"), project_of(self.config))
+            except WorkerError as error:
+                raise pytest.UsageError(f"--against-python {self.option('--against-python')}: {error}") from None
 
     def left_out(self, case: BenchmarkCase) -> str | None:
         return not_compared(self.config, case)
@@ -177,7 +204,7 @@ class CompareCommits(Mode):
 
     def _select(self, cases: Sequence[BenchmarkCase], base: Path) -> Selection:
         """Which cases the change can affect; all of them where that is not asked, or packages may differ."""
-        if self.option("--measure-all") or self.option("--against-python"):
+        if self.option("--measure-all") or self.option("--against-python") is not None:
             return Selection(dict.fromkeys([case.name for case in cases], ""))
         job = TraceJob(project_of(self.config), base, workload_options(self.config), self.device.type)
         return select(job, cases, file_beside_saved_runs(self.config, "traces"), self.line.tracing)
@@ -197,7 +224,7 @@ class CompareCommits(Mode):
             self.findings.warnings += self.disturbances.warnings()
         missing, unclear = self.option("--allow-missing"), self.option("--allow-unclear")
         self.conclusion, self.code = self.findings.conclusion(missing, unclear)
-        if self.option("--verdicts"):
+        if self.option("--verdicts") is not None:
             try:
                 write_json(self.option("--verdicts"), self._as_json())
             except Exception as error:  # what the folder, or git, does not allow
@@ -246,7 +273,7 @@ class CompareCommits(Mode):
             self.code,
             versions=self.versions.as_json(),
             machine=describe_machine(str(self.device), self.threads),
-            fingerprint=dataclasses.asdict(take_fingerprint(str(self.device))),
+            fingerprint=dataclasses.asdict(fingerprint_of(self.config)),
             settings=settings,
             shard=shard,
             seconds=time.perf_counter() - self.started,

@@ -18,7 +18,6 @@ case failed. Whether a precision pays is what the table is for: no answer to it 
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,9 +26,10 @@ from ..case import BenchmarkCall, BenchmarkCase, BenchmarkId
 from ..counters.operator_times import time_operators
 from ..counters.operators import count_operators
 from ..environment.fingerprint_probe import describe_machine
-from ..output.files import write_json
+from ..output.files import require_writable, write_json
 from ..output.verdict_table import REFUSED
 from ..project import Precisions
+from ..quantities import file_path
 from ..session import device_of, project_of, rule_of, threads_of, workload_options
 from ..stats.accuracy import Deviation, tensors_in, worst_deviation
 from ..stats.precision_verdict import (
@@ -70,12 +70,15 @@ class ComparePrecisions(Mode):
             help="compare each precision with float32 for time and with float64 for its error",
         )
         group.addoption(
-            "--compare-precisions-json", type=Path, metavar="FILE", help="write what --compare-precisions finds as JSON"
+            "--compare-precisions-json",
+            type=file_path,
+            metavar="FILE",
+            help="write what --compare-precisions finds as JSON",
         )
 
     @classmethod
     def check_not_chosen(cls, config: pytest.Config) -> None:
-        if config.getoption("--compare-precisions-json"):
+        if config.getoption("--compare-precisions-json") is not None:
             raise pytest.UsageError(
                 "--compare-precisions-json says where to write what --compare-precisions finds; add that."
             )
@@ -85,6 +88,7 @@ class ComparePrecisions(Mode):
         precisions = project_of(config).precisions
         if precisions is None:
             raise pytest.UsageError("--compare-precisions: this project's benchmarks have no precision to choose.")
+        require_writable("--compare-precisions-json", config.getoption("--compare-precisions-json"))
         self.precisions: Precisions = precisions
         self.findings: list[PrecisionVerdict] = []
         self.refusals: list[str] = []

@@ -25,22 +25,24 @@ import pytest
 
 from ..case import BenchmarkCase, case_of, is_benchmark, name_of
 from ..environment.fingerprint import refusal
-from ..environment.fingerprint_probe import take_fingerprint
 from ..output.verdict_table import REFUSED, SLOWER, CaseVerdict, Findings, format_verdicts
 from ..pytest_benchmark_adapter import (
+    PerformanceRegression,
     TimedBenchmark,
     compares_with_saved,
     do_not_save,
+    has_saved_runs,
     keep_files_whole,
     save_samples,
     timed_benchmarks,
     would_save,
 )
-from ..session import COLLECTED, CONCLUDED, device_of, project_of, rule_for, rule_of
+from ..session import COLLECTED, CONCLUDED, fingerprint_of, project_of, rule_for, rule_of
 from ..stats.gate_verdict import gate_verdict, upper_bound
 from ..stats.verdict import Rule, interval_of
-from ..versions.git_versions import GitRepository, VersionError
-from .calibrate import FEWEST_RUNS, drift_file, drift_of, read_drift
+from ..timing.pairing import typical_time
+from ..versions.git_versions import GitRepository, UnknownCommitError, VersionError
+from .calibrate import FEWEST_RUNS, drift_of, read_drift
 from .compare_commits import CompareCommits
 from .interrupts import sigterm_interrupts
 
@@ -60,7 +62,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info["fingerprint"] = dataclasses.asdict(take_fingerprint(str(device_of(config))))
+    machine_info["fingerprint"] = dataclasses.asdict(fingerprint_of(config))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -75,23 +77,30 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     if not compares_with_saved(config) or exitstatus == pytest.ExitCode.INTERRUPTED:
         return (yield)
     conclusion = conclude(session, exitstatus)
-    if conclusion.code in (SLOWER, REFUSED) and would_save(config):
+    if conclusion.code in (SLOWER, REFUSED) and would_save(config) and not conclusion.is_first_run:
         conclusion.lines.append("warning: this run is not saved: what is slower, or was refused, becomes no baseline.")
         do_not_save(config)
     config.stash[CONCLUSION] = conclusion
-    result = yield
+    code, result = conclusion.code, None
+    try:
+        result = yield
+    except PerformanceRegression:  # --benchmark-compare-fail, which has said of which
+        code = SLOWER if code != REFUSED else code
     config.stash[CONCLUDED] = True
-    if conclusion.code is not None:
-        session.exitstatus = conclusion.code
+    if code is not None:
+        session.exitstatus = code
     return result
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if CONCLUSION in config.stash:
-        terminalreporter.section("against the saved run")
-        for line in config.stash[CONCLUSION].lines:
-            terminalreporter.write_line(line)
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    finally:
+        if CONCLUSION in config.stash:
+            terminalreporter.section("against the saved run")
+            for line in config.stash[CONCLUSION].lines:
+                terminalreporter.write_line(line)
 
 
 @dataclasses.dataclass
@@ -100,14 +109,14 @@ class Conclusion:
 
     code: int | None  # None: there is no verdict, and nobody asked for one
     lines: list[str]
+    is_first_run: bool = False  # so that it is saved for the next to be compared with, whatever the code
 
 
 def conclude(session: pytest.Session, exitstatus: int) -> Conclusion:
     """Compare with the last of the saved runs, by measuring both versions anew where that can be."""
     config = session.config
     if not config.stash[BASELINES]:
-        findings = Findings(refused="no saved run can be read; save one with --benchmark-autosave, then compare.")
-        return _concluded(config, findings)
+        return _without_baseline(session, exitstatus)
     baseline = config.stash[BASELINES][-1]
     commit, why = commit_of(baseline, GitRepository(project_of(config)))
     if commit is not None and not session.testsfailed and exitstatus == pytest.ExitCode.OK:
@@ -118,6 +127,22 @@ def conclude(session: pytest.Session, exitstatus: int) -> Conclusion:
     elif session.testsfailed:
         findings.failed["a benchmark"] = "see above"
     return _concluded(config, findings)
+
+
+def _without_baseline(session: pytest.Session, exitstatus: int) -> Conclusion:
+    """A refusal. The first run of all is saved nevertheless: there is none that it could take the place of."""
+    config = session.config
+    wanted = config.getoption("benchmark_compare")
+    if has_saved_runs(config):
+        why = f'no saved run is "{wanted}"; give the number of one, or none for the last of them.'
+    elif not would_save(config):
+        why = "no saved run can be read; save one with --benchmark-autosave, then compare."
+    elif exitstatus != pytest.ExitCode.OK or not timed_benchmarks(config):
+        why = "no saved run can be read, and this one becomes none, as it failed; mend that and run it again."
+    else:
+        why = "no saved run can be read; this one is saved now, and the next is compared with it."
+        return dataclasses.replace(_concluded(config, Findings(refused=why)), is_first_run=True)
+    return _concluded(config, Findings(refused=why))
 
 
 def _concluded(config: pytest.Config, findings: Findings) -> Conclusion:
@@ -135,14 +160,18 @@ def is_gate(config: pytest.Config) -> bool:
 def commit_of(baseline: Mapping[str, Any], repository: GitRepository) -> tuple[str | None, str]:
     """The commit of a saved run where it can be had as it was; else None and why not."""
     saved = baseline.get("commit_info") or {}
-    if not saved.get("id"):
+    if saved.get("error"):
+        return None, f"the saved run names no commit, as git did not answer then ({saved['error']})"
+    if saved.get("id") in (None, "", "unversioned"):
         return None, "the saved run names no commit"
     if saved.get("dirty"):
         return None, f"the saved run was of changes that are not in its commit {saved['id'][:10]}"
     try:
         return repository.commit_of(saved["id"]), ""
-    except VersionError:
+    except UnknownCommitError:
         return None, f"the saved run's commit {saved['id'][:10]} is not to be had here"
+    except VersionError as error:
+        return None, f"the saved run's commit {saved['id'][:10]} is not to be had here ({str(error).rstrip('.')})"
 
 
 def measure_anew(session: pytest.Session, commit: str) -> Conclusion:
@@ -176,14 +205,13 @@ def compare_samples(
 ) -> Findings:
     """A verdict from saved samples for every benchmark of this run that the saved one has."""
     findings, config = Findings(), session.config
-    here = take_fingerprint(str(device_of(config)))
-    problem = refusal(baseline.get("machine_info", {}).get("fingerprint"), here)
+    problem = refusal(baseline.get("machine_info", {}).get("fingerprint"), fingerprint_of(config))
     if problem:
         findings.refused = problem.removeprefix("refused: ")
         return findings
     rule = rule_of(config, len(benchmarks))
     then = {bench["fullname"]: bench["stats"].get("data") for bench in baseline["benchmarks"]}
-    drift, problem = read_drift(drift_file(config))
+    drift, problem = read_drift(config)
     shared = [bench for bench in benchmarks if then.get(bench.fullname)]
     uncalibrated = [bench for bench in shared if len(drift.get(bench.fullname, [])) < FEWEST_RUNS]
     if uncalibrated:
@@ -215,5 +243,5 @@ def saved_result(name: str, base: np.ndarray, head: np.ndarray, drift: Sequence[
     of_family, of_case = rule.error_rate / rule.cases / 2, rule.error_rate / 2  # the other half is for the drift
     interval = interval_of(ratios, of_family).widened(drift_of(drift, of_family))
     bound = upper_bound(ratios, of_case) + drift_of(drift, of_case)
-    seconds = float(np.median(base)), float(np.median(head))
+    seconds = typical_time(np.array_split(base, chunks)), typical_time(np.array_split(head, chunks))
     return CaseVerdict(name, gate_verdict(interval, bound, rule), interval, [ratios], seconds, bound)

@@ -25,7 +25,7 @@ class ComparedVersions:
         self._config, self._ref, self._resources = config, ref, resources
         self._project: Project = project_of(config)
         self._repository = GitRepository(self._project)
-        self.isolated = bool(config.getoption("--isolate") or config.getoption("--against-python"))
+        self.isolated = bool(config.getoption("--isolate") or config.getoption("--against-python") is not None)
         self.commit: str | None  # of the base
         self.tree: Path
         try:
@@ -50,9 +50,8 @@ class ComparedVersions:
 
     def note_differences(self, findings: Findings) -> None:
         """Warn of what comparing the library alone would hide: other dependencies, and benchmarks that are gone."""
-        if not self._config.getoption("--against-python") and dependencies(self.tree) != dependencies(
-            self._project.root
-        ):
+        one_python = self._config.getoption("--against-python") is None
+        if one_python and dependencies(self.tree) != dependencies(self._project.root):
             findings.warnings.append(
                 "the two versions require different packages, and both were measured with those installed here; "
                 "--against-python EXE runs the base with others."

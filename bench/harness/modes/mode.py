@@ -16,8 +16,6 @@ class Mode:
 
     # The options that choose it.
     flags: ClassVar[tuple[str, ...]]
-    # Whether the run must end with `refused` where it did not come to an exit code.
-    fails_closed: ClassVar[bool] = False
     # Whether pytest-benchmark times each case as well.
     times_too = False
     # The title of the lines at the end; None: they stand without one.

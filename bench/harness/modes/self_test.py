@@ -7,7 +7,7 @@ the whole procedure is replayed many times over; the smallest slowdown that it c
 --against can detect here. The outcome is written beside the saved runs, and `--against` shows it with its verdicts.
 
 Exit codes: 0, nothing false and the injected slowdown was caught everywhere; 1, something was not; 3, some verdict
-stayed unclear, so that nothing is wrong but not everything is decided.
+stayed unclear, so that nothing is wrong but not everything is decided; 4, refused: a case failed, or none was measured.
 """
 
 import dataclasses
@@ -25,10 +25,19 @@ from scipy.special import betaincinv
 
 from ..case import BenchmarkCase
 from ..environment.fingerprint import refusal
-from ..environment.fingerprint_probe import take_fingerprint
 from ..output.files import write_json
+from ..output.verdict_table import REFUSED
 from ..pytest_benchmark_adapter import file_beside_saved_runs
-from ..session import device_of, not_compared, project_of, rule_for, rule_of, threads_of, workload_options
+from ..session import (
+    device_of,
+    fingerprint_of,
+    not_compared,
+    project_of,
+    rule_for,
+    rule_of,
+    threads_of,
+    workload_options,
+)
 from ..stats.gate_verdict import GateTest
 from ..stats.verdict import Rule
 from ..timing.clock import wall_clock
@@ -91,6 +100,7 @@ class SelfTest(Mode):
     def __init__(self, config: pytest.Config) -> None:
         super().__init__(config)
         self.outcomes: list[Outcome] = []
+        self.notes: list[str] = []
 
     def left_out(self, case: BenchmarkCase) -> str | None:
         return not_compared(self.config, case)
@@ -127,15 +137,20 @@ class SelfTest(Mode):
         return compare(lambda turn: (base, head), test, self.max_time, self.chance, device=self.device.type)
 
     def finish(self, status: int) -> int:
-        if status:
-            return status
-        write_json(_file(self.config), self._as_json())
+        if status or not self.outcomes:
+            why = "a case failed, as shown above" if status == pytest.ExitCode.TESTS_FAILED else "nothing was measured"
+            self.notes.append(f"refused: {why}; mend that, or choose other cases.")
+            return REFUSED
+        try:
+            write_json(_file(self.config), self._as_json())
+        except OSError as error:
+            self.notes.append(f"warning: --against will not show this: {error}")
         if any(each.false_alarms or each.injected in ("passes", "faster") for each in self.outcomes):
             return 1
         return 3 if any("unclear" in (*each.verdicts, each.injected) for each in self.outcomes) else 0
 
     def lines(self) -> list[str]:
-        return lines(self.outcomes)
+        return [*lines(self.outcomes), *self.notes]
 
     def _as_json(self) -> dict[str, Any]:
         cases = {
@@ -148,7 +163,7 @@ class SelfTest(Mode):
             for each in self.outcomes
         }
         device = str(self.device)
-        fingerprint = dataclasses.asdict(take_fingerprint(device))
+        fingerprint = dataclasses.asdict(fingerprint_of(self.config))
         settings = {"rule": dataclasses.asdict(self.rule), "max_time": self.max_time, "threads": self.threads}
         return {"kind": "self-test", "device": device, "fingerprint": fingerprint, **settings, "cases": cases}
 
@@ -205,7 +220,7 @@ def known_power(config: pytest.Config) -> Mapping[str, Any]:
     """What the last self-test on this machine, under these settings, found for each case; nothing if there was none."""
     try:
         content = json.loads(_file(config).read_text())
-        if refusal(content["fingerprint"], take_fingerprint(content["device"])):
+        if refusal(content["fingerprint"], fingerprint_of(config, content["device"])):
             return {}
         cases: Mapping[str, Any] = content["cases"]
         return cases

@@ -6,6 +6,7 @@ cannot be joined is refused, with 4: a shard that is missing, given twice, or of
 
 import argparse
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,18 @@ Document = Mapping[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table and the conclusion of all files."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Print the table and the conclusion of all files. A mistake or a crash ends with 4: 1 and 2 would be verdicts."""
+    try:
+        return _merge(arguments)
+    except SystemExit as end:  # argparse's, which has said why
+        return REFUSED if end.code else 0
+    except Exception:
+        traceback.print_exc()
+        return REFUSED
+
+
+def _merge(arguments: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])  # -OO strips it
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="written by --shard K/N --verdicts FILE")
     parser.add_argument("--verdicts", type=Path, metavar="OUT", help="write the whole as JSON")
     options = parser.parse_args(arguments)
@@ -36,11 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = first["settings"]
     conclusion, code = findings.conclusion(bool(settings.get("allow_missing")), bool(settings.get("allow_unclear")))
     seconds = max(document["seconds"] for document in documents.values())
-    if options.verdicts:
-        kept = {name: first[name] for name in ("versions", "machine", "fingerprint", "settings")}
-        write_json(options.verdicts, findings.as_json(conclusion, code, **kept, shard=None, seconds=seconds))
     word = f"refused: {conclusion}" if code == REFUSED else conclusion
     sys.stdout.write("\n".join([*format_verdicts(findings), "", f"{word} ({len(documents)} shards)", ""]))
+    if options.verdicts is not None:
+        kept = {name: first[name] for name in ("versions", "machine", "fingerprint", "settings")}
+        try:
+            write_json(options.verdicts, findings.as_json(conclusion, code, **kept, shard=None, seconds=seconds))
+        except OSError as error:
+            sys.stdout.write(f"refused: {error}\n")
+            return REFUSED
     return code
 
 

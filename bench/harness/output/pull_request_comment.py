@@ -19,7 +19,7 @@ AUTHOR = "github-actions[bot]"  # of comments that may be overwritten: anyone ma
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the comment."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])  # -OO strips it
     parser.add_argument("file", type=Path, help="Markdown of python -m bench.harness.output.markdown")
     parser.add_argument("--repository", required=True, metavar="OWNER/NAME")
     parser.add_argument("--pull", required=True, type=int, metavar="NUMBER")

@@ -4,7 +4,7 @@ import gc
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -66,9 +66,12 @@ class Comparison:
 
     @property
     def seconds(self) -> tuple[float, float]:
-        """The median time of a call, base and head."""
-        base, head = np.median([pair for rnd in self.rounds for block in rnd for pair in block.seconds], axis=0)
-        return float(base), float(head)
+        """A typical time of a call of the base; and of the head, which is that times the ratio that the test found.
+
+        Two medians would not show that ratio: where times have two levels, theirs may be another altogether.
+        """
+        base = typical_time([[of_base for of_base, _ in block.seconds] for rnd in self.rounds for block in rnd])
+        return base, base * math.exp(self.test.interval.estimate)
 
     @property
     def pairs(self) -> int:
@@ -91,6 +94,11 @@ class Comparison:
         self.rounds.append(blocks)
         values = [block_value(block.log_ratios) for block in blocks]
         return self.test.add([float(np.mean(values))] if isolated else values)
+
+
+def typical_time(groups: Iterable[Sequence[float] | np.ndarray]) -> float:
+    """The geometric mean of the medians of groups of times."""
+    return math.exp(float(np.mean([math.log(np.median(group)) for group in groups])))
 
 
 def compare(

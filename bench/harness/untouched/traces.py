@@ -86,7 +86,8 @@ def load_traces(
         try:
             _record(job, missing, traces, progress)
         finally:
-            _write(file, traces)  # those that are recorded are kept, whatever ends this
+            with suppress(OSError):  # a folder that cannot be written costs tracing again
+                _write(file, traces)  # those that are recorded are kept, whatever ends this
     return traces
 
 

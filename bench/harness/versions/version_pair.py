@@ -42,5 +42,5 @@ def in_processes(
     resources: ExitStack,
 ) -> PairOf:
     """Each version in its own processes, launched anew for each round, `most` pairs of them."""
-    pythons = (base_python or sys.executable, sys.executable)
+    pythons = (sys.executable if base_python is None else base_python, sys.executable)
     return resources.enter_context(Launches(project, pythons, tree, options, threads, most, rng))

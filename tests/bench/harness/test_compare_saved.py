@@ -5,15 +5,18 @@ import math
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pytest_benchmark.logger import Logger
 
 from bench.harness.modes.calibrate import drift_of, without_option
-from bench.harness.modes.compare_saved import saved_result
+from bench.harness.modes.compare_saved import commit_of, saved_result
 from bench.harness.pytest_benchmark_adapter import WholeFileStorage
 from bench.harness.stats.verdict import Rule
+from bench.harness.versions.git_versions import GitRepository
+from bench.project import PROJECT
 from tests.support.pytest_process import ROOT, run, run_here
 
 LIGHT = ["bench", "-k", "bench_linear and 1024-forward and fp32 and not backward and not wide", "-q"]
@@ -95,6 +98,80 @@ def test_a_slower_run_fails_and_is_never_saved(saved):
     assert "\nslower " in result.stdout
     assert "this run is not saved" in result.stdout
     assert len(list(folder.rglob("0*.json"))) == 1
+
+
+def test_the_stock_rule_that_says_slower_takes_no_table_with_it(saved):
+    content = json.loads(json.dumps(saved[2]))
+    for bench in content["benchmarks"]:
+        bench["stats"]["median"] /= 1000  # which is what the stock rule looks at; the samples are the same
+    result = against(saved, scaled(content, 100), "--benchmark-compare-fail=median:5%")
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Performance has regressed" in result.stderr
+    assert "\nfaster " in result.stdout
+
+
+def test_the_first_run_of_all_is_saved_for_the_next_to_be_compared_with(tmp_path):
+    storage = [f"--benchmark-storage=file://{tmp_path}", "--benchmark-compare", "--benchmark-max-time=0.05"]
+    result = run_here(*LIGHT, *storage, "--benchmark-autosave")
+    assert result.returncode == 4, result.stdout + result.stderr
+    sentence = "refused: no saved run can be read; this one is saved now, and the next is compared with it.\n"
+    assert sentence in result.stdout
+    assert "not saved" not in result.stdout
+    (first,) = tmp_path.rglob("0*.json")
+    assert first.name.startswith("0001_")
+
+
+def test_a_first_run_that_fails_becomes_no_baseline(tmp_path):
+    class Fails:
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_teardown(self):
+            raise RuntimeError("planted")
+
+    storage = [f"--benchmark-storage=file://{tmp_path}", "--benchmark-compare", "--benchmark-max-time=0.05"]
+    result = run_here(*LIGHT, *storage, "--benchmark-autosave", plugins=[Fails()])
+    assert result.returncode == 4, result.stdout + result.stderr
+    assert "this one becomes none, as it failed; mend that and run it again.\n" in result.stdout
+    assert list(tmp_path.rglob("0*.json")) == []
+
+
+def test_a_number_that_no_saved_run_has_is_said(saved):
+    folder, file, content = saved
+    file.write_text(json.dumps(content))
+    options = [f"--benchmark-storage=file://{folder}", "--benchmark-compare=0007", "--benchmark-autosave"]
+    result = run_here(*LIGHT, *options, "--benchmark-max-time=0.05")
+    assert result.returncode == 4, result.stdout + result.stderr
+    assert 'refused: no saved run is "0007"; give the number of one, or none for the last of them.\n' in result.stdout
+    assert list(folder.rglob("0*.json")) == [file]
+
+
+@pytest.mark.parametrize(
+    ("commit_info", "why"),
+    [
+        ({"id": None}, "the saved run names no commit"),
+        ({"id": "unversioned"}, "the saved run names no commit"),
+        (
+            {"id": "unknown", "error": "128"},
+            "the saved run names no commit, as git did not answer then (128)",
+        ),
+        ({"id": GONE["id"]}, "the saved run's commit 0123456789 is not to be had here"),
+    ],
+)
+def test_why_a_saved_commit_cannot_be_had_is_said(commit_info, why):
+    assert commit_of({"commit_info": commit_info}, GitRepository(PROJECT)) == (None, why)
+
+
+def test_a_git_that_does_not_answer_is_a_reason_of_its_own(tmp_path):
+    commit, why = commit_of({"commit_info": GONE}, GitRepository(replace(PROJECT, root=tmp_path)))
+    assert commit is None
+    assert why.startswith(f"the saved run's commit 0123456789 is not to be had here ({tmp_path} is no git repository; ")
+
+
+def test_the_change_is_that_of_the_two_columns():
+    """Of times with two levels, of which the medians show one."""
+    base, head = np.tile([1.0, 1.75, 3.0], 20), np.tile([0.8, 1.65, 1.7], 20)
+    result = saved_result("case", np.sort(base), np.sort(head), CALM, Rule())
+    assert result.seconds[1] / result.seconds[0] - 1 == pytest.approx(result.change.estimate)
+    assert result.change.estimate < np.median(head) / np.median(base) - 1 - 0.1
 
 
 def test_a_faster_run_passes(saved):

@@ -85,6 +85,29 @@ def test_a_refusal_is_one_sentence_that_names_what_changed(then, now, sentence):
     assert refusal(then, Fingerprint(**(then | now))) == f"refused: the baseline was measured {sentence}"
 
 
+BY_HOST_NAME = (
+    "the machines are known by their host names, which every container has anew: if it is one machine, give both runs "
+    "one --machine NAME, or docker run --hostname; else measure a new baseline here."
+)
+
+
+@pytest.mark.parametrize(
+    ("hashes", "more", "mend"),
+    [
+        (("d91b", "0f73"), {}, BY_HOST_NAME),
+        (("d91b", "0f73aa11bb22"), {}, BY_HOST_NAME),
+        (("d91baa11bb22", "0f73aa11bb22"), {}, "measure a new baseline here."),
+        (("d91b", "0f73"), {"cpu": "Model C"}, "measure a new baseline here."),
+    ],
+)
+def test_machines_that_a_host_name_alone_tells_apart_may_be_one_in_two_containers(then, hashes, more, mend):
+    there, here = hashes
+    sentence = refusal(then | {"machine": there}, Fingerprint(**(then | {"machine": here} | more)))
+    assert sentence.startswith("refused: the baseline was measured on another machine: ")
+    assert f": machine {there} then, {here} now; " in sentence
+    assert sentence.endswith(f"; {mend}")
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -157,6 +180,16 @@ def test_machines_have_different_hashes_that_do_not_name_them(tmp_path, monkeypa
     assert by_name == machine_hash(None, "alice") != machine_hash(None, "bob")
     assert len(by_name) == 4
     assert machine_hash(None, "") is None
+
+
+def test_a_machine_that_is_given_a_name_is_known_by_it_under_any_host_name(tmp_path, monkeypatch):
+    write(tmp_path, **{"etc__machine-id": "3d12aabb"})
+    monkeypatch.setattr(fingerprint_probe.platform, "node", lambda: "e9725d308091")
+    found = take_fingerprint("cpu", tmp_path, machine="box").machine
+    monkeypatch.setattr(fingerprint_probe.platform, "node", lambda: "41ab99c2d0f1")
+    assert take_fingerprint("cpu", tmp_path / "none", machine="box").machine == found
+    assert take_fingerprint("cpu", tmp_path, machine="other").machine != found
+    assert (len(found), "box" in found) == (12, False)
 
 
 def test_the_cpu_policy_comes_from_sys(tmp_path):

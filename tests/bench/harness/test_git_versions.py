@@ -136,13 +136,13 @@ def test_a_git_that_cannot_be_run_is_said(tmp_path, versions, monkeypatch):
     assert sentence(versions.commit_of, "HEAD") == expected
 
 
-def test_a_folder_with_a_branch_s_name_does_not_hide_what_git_says(repository, versions, tmp_path, monkeypatch):
+def test_a_folder_with_a_tag_s_name_does_not_hide_what_git_says(repository, versions, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "main").mkdir()
-    with versions.version("main") as (commit, _):
-        assert commit == repository.git("rev-parse", "main")
+    (tmp_path / "old").mkdir()
+    with versions.version("old") as (commit, _):
+        assert commit == repository.git("rev-parse", "old")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(VersionError, match="git is not installed"), versions.version("main"):
+    with pytest.raises(VersionError, match="git is not installed"), versions.version("old"):
         pass
 
 

@@ -199,6 +199,7 @@ def test_a_clear_case_ends_at_the_first_look(world):
     found = rounds_of(world, 100, rule=Rule(0.03))
     assert (found.test.verdict, len(found.rounds)) == ("slower", FIRST_LOOK // 2)
     assert found.seconds == pytest.approx((1e-3, 1.5e-3), rel=0.01)
+    assert math.log(found.seconds[1] / found.seconds[0]) == pytest.approx(found.test.interval.estimate)
     assert found.test.interval.low < 0.4054651081081644 < found.test.interval.high
     assert found.pairs == sum(len(block.log_ratios) for rnd in found.rounds for block in rnd)
 

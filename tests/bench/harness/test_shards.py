@@ -149,6 +149,26 @@ def test_a_shard_that_failed_or_was_interrupted_refuses_the_whole(run):
     assert "refused: 2.json: interrupted when 0 of 1 cases were clear (2 shards)\n" in out
 
 
+def test_no_mistake_and_no_crash_has_a_verdict_s_exit_code(tmp_path, capsys):
+    assert merge.main([]) == 4
+    assert "the following arguments are required: FILE" in capsys.readouterr().err
+    assert merge.main(["--help"]) == 0
+    (tmp_path / "1.json").write_text(json.dumps(ONE))
+    (tmp_path / "2.json").write_text(json.dumps({name: TWO[name] for name in TWO if name != "seconds"}))
+    assert merge.main([str(tmp_path / "1.json"), str(tmp_path / "2.json")]) == 4
+    assert "KeyError: 'seconds'" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_is_refused_under_the_table(tmp_path, capsys):
+    for number, document in enumerate((ONE, TWO), 1):
+        (tmp_path / f"{number}.json").write_text(json.dumps(document))
+    out = tmp_path / "1.json" / "all.json"
+    assert merge.main([str(tmp_path / "1.json"), str(tmp_path / "2.json"), "--verdicts", str(out)]) == 4
+    said = capsys.readouterr().out
+    assert f"passes   {CASES[0]}" in said
+    assert said.splitlines()[-1].startswith(f"refused: {out}: cannot be written (")
+
+
 def test_an_entry_is_read_back_as_it_was_written():
     interval = Interval(0.02, -0.05, float("inf"))
     for entry in (verdict("a").as_json(), CaseVerdict("b", "unclear", interval, [[0.1]], (1.0, 2.0), 0.3).as_json()):
