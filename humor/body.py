@@ -21,6 +21,7 @@ _REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "k
 FILE_ARRAYS = (*_REQUIRED, *(f"hands_{what}{side}" for what in ("components", "mean") for side in "lr"))
 _BODY_FEATURES = 1 + NUM_BETAS + 9 * (NUM_BODY_JOINTS - 1)
 _WRISTS = slice(20, 22)
+MIN_SIZE, MAX_SIZE = 0.3, 3.0  # metres, of a body in the rest pose
 _GAP = 32  # vertices; one more patch costs about as much as multiplying so many more
 
 
@@ -225,6 +226,9 @@ def _check_shape_and_tree(arrays: Mapping[str, np.ndarray], skeleton: Skeleton, 
     shapedirs, faces = arrays["shapedirs"], arrays["f"]
     if shapedirs.ndim != 3 or shapedirs.shape[:2] != (NUM_VERTICES, 3) or not np.isfinite(shapedirs).all():
         raise BodyError(f'{name}: "shapedirs" is {shapedirs.shape}; expected finite ({NUM_VERTICES}, 3, betas).')
+    size = float(np.ptp(arrays["v_template"], axis=0).max())
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise BodyError(f'{name}: "v_template" is {size:.3g} m large; expected a person in metres, correct the units.')
     parents = arrays["kintree_table"][0].astype(np.int64)
     if tuple(parents[1:]) != skeleton.parents[1:]:
         raise BodyError(f'{name}: "kintree_table" is another tree than SMPL\'s; use an SMPL+H file.')

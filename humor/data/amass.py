@@ -102,7 +102,11 @@ def write_amass(path: Path, clip: RawClip) -> None:
 def with_corrected_rate(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     """Replace the frame rate in a clip's arrays where AMASS is known to have it wrong, by the clip's name."""
     rate = corrected_rate(name)
-    return dict(arrays) if rate is None else {**arrays, "mocap_framerate": np.array(rate)}
+    if rate is None:
+        return dict(arrays)
+    return {key: array for key, array in arrays.items() if key != "mocap_frame_rate"} | {
+        "mocap_framerate": np.array(rate)
+    }
 
 
 def is_motion_file(path: Path) -> bool:
@@ -186,6 +190,9 @@ def _fps(arrays: Mapping[str, np.ndarray], name: str, given: float | None) -> fl
     rate = _numbers(arrays, keys[0], name) if keys else np.asarray(given, dtype=np.float64)
     if rate.size != 1 or not 0 < float(rate.reshape(())) <= 10_000:
         raise MotionError(f"{name}: frame rate {rate.tolist()}; expected frames a second, above 0 and up to 10000.")
+    if len(keys) == 2 and not np.array_equal(_numbers(arrays, keys[1], name).reshape(-1), rate.reshape(-1)):
+        found = " and ".join(f'"{key}" is {_numbers(arrays, key, name).tolist()}' for key in keys)
+        raise MotionError(f"{name}: {found}; remove the wrong one.")
     return float(rate.reshape(()))
 
 

@@ -16,6 +16,7 @@ from ..rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ..skeleton import CONTACT_JOINTS, NUM_BETAS
 from ..state import MotionState
 from .amass import gender_of
+from .plausibility import implausible_size
 from .processing import Clip
 
 # The arrays with a first axis of frames: their names, and their shapes a frame.
@@ -63,6 +64,9 @@ def clip_from_arrays(arrays: Mapping[str, np.ndarray], name: str) -> Clip:
     betas = _numbers({"betas": np.pad(stored, (0, NUM_BETAS - len(stored)))}, "betas", (NUM_BETAS,), name)
     if not frames or not 0 < fps <= 10_000:
         raise MotionError(f"{name}: {frames} frames at {fps:g} a second; process the raw clip again.")
+    problem = implausible_size(values["joints"], torch.ones(frames, 22, dtype=torch.bool))
+    if problem:
+        raise MotionError(f"{name}: {problem}; expected a person's in metres, correct the units.")
     contacts = values["contacts"][:, list(CONTACT_JOINTS)]
     if not ((contacts == 0) | (contacts == 1)).all():
         raise MotionError(f'{name}: "contacts" holds other numbers than 0 and 1; process the raw clip again.')

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..data.amass import gender_of
+from ..data.plausibility import implausible_size
 from ..data.processing import TARGET_FPS
 from ..errors import MotionError
 from ..io.untrusted_arrays import read_npz
@@ -17,6 +18,8 @@ from ..skeleton import BODY_NAMES, NUM_BODY_JOINTS
 
 _ARRAYS = ("joints3d", "joints2d", "camera", "rotation", "translation", "noise", "gender", "fps", "truth")
 NOISE_3D, NOISE_2D = 0.03, 6.0  # metres and pixels, where a file does not state its noise
+MOST_NOISE = 1.0  # metres: more says nothing of where a joint is
+FARTHEST_CAMERA = 300.0  # metres from the world's origin
 NEAREST = 0.1  # metres in front of a camera: nearer points are projected as if they were there
 
 
@@ -111,12 +114,24 @@ def read_observations(path: str | Path) -> Observations:
     if not present.any():
         raise MotionError(f"{path}: no joint is observed in any frame; check {kind}.")
     noise = float(arrays.get("noise", NOISE_3D if camera is None else NOISE_2D))
-    if not noise > 0:
+    if not (noise > 0 and (camera is not None or noise <= MOST_NOISE)):
         raise MotionError(f"{path}: noise {noise:g}; expected a standard deviation above 0, in metres or pixels.")
     truth = _numbers(arrays, "truth", (frames, NUM_BODY_JOINTS, 3), path) if "truth" in arrays else None
     joints = torch.where(present.unsqueeze(-1), joints, 0.0)
+    if camera is None:
+        _require_metres(joints, present, kind, path)
+    if truth is not None:
+        _require_metres(truth.nan_to_num(), truth.isfinite().all(-1), "truth", path)
     confidence = torch.where(present, confidence.clamp(max=1), 0.0)
     return Observations(joints, confidence, noise, camera, gender_of(arrays, str(path), "neutral"), truth)
+
+
+def _require_metres(
+    joints: Float[Tensor, "frames 22 3"], present: Bool[Tensor, "frames 22"], name: str, path: str | Path
+) -> None:
+    problem = implausible_size(joints, present)
+    if problem:
+        raise MotionError(f'{path}: "{name}" shows {problem}; give metres.')
 
 
 def _camera(arrays: dict[str, np.ndarray], path: str | Path) -> PinholeCamera:
@@ -128,6 +143,9 @@ def _camera(arrays: dict[str, np.ndarray], path: str | Path) -> PinholeCamera:
         )
     if (rotation @ rotation.mT - torch.eye(3)).abs().max() > 1e-3 or torch.linalg.det(rotation) < 0:
         raise MotionError(f'{path}: "rotation" is no rotation matrix; expected world to camera, y down.')
+    distance = float(torch.linalg.vector_norm(translation))
+    if distance > FARTHEST_CAMERA:
+        raise MotionError(f"{path}: the camera is {distance:.0f} m from the world's origin; give metres.")
     return PinholeCamera(lens[:2], lens[2:], rotation, translation)
 
 

@@ -99,6 +99,22 @@ def test_arrays_that_make_no_motion(tmp_path, clip, change, text):
     assert error_of(lambda: read_amass(file)) == f"{file}: {text}"
 
 
+def test_a_translation_in_millimetres(tmp_path, clip):
+    np.savez(tmp_path / "t.npz", **{**clip, "trans": 1000 * clip["trans"]})
+    text = error_of(lambda: load_clips(tmp_path / "t.npz", {"neutral": golden.body("neutral")}))
+    found = re.fullmatch(
+        rf"{tmp_path}/t\.npz: moves at (.*) m/s most of the time; give metres, and the right frames a second\.", text
+    )
+    assert 100 < float(found[1]) < 3000
+
+
+def test_rates_that_disagree(tmp_path, clip):
+    np.savez(tmp_path / "t.npz", **clip, mocap_frame_rate=60.0)
+    assert error_of(lambda: read_amass(tmp_path / "t.npz")) == (
+        f'{tmp_path}/t.npz: "mocap_framerate" is 120.0 and "mocap_frame_rate" is 60.0; remove the wrong one.'
+    )
+
+
 def test_frames_that_are_not_finite(tmp_path, clip):
     poses = clip["poses"].copy()
     poses[[7, 9], 4] = np.nan
@@ -142,6 +158,10 @@ def test_unknown_precision():
     [
         ({"weights": None}, "no weights; expected an SMPL+H body with v_template, shapedirs, posedirs, J_regressor,"),
         ({"v_template": np.zeros((10475, 3))}, "10475 vertices; expected 6890 (SMPL+H or SMPL, not SMPL-X or MANO)."),
+        (
+            {"v_template": np.linspace(0, 1780, 3 * 6890).reshape(6890, 3)},
+            '"v_template" is 1.78e+03 m large; expected a person in metres, correct the units.',
+        ),
         ({"J_regressor": np.zeros((55, 6890))}, "55 joints; expected 52 (SMPL+H) or 24 (SMPL)."),
         ({"weights": np.zeros((6890, 24))}, '"weights" is float64 (6890, 24); expected numbers of shape (6890, 52).'),
         (

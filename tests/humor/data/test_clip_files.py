@@ -61,6 +61,10 @@ def test_our_processed_files_have_the_published_names_and_shapes():
             {"contacts": np.full((95, 22), 0.5)},
             '"contacts" holds other numbers than 0 and 1; process the raw clip again.',
         ),
+        (
+            {"joints": 1000 * golden.processed_arrays("a120")["joints"]},
+            "limbs of 173 m; expected a person's in metres, correct the units.",
+        ),
         ({"gender": np.array("x")}, 'gender "x" is not one of male, female, neutral.'),
     ],
 )

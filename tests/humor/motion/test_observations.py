@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from humor import BodyModel
 from humor.errors import HumorError
 from humor.motion.observations import Observations, PinholeCamera, read_observations
 
@@ -22,6 +23,8 @@ def save(path, **changes):
     return path
 
 
+PERSON = np.broadcast_to(BodyModel.mannequin().rest_joints(torch.zeros(16)).numpy(), (4, 22, 3))
+HEAD_AND_HANDS = np.where(np.isin(np.arange(22), [15, 20, 21])[:, None], PERSON, np.nan)
 LENS = {"camera": [900.0, 900.0, 300.0, 300.0], "rotation": np.eye(3), "translation": np.zeros(3)}
 
 
@@ -43,6 +46,11 @@ def test_observations_are_read_as_they_are(tmp_path):
     assert found.joints.isfinite().all()
 
 
+@pytest.mark.parametrize("joints", [PERSON, 0.4 * PERSON, HEAD_AND_HANDS, PERSON + np.array([300, -200, 0])])
+def test_people_of_all_sizes_and_places_are_read(tmp_path, joints):
+    read_observations(save(tmp_path / "o.npz", joints3d=joints))
+
+
 def test_a_camera_sees_where_it_says_that_things_are():
     points = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
     expected = torch.tensor([[500.0, 500.0], [750.0, 500.0], [500.0, 250.0]])  # y is down in a picture
@@ -59,6 +67,17 @@ def test_a_camera_sees_where_it_says_that_things_are():
         ({"joints3d": np.full((4, 22, 3), np.nan)}, "no joint is observed in any frame; check joints3d."),
         ({"noise": 0.0}, "noise 0; expected a standard deviation above 0, in metres or pixels."),
         ({"fps": 25.0}, "25 frames a second; the network knows 30: resample."),
+        ({"noise": 30.0}, "noise 30; expected a standard deviation above 0, in metres or pixels."),
+        ({"joints3d": 1000 * PERSON}, '"joints3d" shows limbs of 260 m; give metres.'),
+        ({"joints3d": 100 * PERSON}, '"joints3d" shows limbs of 26 m; give metres.'),
+        ({"joints3d": PERSON / 0.3048}, '"joints3d" shows limbs of 0.854 m; give metres.'),
+        ({"joints3d": PERSON / 100}, '"joints3d" shows limbs of 0.0026 m; give metres.'),
+        ({"joints3d": 1000 * HEAD_AND_HANDS}, '"joints3d" shows joints 1348 m apart; give metres.'),
+        ({"joints3d": PERSON, "truth": 1000 * PERSON}, '"truth" shows limbs of 260 m; give metres.'),
+        (
+            {"joints3d": None, "joints2d": np.ones((4, 22, 3)), **LENS, "translation": np.array([0, 0, 4000.0])},
+            "the camera is 4000 m from the world's origin; give metres.",
+        ),
         (
             {"joints3d": None, "joints2d": np.ones((4, 22, 3))},
             'no "camera", which joints2d needs; expected numbers of shape (4,).',
