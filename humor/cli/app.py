@@ -36,8 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     description = "Generate, fit and train on human motion with HuMoR, and measure where the training time goes."
     try:
         app.cli(prog="humor", description=description, args=words or ["--help"])
-    except (HumorError, OSError) as error:
+    except HumorError as error:
         print_error(error)
+        sys.exit(1)
+    except OSError as error:
+        file = "" if error.filename is None else f"{error.filename}: "
+        print_error(f"{file}cannot be read or written ({error.strerror or error}); check the path and its permissions.")
         sys.exit(1)
     except KeyboardInterrupt:
         print_error("interrupted; what was written is whole.")

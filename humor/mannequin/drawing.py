@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from matplotlib.image import imsave
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from ..io.files import whole_file
 from ..skeleton import SMPLH
 from .smplh_arrays import mannequin_arrays
 
@@ -160,8 +162,8 @@ def draw_meshes(
         span = max(high[1] - low[1], (high[0] - low[0]) * size[1] / size[0])
         camera = OrthographicCamera(centre=tuple(((low + high) / 2).tolist()), height=1.1 * float(span))
     picture = render_meshes(meshes, camera, size, colours, floor=floor)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    imsave(path, np.round(255 * picture).astype(np.uint8))
+    with whole_file(path) as file:
+        imsave(cast(BinaryIO, file), np.round(255 * picture).astype(np.uint8), format="png")
     return path
 
 

@@ -115,6 +115,31 @@ def test_weights_that_do_not_fit_are_named_and_nothing_is_loaded(model, tmp_path
     assert torch.equal(other.decoder.net[0].weight, before)
 
 
+@pytest.mark.parametrize("wrapped", ["module.{}", "_orig_mod.{}", "module._orig_mod.{}", "_orig_mod.module.{}"])
+def test_weights_of_a_wrapped_network_are_loaded(model, tmp_path, wrapped):
+    weights = {wrapped.format(name): weight for name, weight in model.state_dict().items()}
+    torch.save({"model": weights}, tmp_path / "c.pth")
+    other = HumorModel.load(tmp_path / "c.pth")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_weights_of_a_network_with_a_wrapped_part_are_loaded(model, tmp_path):
+    weights = {name.replace("encoder.", "encoder._orig_mod."): each for name, each in model.state_dict().items()}
+    torch.save({"model": weights}, tmp_path / "c.pth")
+    HumorModel().load_checkpoint(tmp_path / "c.pth")
+
+
+def test_a_long_list_of_names_is_cut(model, tmp_path):
+    torch.save({"model": {f"net.{name}": each for name, each in model.state_dict().items()}}, tmp_path / "c.pth")
+    with pytest.raises(CheckpointError) as error:
+        HumorModel().load_checkpoint(tmp_path / "c.pth")
+    first = [name for name in model.state_dict()][:4]
+    assert str(error.value) == (
+        f"{tmp_path}/c.pth: does not fit HumorModel(width=1): missing {', '.join(first)} and 46 more; "
+        f"unexpected {', '.join(f'net.{name}' for name in first)} and 46 more."
+    )
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_rollout_in_half_precision_stays_close_to_single(model, precision):
     latents = torch.randn(4, 3, 48, generator=torch.Generator().manual_seed(0))

@@ -43,3 +43,13 @@ def test_a_command_that_does_not_exist_is_an_error(capsys):
     code, out, err = output_of(capsys, "tarin")
     assert (code, out) == (2, "")
     assert "tarin" in err
+
+
+def test_a_file_that_the_system_refuses_is_a_sentence(monkeypatch, capsys):
+    def refused(folder):
+        raise PermissionError(13, "Permission denied", "/x/male")
+
+    monkeypatch.setattr("humor.cli.body.write_mannequins", refused)
+    code, _, err = output_of(capsys, "mannequin", "/x")
+    assert code == 1
+    assert err == "humor: /x/male: cannot be read or written (Permission denied); check the path and its permissions.\n"

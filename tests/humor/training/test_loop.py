@@ -1,6 +1,7 @@
 """A run stopped at any moment goes on as if it had not been."""
 
 import copy
+import errno
 import io
 import json
 import math
@@ -235,6 +236,23 @@ def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_it_stays(bodies, 
     )
     assert torch.load(out / "last.pt", weights_only=True)["position"]["step"] == 0
     assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"),
+    [(errno.ENOSPC, "make room"), (errno.EDQUOT, "make room"), (errno.EACCES, "allow writing there")],
+)
+def test_a_write_that_fails_is_mended_by_its_cause(tmp_path, monkeypatch, number, mend):
+    def fail(content, file):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(humor.io.checkpoints.torch, "save", fail)
+    with pytest.raises(FileError) as error:
+        humor.io.checkpoints.save_checkpoint({}, tmp_path / "last.pt")
+    assert str(error.value) == (
+        f"{tmp_path}/last.pt: cannot be written ({os.strerror(number)}), there is none before it; "
+        f"{mend} and run the same command to go on from there."
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
