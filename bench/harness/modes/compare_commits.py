@@ -112,7 +112,8 @@ class CompareCommits(Mode):
             try:
                 check_python(self.option("--against-python"), project_of(self.config))
             except WorkerError as error:
-                raise pytest.UsageError(f"--against-python {self.option('--against-python')}: {error}") from None
+                python = self.option("--against-python")
+                raise pytest.UsageError(f"--against-python {python} is refused: {error}") from None
 
     def left_out(self, case: BenchmarkCase) -> str | None:
         return not_compared(self.config, case)

@@ -84,7 +84,9 @@ def _refuse_processes(config: pytest.Config, mode: str | None) -> None:
         return
     kept = next((name for name in KEEPS_TIMES if config.getoption(name) not in (None, False, [])), None)
     if mode is not None or (kept is not None and not config.getoption("benchmark_disable")):
-        raise pytest.UsageError(f"{mode or kept} measures in this process alone; leave out -n, of pytest-xdist.")
+        raise pytest.UsageError(
+            f"{mode or kept} is refused with -n, of pytest-xdist, as it measures in this process alone; leave out -n."
+        )
 
 
 def _refuse_lost_files(config: pytest.Config) -> None:

@@ -103,7 +103,7 @@ def test_an_option_that_took_the_path_for_its_value_says_so(option, path):
 @pytest.mark.parametrize("mode", [*MODES, "--benchmark-autosave", "--benchmark-json=times.json"])
 def test_what_measures_in_one_process_refuses_several(mode):
     flag = re.split("[ =]", mode)[0]
-    sentence = f"{flag} measures in this process alone; leave out -n, of pytest-xdist."
+    sentence = f"{flag} is refused with -n, of pytest-xdist, as it measures in this process alone; leave out -n."
     assert refused("bench", "-n", "2", *mode.split()) == sentence
 
 
