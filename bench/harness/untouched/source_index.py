@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import os
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -64,9 +65,15 @@ class SourceIndex:
 
 
 def package_files(package: Path) -> list[Path]:
-    """The files of a package that what runs may depend on."""
-    files = (file for file in package.rglob("*") if file.suffix not in _NO_MATTER and "__pycache__" not in file.parts)
-    return sorted(file for file in files if file.is_file())
+    """The files of a package that what runs may depend on, those in linked folders too, which can be imported."""
+    files: list[Path] = []
+    for name, folders, names in os.walk(package, followlinks=True):
+        folder = Path(name)
+        above = {path.resolve() for path in (folder, *folder.parents)}
+        # A link to a folder that it lies in would be entered without end.
+        folders[:] = [each for each in folders if each != "__pycache__" and (folder / each).resolve() not in above]
+        files += [folder / each for each in names]
+    return sorted(file for file in files if file.suffix not in _NO_MATTER and file.is_file())
 
 
 def _digest_of(file: Path) -> str:

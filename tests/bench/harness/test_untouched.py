@@ -9,7 +9,7 @@ import pytest
 
 from bench.harness.untouched.call_trace import CallTrace
 from bench.harness.untouched.decide import Change
-from bench.harness.untouched.source_index import SourceIndex
+from bench.harness.untouched.source_index import SourceIndex, package_files
 
 LIBRARY = {
     "shop/__init__.py": '"""A shop."""\n\nfrom .prices import total\n',
@@ -199,3 +199,14 @@ def test_nothing_is_traced_once_it_is_over(traced):
     sys.modules["shop"].prices.unused()
     assert trace.take() == []
     assert sys.getprofile() is None
+
+
+def test_the_files_of_linked_folders_are_a_packages_and_loops_end(tmp_path):
+    (tmp_path / "elsewhere/__pycache__").mkdir(parents=True)
+    (tmp_path / "shop").mkdir()
+    for name in ("shop/__init__.py", "elsewhere/taxes.py", "elsewhere/__pycache__/taxes.pyc"):
+        (tmp_path / name).touch()
+    (tmp_path / "shop/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "shop")
+    found = package_files(tmp_path / "shop")
+    assert [str(file.relative_to(tmp_path)) for file in found] == ["shop/__init__.py", "shop/more/taxes.py"]
