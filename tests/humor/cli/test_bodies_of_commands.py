@@ -32,7 +32,7 @@ WRITTEN = {
     "reconstruct": "again/motion.html", "fit": "fitted/motion.npz",
 }  # fmt: skip
 # Where the bodies differ most from the default; the rest of the table is slow.
-QUICK = {("smpl", 10, "process"), ("smpl", 300, "import"), ("smpl", 10, "fit"), ("smplh", 300, "sample")}
+QUICK = {("smpl", 10, "process"), ("smpl", 300, "import")}
 TABLE = [
     pytest.param(*body, command, id=f"{command}-{body[0]}-{body[1]}",
                  marks=[] if (*body, command) in QUICK else [pytest.mark.slow])
@@ -96,7 +96,9 @@ def test_a_command_takes_a_body(kind, betas, command, bodies, inputs, tmp_path, 
     assert (tmp_path / WRITTEN[command]).is_file()
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "reconstruct"])
+@pytest.mark.parametrize(
+    "command", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("train", "sample")), "reconstruct"]
+)
 def test_a_body_that_the_motion_needs_is_asked_for_before_the_work(command, inputs, tmp_path, capsys):
     folder = tmp_path / "bodies"
     folder.mkdir()
