@@ -121,6 +121,7 @@ def test_the_first_run_of_all_is_saved_for_the_next_to_be_compared_with(tmp_path
     assert first.name.startswith("0001_")
 
 
+@pytest.mark.slow
 def test_a_first_run_that_fails_becomes_no_baseline(tmp_path):
     class Fails:
         @pytest.hookimpl(trylast=True)
@@ -134,6 +135,7 @@ def test_a_first_run_that_fails_becomes_no_baseline(tmp_path):
     assert list(tmp_path.rglob("0*.json")) == []
 
 
+@pytest.mark.slow
 def test_a_number_that_no_saved_run_has_is_said(saved):
     folder, file, content = saved
     file.write_text(json.dumps(content))

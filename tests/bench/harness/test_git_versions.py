@@ -161,6 +161,7 @@ def test_git_s_words_are_cut_to_the_line_that_says_what_is_wrong(said, sentence)
 WITHOUT_PACKAGES = f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n'
 
 
+@pytest.mark.slow
 def test_a_python_that_can_run_the_base_is_accepted(project):
     check_python(sys.executable, replace(project, root=ROOT))
 

@@ -9,6 +9,7 @@ import pytest
 from bench.harness.modes import refusals
 from tests.support.pytest_process import run_here
 
+SLOW = pytest.mark.slow
 TESTS = "tests/bench/harness/test_verdict.py"
 MODES = (
     "--against HEAD", "--benchmark-compare", "--counts", "--accept-counts", "--compare-precisions", "--self-test",
@@ -115,7 +116,7 @@ class Moves:
         return True
 
 
-@pytest.mark.parametrize("mode", ["--self-test", "--predict t4", "--counts"])
+@pytest.mark.parametrize("mode", ["--self-test", *(pytest.param(m, marks=SLOW) for m in ("--predict t4", "--counts"))])
 def test_cases_that_another_plugin_took_elsewhere_are_no_pass(mode, tmp_path):
     storage = f"--benchmark-storage=file://{tmp_path}"
     result = run_here(*LIGHT, *SOON, storage, *mode.split(), plugins=[Moves()])
@@ -187,13 +188,19 @@ def test_a_crash_at_the_start_has_no_verdict_s_exit_code_in_any_mode(mode, tmp_p
     assert "refused: an error of pytest or of a plugin, shown above, ended the run" in result.stderr
 
 
-@pytest.mark.parametrize("hook", ["pytest_runtest_logfinish", "pytest_sessionfinish", "pytest_terminal_summary"])
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "pytest_sessionfinish",
+        *(pytest.param(hook, marks=SLOW) for hook in ("pytest_runtest_logfinish", "pytest_terminal_summary")),
+    ],
+)
 @pytest.mark.parametrize(
     ("mode", "found"),
     [
         ("", "Median"),
-        pytest.param("--self-test", "false alarms: ", marks=pytest.mark.slow),
-        pytest.param("--benchmark-compare", "refused: no saved run can", marks=pytest.mark.slow),
+        pytest.param("--self-test", "false alarms: ", marks=SLOW),
+        pytest.param("--benchmark-compare", "refused: no saved run can", marks=SLOW),
     ],
 )
 def test_a_crash_after_the_measurement_takes_nothing_with_it(hook, mode, found, tmp_path):
