@@ -230,3 +230,8 @@ def test_what_other_plugins_warn_of_is_shown_and_the_run_goes_on():
     assert "Median" in result.stdout
     assert result.stdout.count("PytestDeprecationWarning: an option is not set") >= 1
     assert "PytestCacheWarning: could not create cache path" in result.stdout
+
+
+def test_what_a_test_warns_of_is_an_error():
+    with pytest.raises(UserWarning, match="planted"):
+        warnings.warn("planted", stacklevel=1)
