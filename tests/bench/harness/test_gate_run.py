@@ -173,8 +173,9 @@ def test_a_control_that_changes_refuses_the_run(repository, against):
         "    import humor.rotations as r, sys; n = 1 + 40 * (r.__name__ == 'humor.rotations')\n    measure(lambda: "
     )
     repository.replace("bench/bench_tiny.py", "    measure(lambda: rotvec", f"{hindered}[")
-    repository.replace("bench/bench_tiny.py", 'device=device)), "tiny")', 'device=device)) for _ in range(n)], "tiny")')
-    repository.replace("bench/bench_tiny.py", "[_to_rotmat", "[rotvec_to_rotmat")
+    repository.replace(
+        "bench/bench_tiny.py", '_to_rotmat(rotvecs), "tiny")', 'rotvec_to_rotmat(rotvecs) for _ in range(n)], "tiny")'
+    )
     repository.git("commit", "-qam", "a benchmark that looks at the name of its library")
     commit = repository.git("rev-parse", "HEAD")
     insert(repository, "humor/kinematics.py", PLACE_JOINTS, "pass  # again")
