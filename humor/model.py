@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .errors import CheckpointError, SettingError, listed
-from .io.checkpoints import read_weights
-from .rollout import RolloutState
+from .io.checkpoints import read_checkpoint, read_weights
+from .rollout import JointInputs, RolloutState
 from .rotations import rotvec_to_rotmat
 from .state import MotionState
 
@@ -71,6 +71,8 @@ class HumorModel(nn.Module):
     Parameter names are those of the released checkpoints. Raises SettingError for a width below 1.
     """
 
+    smpl_joint_inputs = False  # whether its checkpoint says that it was trained as HuMoR-Qual; released ones do not say
+
     def __init__(self, width: int = 1) -> None:
         super().__init__()
         if width < 1:
@@ -78,8 +80,9 @@ class HumorModel(nn.Module):
         self.width = width
         wide, half = 1024 * width, 512 * width
         self.encoder = Mlp((2 * STATE_SIZE, wide, wide, wide, wide, 2 * LATENT_SIZE))
-        self.prior_net = Mlp((STATE_SIZE, wide, wide, wide, wide, 2 * LATENT_SIZE))
+        prior_net = Mlp((STATE_SIZE, wide, wide, wide, wide, 2 * LATENT_SIZE))
         self.decoder = Mlp((STATE_SIZE + LATENT_SIZE, wide, wide, half, sum(_RESIDUAL_SIZES)), skip=LATENT_SIZE)
+        self.prior_net = prior_net  # after the decoder: an optimizer's state goes by this order, in released files too
 
     def forward(
         self, past: MotionState, current: MotionState, noise: Float[Tensor, "*batch 48"] | None = None
@@ -118,13 +121,16 @@ class HumorModel(nn.Module):
         use_mean: bool = False,
         generator: torch.Generator | None = None,
         decoder: Callable[[Tensor], Tensor] | None = None,
+        joint_inputs: JointInputs | None = None,
     ) -> Transition:
         """Generate `steps` frames from an initial state, in the same frame (z up); time comes after the batch axes.
 
         The latents are given, the prior's mean, or drawn from the prior. Each prediction is mapped into its own
         canonical frame before the next step; the joints' pivot is the initial state's throughout. `decoder` stands in
-        for the model's, e.g. to look at its inputs, (N, 339 + 48). Raises SettingError for steps below 1 and latents of
-        another shape.
+        for the model's, e.g. to look at its inputs, (N, 339 + 48). With `joint_inputs`, such as a
+        `humor.posed_joints.PosedJoints` of the same bodies, a step reads the joints that these return for the pose
+        before it, as HuMoR-Qual does; the states keep the network's. Raises SettingError for steps below 1 and latents
+        of another shape.
         """
         if steps < 1:
             raise SettingError(f"steps {steps}: expected a whole number from 1.")
@@ -141,6 +147,8 @@ class HumorModel(nn.Module):
         contacts: list[Tensor] = []
         for step in range(steps):
             if step:
+                if joint_inputs is not None:
+                    state = state.replace_joints(joint_inputs(state.rotmats, state.trans), pivot)
                 state = state.recanonicalize(pivot)
             vector = state.to_vector(pivot)
             if given is None:
@@ -160,6 +168,8 @@ class HumorModel(nn.Module):
         """The network of a checkpoint at the checkpoint's width, in eval mode. Raises what `load_checkpoint` raises."""
         model = cls(_checkpoint_width(read_weights(path)) or 1)
         model.load_checkpoint(path)
+        settings = read_checkpoint(path).get("settings")
+        model.smpl_joint_inputs = isinstance(settings, Mapping) and settings.get("smpl_joint_inputs") is True
         return model.eval()
 
     def load_checkpoint(self, path: str | Path) -> None:

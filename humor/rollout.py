@@ -5,7 +5,8 @@ frame of the step before, the frame's place in the world is updated beside it, a
 together at the end.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,11 @@ from .state import CanonicalFrame, MotionState, heading_rotmat
 
 # The vectors that rotate with the frame, K = 47: trans, trans_vel, root_orient_vel, joints, joints_vel.
 _SIZES = (1, 1, 1, NUM_BODY_JOINTS, NUM_BODY_JOINTS)
+_JOINTS = slice(3, 3 + NUM_BODY_JOINTS)  # of these vectors
 _RESIDUALS = (6, 3, 3, 63, 132)  # trans and trans_vel, root rotation, root_orient_vel, body rotations, both joints
+
+# Joints (N, 22, 3) for the rotations (N, 22, 3, 3) and the trans (N, 3) of a rollout's bodies, in any upright frame.
+JointInputs = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,17 @@ class RolloutState:
         vectors = torch.cat([singles, local.joints, local.joints_vel], 1) - offset
         origin = frame.origin.reshape(flat, 1, 3)
         return cls(vectors, local.rotmats, frame.rotmat.reshape(flat, 3, 3), origin), Pivot(moves, offset)
+
+    @property
+    def trans(self) -> Float[Tensor, "N 3"]:
+        """Each body's trans in its canonical frame, metres."""
+        return self.vectors[:, 0]
+
+    def replace_joints(self, joints: Float[Tensor, "N 22 3"], pivot: Pivot) -> "RolloutState":
+        """The same state with other joints, metres in its canonical frame."""
+        joints = joints.to(self.vectors.dtype) - pivot.offset[:, _JOINTS]
+        vectors = torch.cat([self.vectors[:, : _JOINTS.start], joints, self.vectors[:, _JOINTS.stop :]], 1)
+        return replace(self, vectors=vectors)
 
     def to_vector(self, pivot: Pivot) -> Float[Tensor, "N 339"]:
         """The network's input, as `MotionState.to_vector("rotmat")` arranges it."""

@@ -24,7 +24,7 @@ from ..io.files import create_folder
 from ..model import HumorModel
 from ..motion import generation
 from ..motion.fitting import fit as fit_motion
-from ..motion.generation import Network, clip_of, draw_starts, joint_error, joints_of, motion_name
+from ..motion.generation import Network, clip_of, draw_starts, joint_error, joints_of, motion_name, posed_joints
 from ..motion.observations import Observations, read_observations
 from ..motion.page import write_page
 from ..precision.cpu_half_emulation import emulate_half_on_cpu
@@ -100,7 +100,12 @@ class OutputFolder:
 
 @emulate_half_on_cpu()
 def sample(
-    settings: MotionOptions, data: Path | None = None, seconds: float = 10.0, num: int = 16, seed: int = 0
+    settings: MotionOptions,
+    data: Path | None = None,
+    seconds: float = 10.0,
+    num: int = 16,
+    seed: int = 0,
+    smpl_joint_inputs: bool | None = None,
 ) -> None:
     """Generate motion: OUT/000_... .npz and so on, in AMASS's format, and OUT/motion.html, which plays it.
 
@@ -110,6 +115,8 @@ def sample(
         seconds: length of each motion, 30 frames a second.
         num: number of motions.
         seed: of the first frames and of the latents.
+        smpl_joint_inputs: feed the posed body's joints back, as HuMoR-Qual; if left out, as the checkpoint was trained,
+            which the released ones do not say.
     """
     frames, network = _frames(seconds), settings.network()
     bodies, store = load_bodies_and_store(settings.body_model, data)
@@ -121,7 +128,8 @@ def sample(
             for first in range(0, num, ROLLOUT_BATCH):
                 chosen = starts[first : first + ROLLOUT_BATCH]
                 initial = [store.states(at.clip).map(itemgetter(at.frame)) for at in chosen]
-                states = generation.sample(network, MotionState.stack(initial, 0), frames - 1, generator)
+                posed = posed_joints(network, smpl_joint_inputs, bodies, store, [at.clip for at in chosen])
+                states = generation.sample(network, MotionState.stack(initial, 0), frames - 1, generator, posed)
                 for row, at in enumerate(chosen):
                     info = store.clips[at.clip]
                     name = motion_name(first + row, info.name, at.frame)
@@ -132,7 +140,13 @@ def sample(
 
 
 @emulate_half_on_cpu()
-def reconstruct(settings: MotionOptions, data: Path | None = None, seconds: float = 10.0, num: int = 16) -> None:
+def reconstruct(
+    settings: MotionOptions,
+    data: Path | None = None,
+    seconds: float = 10.0,
+    num: int = 16,
+    smpl_joint_inputs: bool | None = None,
+) -> None:
     """Encode and decode clips (the posterior's mean), write the reconstructions, and print their errors.
 
     Args:
@@ -140,6 +154,8 @@ def reconstruct(settings: MotionOptions, data: Path | None = None, seconds: floa
         data: motion store that `humor process` built; a synthetic gait if left out.
         seconds: length to reconstruct, from the start of each clip.
         num: number of clips, the first of the store.
+        smpl_joint_inputs: feed the posed body's joints back, as HuMoR-Qual; if left out, as the checkpoint was trained,
+            which the released ones do not say.
     """
     frames, network = _frames(seconds), settings.network()
     bodies, store = load_bodies_and_store(settings.body_model, data)
@@ -153,7 +169,8 @@ def reconstruct(settings: MotionOptions, data: Path | None = None, seconds: floa
             truth = store.states(number).map(itemgetter(slice(frames)))
             betas, body = store.betas[number], bodies[info.gender]
             true_clip = clip_of(info.name, truth, betas, info.gender)
-            rolled_out, stepped = generation.reconstruct(network, truth)
+            posed = posed_joints(network, smpl_joint_inputs, bodies, store, [number])
+            rolled_out, stepped = generation.reconstruct(network, truth, posed)
             clip = output.write(motion_name(number, info.name), rolled_out, betas, info.gender)
             if clip is not None:
                 output.shown.insert(-1, true_clip)

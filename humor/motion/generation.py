@@ -1,6 +1,6 @@
 """Motion from a trained network: sampled from real first states, or encoded and decoded again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter, methodcaller
@@ -17,7 +17,9 @@ from ..data.processing import TARGET_FPS
 from ..data.store import MotionStore
 from ..errors import MotionError, SettingError
 from ..model import LATENT_SIZE, HumorModel
+from ..posed_joints import PosedJoints, replace_joints
 from ..precision.presets import Precision
+from ..rollout import JointInputs
 from ..rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ..skeleton import NUM_BODY_JOINTS
 from ..state import CanonicalFrame, MotionState
@@ -66,17 +68,39 @@ def draw_starts(store: MotionStore, count: int, seed: int) -> list[Start]:
     return [Start(clip, int(share * int(store.frames[clip]))) for clip, share in clips]
 
 
+def posed_joints(
+    network: Network,
+    smpl_joint_inputs: bool | None,  # None: as the network's checkpoint was trained
+    bodies: Mapping[str, BodyModel],
+    store: MotionStore,
+    clips: Sequence[int],
+) -> PosedJoints | None:
+    """The joints to feed back in motions of the people of these clips, or None where the network's own are fed back."""
+    if not (network.model.smpl_joint_inputs if smpl_joint_inputs is None else smpl_joint_inputs):
+        return None
+    betas = torch.from_numpy(store.betas[list(clips)]).to(network.device)
+    return PosedJoints(bodies, betas, [store.clips[clip].gender for clip in clips])
+
+
 @torch.no_grad()
-def sample(network: Network, initial: MotionState, steps: int, generator: torch.Generator | None = None) -> MotionState:
+def sample(
+    network: Network,
+    initial: MotionState,
+    steps: int,
+    generator: torch.Generator | None = None,
+    joint_inputs: JointInputs | None = None,  # as HuMoR-Qual, see PosedJoints
+) -> MotionState:
     """Roll out from initial states (N, ...) by samples of the prior: (N, 1 + steps, ...), the initial ones first."""
     initial = initial.map(lambda x: x.to(network.device))
     with network.running() as model:
-        out = model.rollout(initial, steps, generator=generator).state
+        out = model.rollout(initial, steps, generator=generator, joint_inputs=joint_inputs).state
     return prepend_frame(initial, out)
 
 
 @torch.no_grad()
-def reconstruct(network: Network, truth: MotionState) -> tuple[MotionState, MotionState]:
+def reconstruct(
+    network: Network, truth: MotionState, joint_inputs: JointInputs | None = None
+) -> tuple[MotionState, MotionState]:
     """Encode every transition of a clip (frames, ...) and decode the posterior's mean; the first frame is kept.
 
     Returns the clip in which each step starts from the frame decoded before, and the one in which it starts from the
@@ -86,16 +110,18 @@ def reconstruct(network: Network, truth: MotionState) -> tuple[MotionState, Moti
     past, current = truth.map(itemgetter(slice(-1))), truth.map(itemgetter(slice(1, None)))
     frames, noise = CanonicalFrame.of(past), torch.zeros(past.batch_shape[0], LATENT_SIZE, device=network.device)
     with network.running() as model:
-        rolled_out, _ = encode_decode(model, truth)
+        rolled_out, _ = encode_decode(model, truth, joint_inputs)
         stepped = model(frames.world_to_canonical(past), frames.world_to_canonical(current), noise).state
     return rolled_out, prepend_frame(truth.map(itemgetter(0)), frames.canonical_to_world(stepped))
 
 
 @torch.no_grad()
-def encode_decode(model: HumorModel, truth: MotionState) -> tuple[MotionState, Float[Tensor, "*batch steps 48"]]:
+def encode_decode(
+    model: HumorModel, truth: MotionState, joint_inputs: JointInputs | None = None
+) -> tuple[MotionState, Float[Tensor, "*batch steps 48"]]:
     """Encode and decode clips (*batch, frames, ...) step by step, each from the frame decoded before.
 
-    Returns the clips and the posterior's means.
+    Returns the clips and the posterior's means. `joint_inputs` makes it HuMoR-Qual's, as in a rollout.
     """
     time = len(truth.batch_shape) - 1
     first, *rest = (truth.map(methodcaller("select", time, step)) for step in range(truth.batch_shape[time]))
@@ -105,9 +131,9 @@ def encode_decode(model: HumorModel, truth: MotionState) -> tuple[MotionState, F
     for current in rest:
         out = model(frame.world_to_canonical(state), frame.world_to_canonical(current), noise)
         assert out.posterior is not None
-        state = frame.canonical_to_world(out.state)
+        states.append(frame.canonical_to_world(out.state))
+        state = frame.canonical_to_world(replace_joints(out.state, joint_inputs))
         frame = CanonicalFrame.of(state, pivot)
-        states.append(state)
         latents.append(out.posterior.mean)
     return prepend_frame(first, MotionState.stack(states, time)), torch.stack(latents, time)
 

@@ -25,6 +25,7 @@ class TrainSettings:
     lr_milestones: tuple[int, ...] = (50, 80, 140)  # epochs that halve the learning rate
     scheduled_sampling_start: int = 10  # epoch from which the network's predictions replace the truth as its input
     scheduled_sampling_end: int = 20  # epoch from which all inputs after a window's first are predictions
+    smpl_joint_inputs: bool = False  # feed the posed body's joints back instead of the predicted ones: HuMoR-Qual
     validate_every: int = 1  # epochs
     save_every: int = 1000  # steps between checkpoints within an epoch; one is saved after each epoch anyway
     log_every: int = 20  # steps between readings of the losses, which are computed without waiting for them

@@ -8,11 +8,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from ..body import BodyModel
 from ..data.windows import PAIRS, WindowBatch
 from ..errors import SettingError
 from ..losses import HumorLoss, gender_runs
 from ..model import Gaussian, HumorModel, Transition
+from ..posed_joints import PosedJoints, replace_joints
 from ..precision.presets import Precision
+from ..rollout import JointInputs
 from ..state import CanonicalFrame, MotionState
 from .execution import CudaGraphCache, CudaGraphs, Execution, GraphRecorder, require_execution
 from .micro_batches import Terms, combine_losses, split_micro_batches
@@ -110,9 +113,10 @@ class TrainStep(BaseStep):
         average: Average | None = None,
         execution: Execution = "eager",
         micro_batch_size: int | None = None,  # windows at once; default: the device's, see humor.training.micro_batches
+        smpl_joint_inputs: bool = False,  # the posed body's joints are fed back, as in HuMoR-Qual
     ) -> None:
         super().__init__(model, optimizer, precision, network, timer, average, execution)
-        self.loss, self.micro_batch_size = loss, micro_batch_size
+        self.loss, self.micro_batch_size, self.smpl_joint_inputs = loss, micro_batch_size, smpl_joint_inputs
         self._compiled_loss: Callable[..., tuple[Tensor, Terms]] | None = None
         self.graph_cache: CudaGraphCache | None = None
         self._term_names: list[str] = []
@@ -205,10 +209,7 @@ class TrainStep(BaseStep):
     ) -> Transition:
         """Run the network forward with a sample of the posterior; without teacher forcing, on its own predictions."""
         with self.phase("sample"), self.precision.autocast_scope(self.device), self.half_weights.active():
-            if teacher_forcing is None:
-                out = self.network(batch.past, batch.current, noise)
-            else:
-                out = unroll(self.network, batch, noise, teacher_forcing)
+            out = self._forward(self.network, batch, noise, teacher_forcing)
         if out.state.trans.requires_grad:
             self.time_network_backward((out.state.trans, out.state.pose_body))  # the last gradients of the loss
         return out
@@ -232,12 +233,20 @@ class TrainStep(BaseStep):
         """The loss and its terms on a batch, without gradients."""
         ready = batch.to(self.device)
         with self.precision.autocast_scope(self.device), self.half_weights.active():
-            if teacher_forcing is None:
-                out = self.model(ready.past, ready.current, noise)
-            else:
-                out = unroll(self.model, ready, noise, teacher_forcing)
+            out = self._forward(self.model, ready, noise, teacher_forcing)
             total, terms = self.loss(out, ready.current, ready.contacts, ready.betas, ready.gender, epoch)
         return total, terms
+
+    def _forward(
+        self, network: nn.Module, batch: WindowBatch, noise: Tensor | None, teacher_forcing: Sequence[bool] | None
+    ) -> Transition:
+        if teacher_forcing is None:
+            return cast(Transition, network(batch.past, batch.current, noise))
+        posed = None
+        if self.smpl_joint_inputs:
+            bodies = {name: cast(BodyModel, body) for name, body in self.loss.bodies.items()}
+            posed = PosedJoints(bodies, batch.betas[:, 0], batch.gender)
+        return unroll(network, batch, noise, teacher_forcing, posed)
 
 
 def unroll(
@@ -245,6 +254,7 @@ def unroll(
     batch: WindowBatch,
     noise: Float[Tensor, "B 10 48"] | None,
     teacher_forcing: Sequence[bool],  # of the second to the last input
+    joint_inputs: JointInputs | None = None,  # replace the predicted joints in the next input, see PosedJoints
 ) -> Transition:
     """Predict a window's pairs one after the other, each from the truth or from the previous prediction.
 
@@ -262,7 +272,7 @@ def unroll(
         if step + 1 < PAIRS and teacher_forcing[step]:
             past = batch.past.map(lambda x, step=step: x[:, step + 1])  # type: ignore[misc]
         elif step + 1 < PAIRS:
-            predicted = outs[-1].state.map(Tensor.detach)
+            predicted = replace_joints(outs[-1].state.map(Tensor.detach), joint_inputs)
             past = CanonicalFrame.of(predicted, pivot).world_to_canonical(predicted)
     return Transition(
         MotionState.stack([out.state for out in outs], 1),

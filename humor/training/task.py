@@ -119,7 +119,8 @@ class MotionTask(TrainingTask):
 
     def build_step(self, **arguments: Any) -> TrainStep:
         """Make the motion model's step, with the loss on the device."""
-        return TrainStep(loss=HumorLoss(self.bodies).to(self.team.device), **arguments)
+        loss = HumorLoss(self.bodies).to(self.team.device)
+        return TrainStep(loss=loss, smpl_joint_inputs=self.settings.smpl_joint_inputs, **arguments)
 
     def draw_batch(self, epoch: int, index: int) -> WindowBatch:
         """Draw windows and read them from the store."""

@@ -102,7 +102,7 @@ def test_body_joints_and_vertices_are_the_published_ones(device):
 def test_parameters_have_the_released_names_and_shapes():
     released = json.loads((golden.FOLDER / "official_state_dict.json").read_text())
     ours = {name: list(value.shape) for name, value in HumorModel().state_dict().items()}
-    assert ours == released
+    assert list(ours.items()) == list(released.items())  # in their order, by which an optimizer's state goes
 
 
 @pytest.mark.parametrize("name", ["a120", "b60", "nofloor", "short", "terrain"])

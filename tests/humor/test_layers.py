@@ -11,7 +11,7 @@ LAYERS = [
     ("errors", "io", "rotations", "skeleton"),
     ("mannequin", "kinematics", "skinning", "body", "state", "rollout", "mesh_loss"),
     ("precision",),
-    ("model", "losses"),
+    ("model", "losses", "posed_joints"),
     ("data",),
     ("training",),
     ("motion", "lifting", "study", "report"),

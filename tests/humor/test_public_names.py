@@ -23,7 +23,9 @@ SIGNATURES = {
     "HumorModel": "(width=1)",
     "HumorModel.load_checkpoint": "(path)",
     "HumorModel.__call__": "(past, current, noise=None)",
-    "HumorModel.rollout": "(initial, steps, latents=None, use_mean=False, generator=None, decoder=None)",
+    "HumorModel.rollout": (
+        "(initial, steps, latents=None, use_mean=False, generator=None, decoder=None, joint_inputs=None)"
+    ),
     "HumorLoss": "(bodies, weights=None, mesh='fused')",
     "HumorLoss.__call__": "(out, target, target_contacts, betas, gender, epoch)",
     "Precision": "(name)",

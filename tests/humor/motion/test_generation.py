@@ -149,6 +149,26 @@ def test_the_same_seed_makes_the_same_clips(checkpoint, tmp_path, capsys):
     assert "wrote 2 clips" in capsys.readouterr().out
 
 
+def test_a_network_trained_on_posed_joints_is_sampled_and_reconstructed_so(model, checkpoint, tmp_path, capsys):
+    qual = tmp_path / "qual.pt"
+    save_checkpoint({"model": model.state_dict(), "settings": {"smpl_joint_inputs": True}}, qual)
+    for name, path, more in (
+        ("plain", checkpoint, ()),
+        ("asked", checkpoint, ("--smpl-joint-inputs", "True")),
+        ("trained so", qual, ()),
+        ("refused", qual, ("--smpl-joint-inputs", "False")),
+    ):
+        run(path, tmp_path / name / "sampled", "--num", "1", *more)
+        again = ["reconstruct", "--num", "1", "--seconds", "0.2", "--checkpoint", str(path)]
+        main([*again, "--out", str(tmp_path / name / "again"), *more])
+    for what in ("sampled", "again"):
+        poses = {out.parent.name: read_amass(next(out.glob("*.npz"))).poses for out in tmp_path.glob(f"*/{what}")}
+        assert (poses["asked"] == poses["trained so"]).all()
+        assert (poses["plain"] == poses["refused"]).all()
+        assert (poses["asked"][:2] == poses["plain"][:2]).all()  # the first step reads the truth in both
+        assert (poses["asked"][2:] != poses["plain"][2:]).any()
+
+
 def test_an_interruption_keeps_the_finished_clips(checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(humor.cli.motion, "ROLLOUT_BATCH", 2)
     true_sample, calls = humor.motion.generation.sample, []

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -204,8 +205,11 @@ def test_one_bad_micro_batch_skips_the_whole_step(loss, make_batch):
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
 
 
-def rolled_by_hand(model, batch, noise, truth):
-    """The slow twin: one window after the other, each mapped to the world and told again, as a rollout does."""
+def rolled_by_hand(model, batch, noise, truth, bodies=None):
+    """The slow twin: one window after the other, each mapped to the world and told again, as a rollout does.
+
+    With bodies it is HuMoR-Qual's: the next input has the joints of the body that is posed as predicted.
+    """
     rows = []
     for window in range(len(batch)):
 
@@ -219,7 +223,11 @@ def rolled_by_hand(model, batch, noise, truth):
         for step in range(10):
             out = model(local, at(batch.current, step), noise[window, step][None])
             steps.append(out.state.to_vector()[0])
-            world = frame.canonical_to_world(out.state)
+            fed_back = out.state
+            if bodies is not None:
+                body, betas = bodies[batch.gender[window]], batch.betas[window, :1]
+                fed_back = replace(fed_back, joints=body(fed_back.rotmats, betas, fed_back.trans).joints)
+            world = frame.canonical_to_world(fed_back)
             frame = CanonicalFrame.of(world, pivot)
             local = at(batch.past, step + 1) if step < 9 and truth[step] else frame.world_to_canonical(world)
         rows.append(torch.stack(steps))
@@ -233,6 +241,23 @@ def test_unrolling_is_a_rollout_with_the_posterior(truth, model, make_batch):
         found = unroll(model, batch, noise, truth)
         expected = rolled_by_hand(model, batch, noise, truth)
     torch.testing.assert_close(found.state.to_vector(), expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("truth", [None, (True,) * 9, (False,) * 9, (True, False, False) * 3])
+def test_a_step_feeds_the_posed_joints_back_where_it_is_told_to(truth, model, loss, make_batch):
+    batch, noise = make_batch(3), training_noise(0, 20, 0, 3)
+    assert len(set(batch.gender)) > 1
+    steps = {
+        name: TrainStep(model, loss, Adamax(model.parameters()), Precision("fp32"), smpl_joint_inputs=name == "qual")
+        for name in ("plain", "qual")
+    }
+    with torch.no_grad():
+        found = {name: step.sample(batch, noise, truth).state.to_vector() for name, step in steps.items()}
+        expected = rolled_by_hand(model, batch, noise, truth or (True,) * 9, golden.bodies())
+    torch.testing.assert_close(found["qual"], expected, atol=2e-5, rtol=0)
+    assert (truth is not None and False in truth) == bool((found["qual"] - found["plain"]).abs().max() > 1e-4)
+    totals = {name: step.evaluate(batch, 20, noise, truth)[0] for name, step in steps.items()}
+    assert (totals["qual"] != totals["plain"]) == (truth is not None and False in truth)
 
 
 def test_unrolling_on_the_truth_alone_is_the_whole_pass_at_once(model, make_batch):
