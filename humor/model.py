@@ -182,7 +182,8 @@ class HumorModel(nn.Module):
         found = _checkpoint_width(weights)
         if found not in (None, self.width):
             raise CheckpointError(
-                f"{path}: a network of width {found}, expected {self.width}; use HumorModel({found})."
+                f"{path}: a network of width {found}, expected {self.width}; "
+                f"use HumorModel({found}), or give --width {found}."
             )
         problems = _mismatch(weights, self.state_dict())
         if problems:

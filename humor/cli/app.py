@@ -12,13 +12,14 @@ from .motion import fit, reconstruct, sample
 from .report import report
 from .study import profile, study
 from .terminal import print_error
-from .training import train
+from .training import export, train
 
 app = tyro.extras.SubcommandApp()
 app.command(mannequin)
 app.command(name="import")(import_motion)
 app.command(process)
 app.command(train)
+app.command(export)
 app.command(study)
 app.command(profile)
 app.command(sample)

@@ -1,4 +1,4 @@
-"""The command that trains a network: train."""
+"""The commands that train a network and hand it on: train and export."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -9,6 +9,7 @@ import tyro
 
 from ..body import BodyModel
 from ..data.loading import load_bodies_and_store, require_bodies
+from ..io.checkpoints import save_checkpoint
 from ..lifting.cameras import NoiseName
 from ..precision.cpu_half_emulation import emulate_half_on_cpu
 from ..training.distributed import process_group
@@ -56,6 +57,21 @@ def train(
         else:
             lifting = LiftingSettings(**vars(settings), model=model, frames=frames, noise=noise)
             Trainer(LiftingTask(lifting, split, team), out, console).run()
+
+
+def export(checkpoint: Path, out: Path) -> None:
+    """Write a checkpoint of HuMoR as the published code saves its own, whose `load_state` then reads it.
+
+    Args:
+        checkpoint: a run's last.pt, which holds the optimizer's state, or best.pt, or any other of width 1.
+        out: file to write, e.g. humor.pth.
+    """
+    from ..training.checkpoint_exchange import published_checkpoint
+
+    content = published_checkpoint(checkpoint)
+    save_checkpoint(content, out)
+    optimizer = "the optimizer's state" if content["optim"]["state"] else "no optimizer's state, for it has none"
+    console.print(f"wrote {out}: the weights of {checkpoint}, epoch {content['epoch']}, and {optimizer}", markup=False)
 
 
 def load_split_and_bodies(

@@ -32,7 +32,13 @@ class LiftingSettings(TrainSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, possible in {"width": (1,), "execution": ("eager", "compile"), "smpl_joint_inputs": (False,)}.items():
+        allowed = {
+            "width": (1,),
+            "execution": ("eager", "compile"),
+            "smpl_joint_inputs": (False,),
+            "init_from": (None,),
+        }
+        for name, possible in allowed.items():
             if getattr(self, name) not in possible:
                 raise SettingError(f"{name} {getattr(self, name)}: not for {self.model}; leave it out.")
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..data.batches import BatchLoader
 from ..data.windows import FRAMES
+from ..errors import SettingError
+from .checkpoint_exchange import begin_from
 from .log import Row, RunLog, rounded, table_columns
 from .phase_timer import PHASES, PhaseTimer
 from .progress import TrainingProgress, speed
@@ -43,8 +45,16 @@ class Trainer:
         self.loader = BatchLoader(task.draw_batch, self.steps, self.team.device)
         self.position = Position()
         self.resumed = saved is not None
+        self.beginning = ""  # what an --init-from gave
         if saved is not None:
             self.position = self.folder.restore(saved, task.step)
+        elif self.settings.init_from is not None:
+            self.position.epoch, self.beginning = begin_from(self.settings.init_from, task.step)
+            if self.position.epoch >= self.settings.epochs:
+                raise SettingError(
+                    f"{self.settings.init_from}: its training had {self.position.epoch} epochs; give --epochs above "
+                    f"that, e.g. --epochs {self.position.epoch + 10}."
+                )
         self._losses: list[float] = []  # of the current epoch
         self._pending: list[Tensor] = []  # rows of steps.csv that are still on the device
         self._seconds: Counter[str] = Counter()  # of the current epoch
@@ -57,6 +67,8 @@ class Trainer:
             return self._say(f"{self.folder.out}: this run has its {position.epoch} epochs; raise --epochs to go on")
         if self.resumed:
             self._say(f"{self.folder.out}: going on from epoch {position.epoch}, step {position.step}")
+        elif self.beginning:
+            self._say(f"{self.folder.out}: {self.beginning}")
         done, total = position.epoch * self.steps + position.step, settings.epochs * self.steps
         with ExitStack() as stack:
             log = RunLog(self.folder, done, self.columns) if self.team.is_main else None

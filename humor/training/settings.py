@@ -16,7 +16,8 @@ class TrainSettings:
     precision: PrecisionName = "fp32"  # number format of the network
     execution: Execution = "eager"  # how a step runs: by operators, compiled, or as a recorded CUDA graph
     width: int = 1  # factor on every hidden size: 1 is the released network, 4 the study's
-    epochs: int = 200
+    init_from: str | None = None  # checkpoint to go on from, a run's or a released one: weights, optimizer and epoch
+    epochs: int = 200  # of the whole training, with those that an --init-from had
     batch_size: int = 200  # windows a step, of each process; the study's profile has 8
     steps_per_epoch: int | None = None  # default: as many as show as many windows as the training clips hold
     seed: int = 0  # of the first weights, the batches and the noise

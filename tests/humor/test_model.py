@@ -164,4 +164,4 @@ def test_weights_of_another_width_are_refused(tmp_path):
     torch.save({"model": {name: torch.zeros(1).expand(value.shape) for name, value in weights.items()}}, path)
     with pytest.raises(CheckpointError) as error:
         HumorModel().load_checkpoint(path)
-    assert str(error.value) == f"{path}: a network of width 2, expected 1; use HumorModel(2)."
+    assert str(error.value) == f"{path}: a network of width 2, expected 1; use HumorModel(2), or give --width 2."

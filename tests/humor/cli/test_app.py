@@ -4,7 +4,9 @@ import pytest
 
 from humor.cli.app import main
 
-COMMANDS = ("mannequin", "import", "process", "train", "study", "profile", "sample", "reconstruct", "fit", "report")
+COMMANDS = (
+    "mannequin", "import", "process", "train", "export", "study", "profile", "sample", "reconstruct", "fit", "report",
+)  # fmt: skip
 
 
 def output_of(capsys, *words):
