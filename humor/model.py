@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .errors import CheckpointError, SettingError, listed
-from .io.checkpoints import read_checkpoint, read_weights
+from .errors import CheckpointError, SettingError
+from .io.checkpoints import describe_mismatch, read_checkpoint, read_weights
 from .rollout import JointInputs, RolloutState
 from .rotations import rotvec_to_rotmat
 from .state import MotionState
@@ -185,7 +185,7 @@ class HumorModel(nn.Module):
                 f"{path}: a network of width {found}, expected {self.width}; "
                 f"use HumorModel({found}), or give --width {found}."
             )
-        problems = _mismatch(weights, self.state_dict())
+        problems = describe_mismatch(weights, self.state_dict())
         if problems:
             raise CheckpointError(f"{path}: does not fit HumorModel(width={self.width}): {'; '.join(problems)}.")
         self.load_state_dict(weights)
@@ -226,17 +226,3 @@ def _checkpoint_width(weights: Mapping[str, Tensor]) -> int | None:
     if first is None or first.shape[1:] != (STATE_SIZE,) or first.shape[0] % 1024:
         return None
     return first.shape[0] // 1024
-
-
-def _mismatch(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """How the names and shapes of two sets of tensors differ, a phrase each."""
-    missing = [name for name in wanted if name not in found]
-    unexpected = [name for name in found if name not in wanted]
-    problems = [f"missing {listed(missing)}"] if missing else []
-    problems += [f"unexpected {listed(unexpected)}"] if unexpected else []
-    shapes = [
-        f"{name} has shape {tuple(found[name].shape)}, expected {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in found and found[name].shape != wanted[name].shape
-    ]
-    return [*problems, *filter(None, [listed(shapes)])]

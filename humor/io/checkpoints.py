@@ -2,17 +2,41 @@
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from ..errors import CheckpointError, FileError, listed
 from .files import how_to_mend, whole_file
 from .untrusted_arrays import require_file
 
+
+class _Ignored:
+    """Stands for an object in a file that is neither needed nor made, as numpy's random state beside weights."""
+
+    def __new__(cls, *_: object) -> "_Ignored":
+        return super().__new__(cls)
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+# What a pickled numpy.random.RandomState names, which the lifting networks' released checkpoints hold.
+_RANDOM_STATE: list[Any] = [
+    (_Ignored, name)
+    for name in (
+        "numpy.random._pickle.__randomstate_ctor",
+        "numpy.random._pickle.__bit_generator_ctor",
+        "numpy.random._mt19937.MT19937",
+        *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+        "numpy.ndarray",
+        "numpy.dtype",
+    )
+]
 # What stands in a weight's name for a wrapper around the network or a part of it.
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
@@ -44,7 +68,8 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """
     path = require_file(path)
     try:
-        with warnings.catch_warnings():  # about the damage that is reported below
+        # Warnings are about the damage that is reported below.
+        with warnings.catch_warnings(), safe_globals(_RANDOM_STATE):
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -57,21 +82,39 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     return content if isinstance(content, Mapping) else {}
 
 
-def read_weights(path: str | Path) -> Mapping[str, Tensor]:
-    """The network weights of a checkpoint: its "model" entry, tensors by their names in the network.
+def read_weights(path: str | Path, entries: Sequence[str] = ("model",)) -> Mapping[str, Tensor]:
+    """The network weights of a checkpoint: the first of these entries that it has, tensors by names in the network.
 
     What DataParallel, torch.compile and the like put into the names is taken out. Raises FileError or CheckpointError.
     """
-    weights = read_checkpoint(path).get("model")
+    content = read_checkpoint(path)
+    weights = next((content[entry] for entry in entries if entry in content), None)
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and _is_plain(w) for name, w in weights.items()
     ):
-        raise CheckpointError(f'{path}: no "model" entry with tensors by name; save {{"model": model.state_dict()}}.')
+        expected = '" or "'.join(entries)
+        raise CheckpointError(
+            f'{path}: no "{expected}" entry with tensors by name; save {{"model": model.state_dict()}}.'
+        )
     broken = [name for name, weight in weights.items() if not weight.isfinite().all()]
     if broken:
         raise CheckpointError(f"{path}: {listed(broken)} not finite; use an earlier checkpoint.")
     names = [".".join(part for part in name.split(".") if part not in WRAPPERS) for name in weights]
     return dict(zip(names, weights.values(), strict=True)) if len(set(names)) == len(weights) else weights
+
+
+def describe_mismatch(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """How the names and shapes of two sets of tensors differ, a phrase each."""
+    missing = [name for name in wanted if name not in found]
+    unexpected = [name for name in found if name not in wanted]
+    problems = [f"missing {listed(missing)}"] if missing else []
+    problems += [f"unexpected {listed(unexpected)}"] if unexpected else []
+    shapes = [
+        f"{name} has shape {tuple(found[name].shape)}, expected {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    return [*problems, *filter(None, [listed(shapes)])]
 
 
 def _is_plain(value: object) -> bool:

@@ -1,5 +1,7 @@
 """Values of the published HuMoR implementation (ICCV 2021 code, PyTorch 2.13, CPU, float32) on made-up inputs."""
 
+import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -68,16 +70,38 @@ def state(values: dict[str, np.ndarray], prefix: str, device: torch.device | str
     )
 
 
+def filled_weights(shapes: Mapping[str, Sequence[int]], seed: int) -> dict[str, torch.Tensor]:
+    """Weights of these names and shapes by the golden files' rule."""
+    weights: dict[str, torch.Tensor] = {}
+    for k, name in enumerate(sorted(shapes)):
+        shape = tuple(shapes[name])
+        wave = np.sin(0.7310585 * np.arange(np.prod(shape)) + 1.234 * k + seed)
+        wave = wave * (0.1 if len(shape) == 1 else 1.2 / np.sqrt(shape[-1]))
+        wave = wave + (len(shape) == 1 and name.endswith("weight"))
+        weights[name] = torch.as_tensor(wave.reshape(shape), dtype=torch.float32)
+    return weights
+
+
 def filled_model(seed: int, decoder_output_scale: float = 1.0) -> HumorModel:
     """A network with weights filled by the golden files' rule."""
     model = HumorModel()
-    weights = model.state_dict()
-    for k, name in enumerate(sorted(weights)):
-        shape = weights[name].shape
-        wave = np.sin(0.7310585 * np.arange(shape.numel()) + 1.234 * k + seed)
-        wave = wave * (1.2 / np.sqrt(shape[1]) if len(shape) == 2 else 0.1)
-        wave = wave + (len(shape) == 1 and name.endswith("weight"))
-        scale = decoder_output_scale if name.startswith("decoder.net.9") else 1.0
-        weights[name] = torch.as_tensor(scale * wave.reshape(shape), dtype=torch.float32)
+    weights = filled_weights({name: weight.shape for name, weight in model.state_dict().items()}, seed)
+    for name in weights:
+        if name.startswith("decoder.net.9"):
+            weights[name] *= decoder_output_scale
     model.load_state_dict(weights)
     return model
+
+
+def released_lifting_weights(sizes: tuple[int, ...], seed: int) -> dict[str, torch.Tensor]:
+    """The weights of a published PoseFormer of (frames,) or PoseFormerV2 of (frames, kept, coefficients)."""
+    tables = json.loads((FOLDER / "lifting_state_dicts.json").read_text())
+    shapes = next(table for name, table in tables.items() if name.startswith("poseformer-v2") == (len(sizes) == 3))
+    frames, low = sizes[1 if len(sizes) == 3 else 0], sizes[-1]
+    changed = {
+        "Temporal_pos_embed": [1, frames, 544],
+        "Temporal_pos_embed_": [1, low, 544],
+        "weighted_mean.weight": [1, low, 1],
+        "weighted_mean_.weight": [1, frames, 1],
+    }
+    return filled_weights(shapes | {name: changed[name] for name in changed if name in shapes}, seed)

@@ -1,4 +1,4 @@
-"""PoseFormer and PoseFormerV2 are the published networks, and learn from motion seen through cameras as they are."""
+"""PoseFormer and PoseFormerV2 are made of known parts, and learn from motion seen through cameras as they are."""
 
 import io
 import math
@@ -26,7 +26,13 @@ from humor.lifting.cameras import (
     draw_cameras,
     smpl_to_h36m_joints,
 )
-from humor.lifting.networks import Attention, MixedTransformerBlock, TransformerBlock, dct_matrix
+from humor.lifting.networks import (
+    Attention,
+    MixedTransformerBlock,
+    TransformerBlock,
+    dct_matrix,
+    inverse_dct_matrix,
+)
 from humor.lifting.training import LiftingSettings, LiftingStep, LiftingTask, mpjpe
 from humor.precision.presets import PRESETS
 from humor.skeleton import BODY_NAMES
@@ -90,21 +96,40 @@ def test_attention_is_that_of_pytorch():
 @pytest.mark.parametrize(("coefficients", "frames"), [(1, 1), (3, 9), (27, 27), (27, 243)])
 def test_the_cosine_transform_is_that_of_scipy(coefficients, frames):
     signal = np.random.default_rng(0).normal(size=(frames, 4))
-    expected = scipy.fft.dct(signal, axis=0, norm="ortho")[:coefficients]
-    assert dct_matrix(coefficients, frames).numpy() @ signal == pytest.approx(expected, abs=1e-5)
+    expected = scipy.fft.dct(signal, axis=0)[:coefficients]
+    assert dct_matrix(coefficients, frames).numpy() @ signal == pytest.approx(expected, abs=1e-4)
+    assert inverse_dct_matrix(frames).numpy() @ scipy.fft.dct(signal, axis=0) == pytest.approx(signal, abs=1e-5)
 
 
-def test_frames_go_through_the_frequency_layers_as_frequencies():
+@pytest.mark.parametrize(("tokens", "half"), [(8, 4), (7, 3), (36, 18)])
+def test_the_second_half_goes_through_the_frequency_layers_as_frequencies(tokens, half):
     torch.manual_seed(0)
-    block, tokens = MixedTransformerBlock(64, 3, 5), torch.randn(2, 8, 64)
-    found = block(tokens)
-    after = tokens + block.attention(block.attention_norm(tokens))
-    coefficients, frames = after[:, :3], after[:, 3:]
-    spectrum = scipy.fft.dct(block.frame_norm(frames).detach().numpy(), axis=1, norm="ortho")
+    block, given = MixedTransformerBlock(64, tokens), torch.randn(2, tokens, 64)
+    found = block(given)
+    after = given + block.attention(block.attention_norm(given))
+    first, second = after[:, :half], after[:, half:]
+    spectrum = scipy.fft.dct(block.frequency_norm(second).detach().numpy(), axis=1)
     changed = block.frequency_mlp(torch.from_numpy(spectrum)).detach().numpy()
-    expected = frames.detach().numpy() + scipy.fft.idct(changed, axis=1, norm="ortho")
-    assert found[:, 3:].detach().numpy() == pytest.approx(expected, abs=1e-5)
-    assert torch.allclose(found[:, :3], coefficients + block.mlp(block.mlp_norm(coefficients)), atol=1e-6)
+    expected = second.detach().numpy() + scipy.fft.idct(changed, axis=1)
+    assert found[:, half:].detach().numpy() == pytest.approx(expected, abs=1e-5)
+    assert torch.allclose(found[:, :half], first + block.mlp(block.mlp_norm(first)), atol=1e-6)
+
+
+def test_stochastic_depth_drops_later_branches_more_often_and_keeps_the_mean():
+    torch.manual_seed(0)
+    network, points = PoseFormerV2(9, 3, 5), random_batch(1).points.expand(64, -1, -1, -1)
+    assert torch.equal(network(points), network(points))  # none, unless it is asked for
+    network.set_drop_path(0.3)
+    assert [block.drop_path.rate for block in network.temporal] == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert [block.drop_path.rate for block in network.spatial.blocks] == pytest.approx([0, 0.1, 0.2, 0.3])
+    lifted = network(points)
+    assert len(lifted.unique(dim=0)) > 32
+    ones = torch.ones(20_000, 1, 1)
+    dropped = network.temporal[3].drop_path(ones)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
+    network.eval()
+    assert torch.equal(network(points), network(points))
 
 
 def test_v2_sees_the_middle_and_the_low_frequencies_alone():
