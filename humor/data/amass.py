@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -85,8 +86,8 @@ def read_amass(
     return RawClip.from_arrays(arrays, name or str(path), fps, gender, up)
 
 
-def write_amass(path: Path, clip: RawClip) -> None:
-    """Write a clip's `.npz` as AMASS does; `read_amass` gives it back. Raises FileError."""
+def write_amass(path: Path, clip: RawClip, **also: np.ndarray) -> None:
+    """Write a clip's `.npz` as AMASS does, and other arrays; `read_amass` gives it back. Raises FileError."""
     content = io.BytesIO()
     np.savez(
         content,
@@ -95,6 +96,7 @@ def write_amass(path: Path, clip: RawClip) -> None:
         betas=clip.betas,
         gender=np.array(clip.gender),
         mocap_framerate=np.array(clip.fps),
+        **cast(Any, also),
     )
     write_whole(path, content.getvalue())
 

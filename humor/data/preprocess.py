@@ -5,17 +5,12 @@ Each processed file is written whole and records its source and settings, so tha
 
 import json
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from multiprocessing import connection, get_context, parent_process
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..body import BodyModel, require_gender
 from ..errors import FileError, HumorError, MotionError, SettingError
@@ -27,6 +22,7 @@ from .loading import load_bodies
 from .processing import Clip, Dropped, process_or_drop
 from .splits import exclusion_reason, subset_of, tree_root
 from .store import FIELDS, FORMAT, FRAMES_FILE, INDEX_FILE, VERSION, ClipInfo, MotionStore, frame_data_of
+from .worker_pool import require_workers, run_jobs
 
 CLIPS_FOLDER = "clips"  # in the store's folder: processed files with the names of their sources
 _RULES = 2  # version of the processing rules; after a change of it every file is processed again
@@ -92,14 +88,14 @@ def process_tree(
     source with the same settings, is kept. Raises FileError where there is no motion or nothing can be written,
     SettingError for a wrong setting.
     """
-    if workers < 1:
-        raise SettingError(f"--workers {workers}; give 1 or more.")
+    require_workers(workers)
     problems: list[str] = []
     jobs = find_jobs(raw, out, body_folder, defaults or ClipDefaults(), problems.append)
     bodies = load_bodies(body_folder)  # here too for several workers, so that a mistake is reported once
     remove_unfinished(out)
     outcomes = [FileOutcome(problem.partition(": ")[0], "not readable", problem) for problem in problems]
-    for outcome in _outcomes(jobs, bodies, body_folder, workers):
+    load = partial(load_bodies, body_folder) if workers > 1 else lambda: bodies
+    for outcome in run_jobs(process_file, jobs, load, workers):
         outcomes.append(outcome)
         if on_file is not None:
             on_file(outcome, len(jobs))
@@ -222,44 +218,3 @@ def _processed_before(path: Path, made_from: str) -> Clip | None:
         return clip_from_arrays(arrays, "") if arrays.get(_MADE_FROM, np.array("")).item() == made_from else None
     except (HumorError, ValueError):
         return None
-
-
-_bodies: dict[str, BodyModel] = {}  # of a worker process
-
-
-def _outcomes(
-    jobs: list[Job], bodies: Mapping[str, BodyModel], body_folder: Path | None, workers: int
-) -> Iterator[FileOutcome]:
-    """Yield the outcome of each job as it is done: in this process for one worker, else in worker processes."""
-    if workers == 1:
-        yield from (process_file(job, bodies) for job in jobs)
-        return
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _start_worker, (body_folder,))
-    try:
-        for done in as_completed([pool.submit(_process_in_worker, job) for job in jobs]):
-            yield done.result()
-    except BrokenProcessPool:
-        raise FileError(
-            "a worker process died, out of memory perhaps; run the same command with fewer --workers to go on."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker(body_folder: Path | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and shuts the pool down
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    _bodies.update(load_bodies(body_folder))
-
-
-def _end_with_parent() -> None:
-    """Exit when the parent process is gone: its workers would wait for work forever."""
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _process_in_worker(job: Job) -> FileOutcome:
-    return process_file(job, _bodies)

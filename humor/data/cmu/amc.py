@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from ...errors import FileError, MotionError
 from ..source_motion import SourceMotion
-from .asf import AsfSkeleton, decimal_comma, quoted, read_lines
+from ..text_files import decimal_comma, quoted
+from .asf import AsfSkeleton, read_lines
 
 MAX_WORD = 32  # characters; numbers and bones' names are shorter, and one long word would widen the whole table
 MAX_METRES = 1000.0

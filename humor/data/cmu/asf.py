@@ -1,10 +1,6 @@
 """Read Acclaim skeleton files (.asf): the bones that an .amc motion moves."""
 
-import codecs
-import gzip
 import math
-import re
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +11,10 @@ from scipy.spatial.transform import Rotation
 
 from ...errors import FileError
 from ..source_motion import SourceSkeleton
+from ..text_files import decimal_comma, quoted, read_text
 
 INCH = 0.0254  # metres; a length in an .asf or .amc is inches times the file's length unit
-MAX_BYTES = 32 * 2**20  # unpacked; a motion of over five minutes at 120 frames a second
+MAX_MIB = 32  # unpacked; a motion of over five minutes at 120 frames a second
 MAX_BONES = 256
 MAX_BONE_METRES = 10.0
 # What the lines of a section may begin with.
@@ -72,32 +69,7 @@ def read_asf(path: Path) -> AsfSkeleton:
 
 def read_lines(path: Path) -> list[bytes]:
     """Read the lines of a text file, plain or .gz. Raises FileError for a missing, damaged or too long one."""
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise FileError(f"{path.name}: no such file in {path.parent}; check the folder's name.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise FileError(f"{path.name}: cannot be read ({error}); get a whole copy of it.") from None
-    if len(data) > MAX_BYTES:
-        raise FileError(f"{path.name}: more than {MAX_BYTES >> 20} MiB of text, no CMU file is; remove it.")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise FileError(f"{path.name}: is UTF-16 text; save it as plain text (UTF-8).")
-    # What editors put before a text, and DOS after it.
-    return data.removeprefix(codecs.BOM_UTF8).rstrip(b"\x1a\r\n\t ").splitlines()
-
-
-def decimal_comma(word: str | bytes) -> bool:
-    """Whether a word is a number with a decimal comma."""
-    text = word.decode("ascii", "replace") if isinstance(word, bytes) else word
-    return re.fullmatch(r"[+-]?\d*,\d+(e[+-]?\d+)?", text, re.IGNORECASE) is not None
-
-
-def quoted(word: str | bytes) -> str:
-    """A word of a file as a message shows it: printable, short, in quotes."""
-    text = word.decode("ascii", "replace") if isinstance(word, bytes) else word
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return f'"{text}"' if len(text) <= 24 else f'"{text[:21]}..."'
+    return read_text(path, MAX_MIB, "no CMU file is; remove it").splitlines()
 
 
 def _sections(lines: Iterable[bytes], name: str) -> dict[str, list[_Line]]:

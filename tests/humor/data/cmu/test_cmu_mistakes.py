@@ -151,7 +151,7 @@ def test_a_missing_file_and_a_broken_gzip_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_gzip_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("humor.data.cmu.asf.MAX_BYTES", 2**20)
+    monkeypatch.setattr("humor.data.cmu.asf.MAX_MIB", 1)
     (tmp_path / "5.asf.gz").write_bytes(gzip.compress(b" " * 2**22))
     with pytest.raises(FileError, match=r"^5.asf.gz: more than 1 MiB of text, no CMU file is; remove it.$"):
         read_asf(tmp_path / "5.asf.gz")
