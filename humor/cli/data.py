@@ -9,45 +9,83 @@ from typing import Annotated, Literal
 import tyro
 
 from ..body import BodyModel
+from ..data.bvh.importing import import_bvh, read_joint_names
 from ..data.cmu.importing import import_cmu
+from ..data.importing import ImportedClip, ImportSummary, write_table
 from ..data.preprocess import ClipDefaults, FileOutcome, build_store, process_tree
 from ..data.store import MotionStore
-from ..errors import MotionError
+from ..errors import MotionError, SettingError
 from ..io.body_files import find_bodies
 from ..training.progress import progress_bar
 from .terminal import console, print_table
 
 
 def import_motion(
-    kind: Annotated[Literal["cmu"], tyro.conf.Positional],
+    kind: Annotated[Literal["cmu", "bvh"], tyro.conf.Positional],
     source: Annotated[Path, tyro.conf.Positional],
     out: Path,
+    workers: int = os.cpu_count() or 1,
     fps: float | None = None,
+    unit: Literal["m", "cm", "mm", "in", "cmu"] | None = None,
+    up: Literal["y", "z"] | None = None,
+    joints: Path | None = None,
     body_model: Path | None = None,
     subset: str | None = None,
 ) -> None:
-    """Turn a folder of .asf and .amc files into AMASS-format .npz: OUT/CMU/01/01_01_poses.npz, and so on.
+    """Turn a folder of captured motion into AMASS-format .npz: OUT/CMU/01/01_01_poses.npz, and so on.
 
-    Takes every database whose skeletons have the bones of CMU's, as HDM05's have.
+    The same command given again continues a run that was stopped. OUT/import.csv says what became of each file.
 
     Args:
-        kind: the format of the files: .asf and .amc, as of CMU.
+        kind: the format of the files: "cmu" for .asf and .amc with the bones of CMU's skeletons, as HDM05's have; "bvh"
+            for .bvh of any humanoid skeleton.
         source: the folder to read, with its sub-folders, which are kept.
         out: folder to write to.
-        fps: frames a second of files that do not state it; 120 if left out.
+        workers: number of processes.
+        fps: of cmu: frames a second of files that do not state it; 120 if left out.
+        unit: of bvh: the unit of length, where the body's height does not tell it; cmu is that of CMU's own files.
+        up: of bvh: the axis that points up, where the motion does not tell it.
+        joints: of bvh: a file with lines such as left_knee = "LeftShin", for joints that cannot be told by their names.
         body_model: folder of SMPL+H or SMPL files, whose neutral body is fitted; a mannequin if left out.
-        subset: the subset of AMASS that the motion belongs to; by the files' names if left out: MPI_HDM05 where they
-            begin with HDM_, else CMU.
+        subset: the subset of AMASS that the motion belongs to; if left out, the name of a .bvh's folder, and of cmu by
+            the files' names: MPI_HDM05 where they begin with HDM_, else CMU.
     """
+    _require_options_of(kind, {"fps": fps}, {"unit": unit, "up": up, "joints": joints})
     if body_model is None:
         body = BodyModel.mannequin("neutral")
     else:
         body = BodyModel.load(find_bodies(body_model, wanted=("neutral",))["neutral"])
+    names = None if joints is None else read_joint_names(joints)
     with progress_bar("importing") as advance:
-        summary = import_cmu(source, out, body, fps, lambda _, total: advance(total), subset)
+
+        def on_clip(_: ImportedClip, total: int) -> None:
+            advance(total)
+
+        if kind == "cmu":
+            summary = import_cmu(source, out, body, fps, on_clip, subset, workers)
+        else:
+            summary = import_bvh(
+                source, out, body, on_clip, subset=subset, unit=unit, up=up, joints=names, workers=workers
+            )
+    write_table(out / "import.csv", summary)
+    _print_imported(source, out, summary)
+
+
+def _require_options_of(kind: str, cmu: Mapping[str, object], bvh: Mapping[str, object]) -> None:
+    """Raise SettingError for an option of the other format."""
+    for option, value in (bvh if kind == "cmu" else cmu).items():
+        if value is not None:
+            raise SettingError(f"--{option} is not for {kind}, whose files say it; leave it out.")
+
+
+def _print_imported(source: Path, out: Path, summary: ImportSummary) -> None:
+    """What was left out and why, how the rest was read, and what was written. Raises MotionError for nothing."""
     for clip in summary.clips:
         if clip.note:
             console.print(f"{'left out' if clip.path is None else 'note'}: {clip.note}", markup=False)
+    counts = Counter(clip.layout for clip in summary.imported if clip.layout)
+    for layout, count in counts.most_common():
+        console.print(f"read as {layout}: {count} files", markup=False)
     minutes = sum(clip.frames / clip.fps for clip in summary.imported) / 60
     rows = [("imported", len(summary.imported), f"{minutes:.1f}"), ("left out", len(summary.left_out), "0.0")]
     print_table("Motion", ("", "clips", "minutes"), rows)

@@ -3,6 +3,8 @@
 What is common to all formats. A format's importer says which files there are, and how one is read.
 """
 
+import csv
+import io
 import json
 import re
 import zlib
@@ -16,7 +18,7 @@ import torch
 
 from ..body import BodyModel
 from ..errors import HumorError, SettingError
-from ..io.files import remove_unfinished
+from ..io.files import remove_unfinished, write_whole
 from ..io.untrusted_arrays import read_npz
 from ..skeleton import NUM_BETAS
 from .amass import RawClip, write_amass
@@ -127,6 +129,17 @@ def import_clip(job: ImportJob, body: BodyModel) -> ImportedClip:
     raw = RawClip(job.target.stem, motion.poses, motion.trans, motion.betas, "neutral", float(clip.fps))
     write_amass(job.target, raw, **{_MADE_FROM: np.array(said)})
     return ImportedClip(job.source, job.target, len(motion.poses), clip.note, clip.fps, clip.layout)
+
+
+def write_table(path: Path, summary: ImportSummary) -> None:
+    """Write what became of each file as a table of comma-separated values. Raises FileError."""
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(("file", "became", "frames", "frames_per_second", "read_as", "note"))
+    for clip in summary.clips:
+        became = "left out" if clip.path is None else clip.path.relative_to(path.parent)
+        table.writerow((clip.source, became, clip.frames, f"{clip.fps:g}", clip.layout, clip.note))
+    write_whole(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def safe_name(name: str) -> str:

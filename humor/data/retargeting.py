@@ -19,6 +19,7 @@ from ..body import BodyModel
 from ..errors import MotionError
 from ..rotations import Y_UP_TO_Z_UP
 from ..skeleton import BODY, BODY_NAMES, NUM_BETAS
+from .bone_axes import axes_along, shortest_rotation
 from .source_motion import SourceMotion, SourceSkeleton, world_joints, world_rotations
 
 # SMPL joint: the source bone that it rotates with. Those of a side stand for both: "left_hip" and "lfemur", and so on.
@@ -131,9 +132,9 @@ def _offsets(skeleton: SourceSkeleton, rest: np.ndarray, number: int, side: str,
             offsets[joint] = _frame(theirs, hinge, where) @ _frame(ours, np.array(axes[number]), where).T
     # Both hands lie palm down and straight on at rest: they take the forearm's direction, not its elbow's axis.
     forearm = rest[_joint(side, "wrist")] - rest[_joint(side, "elbow")]
-    offsets["wrist"] = _shortest(forearm, skeleton.directions[skeleton.index(letter + "radius")])
+    offsets["wrist"] = shortest_rotation(forearm, skeleton.directions[skeleton.index(letter + "radius")])
     # Both feet are flat when the leg is upright. The source's foot leans with its leg; toes are rotated to point alike.
-    lean = _shortest(np.array([0.0, -1, 0]), skeleton.directions[skeleton.index(letter + "tibia")])
+    lean = shortest_rotation(np.array([0.0, -1, 0]), skeleton.directions[skeleton.index(letter + "tibia")])
     ours = rest[_joint(side, "foot")] - rest[_joint(side, "ankle")]
     theirs = lean.T @ skeleton.directions[skeleton.index(letter + "foot")]
     heading = np.arctan2(theirs[0], theirs[2]) - np.arctan2(ours[0], ours[2])
@@ -142,23 +143,10 @@ def _offsets(skeleton: SourceSkeleton, rest: np.ndarray, number: int, side: str,
 
 
 def _frame(along: np.ndarray, hinge: np.ndarray, where: str) -> np.ndarray:
-    """Axes (columns): along the bone, across it as near to the hinge as can be, and the third."""
-    first = along / max(float(np.linalg.norm(along)), 1e-3)
-    second = hinge - first * (first @ hinge)
-    if np.linalg.norm(first) < 0.5 or np.linalg.norm(second) < 0.1:
+    axes = axes_along(along, hinge)
+    if axes is None:
         raise MotionError(f"{where} has no length or a hinge along itself; expected CMU's bones, correct it.")
-    second /= np.linalg.norm(second)
-    return np.stack([first, second, np.cross(first, second)], -1)
-
-
-def _shortest(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The smallest rotation from one direction to another."""
-    axis = np.cross(start, end)
-    sine = np.linalg.norm(axis)
-    angle = np.arctan2(sine, start @ end)
-    if sine < 1e-9 * np.linalg.norm(start):  # equal, or opposite and any axis will do
-        return np.eye(3) if start @ end > 0 else np.diag([1.0, -1, -1])
-    return np.asarray(Rotation.from_rotvec(axis / sine * angle).as_matrix())
+    return axes
 
 
 def _pelvis(skeleton: SourceSkeleton, motion: SourceMotion, rotations: np.ndarray, rest: np.ndarray) -> np.ndarray:
@@ -196,7 +184,7 @@ def _floor(
     resting = speed < MAX_RESTING_SPEED
     points = steps[resting] if resting.any() else steps.reshape(-1, 3)
     slope, near = _slope(points)
-    level = _shortest(np.array([-slope[0], 1, -slope[1]]), np.array([0.0, 1, 0]))
+    level = shortest_rotation(np.array([-slope[0], 1, -slope[1]]), np.array([0.0, 1, 0]))
     heights = points @ level[1]
     if near.mean() < MIN_FLAT_SHARE:
         near = np.abs(heights - np.percentile(heights, GROUND_PERCENTILE, method="nearest")) < GROUND_SCATTER

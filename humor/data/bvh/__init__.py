@@ -1,0 +1,1 @@
+"""Import Biovision motion files (.bvh) of any humanoid skeleton as AMASS clips."""
