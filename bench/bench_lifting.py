@@ -6,7 +6,9 @@ import torch
 from humor import Precision
 from humor.data import MotionStore, WindowSampler
 from humor.lifting import NETWORKS, NOISES, LiftingBatch, LiftingWindows
-from humor.lifting.training import LiftingStep, mpjpe
+from humor.lifting.metrics import MILLIMETRES, mpjpe
+from humor.lifting.networks import build_network
+from humor.lifting.training import LiftingStep
 from humor.training.optimizer import Adamax
 
 from .cases import LIFTING, LIFTING_STEP
@@ -18,7 +20,7 @@ def step_and_batch(network, size, precision, workload, device, dtype):
     """A training step of a network, and a batch for it."""
     store = MotionStore.in_memory(workload.clips)
     torch.manual_seed(0)
-    model = NETWORKS[network](size.frames).to(device, dtype)
+    model = build_network(network, size.frames).to(device, dtype)
     step = LiftingStep(model, Adamax(model.parameters()), Precision(precision))
     windows = WindowSampler(store, size.windows, seed=0).draw(0, 0)
     batch = LiftingWindows(store, size.frames).batch(*windows, NOISES["noisy"], (0,))
@@ -47,7 +49,7 @@ def bench_lifting_step(case, network, precision, device, dtype, workload, measur
     def loss_and_gradients():
         with step.precision.autocast_scope(step.device), step.half_weights.active():
             predicted = step.network(batch.points)
-        total = mpjpe(predicted, batch.joints)
+        total = mpjpe(predicted, batch.joints) / MILLIMETRES
         step.backward(total)
         step.half_weights.move_gradients_to_masters()
         gradients = torch.cat([weight.grad.flatten() for weight in step.model.parameters()])

@@ -11,6 +11,7 @@ from ..body import BodyModel
 from ..data.loading import load_bodies_and_store, require_bodies
 from ..io.checkpoints import save_checkpoint
 from ..lifting.cameras import NoiseName
+from ..lifting.recipes import RecipeName
 from ..precision.cpu_half_emulation import emulate_half_on_cpu
 from ..training.distributed import process_group
 from ..training.settings import TrainSettings
@@ -24,7 +25,10 @@ def train(
     model: Literal["humor", "poseformer", "poseformer-v2"] = "humor",
     settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = TrainSettings(),  # noqa: B008  frozen
     frames: int = 81,
+    kept_frames: int | None = None,
+    coefficients: int | None = None,
     noise: NoiseName = "noisy",
+    recipe: RecipeName = "published",
     subsets: tuple[str, ...] = (),
     body_model: Path | None = None,
     device: str | None = None,
@@ -39,7 +43,14 @@ def train(
         model: the motion model, or a network that lifts 2D joints, as random cameras show them, to 3D.
         settings: the schedule of the training.
         frames: number of frames that a lifting network sees at once; odd.
+        kept_frames: number of frames in the middle for which PoseFormerV2 has tokens; a ninth of all if left out, as in
+            the released networks of 27, 81 and 243 frames.
+        coefficients: number of cosine coefficients for which PoseFormerV2 has tokens; a ninth of the frames if left
+            out.
         noise: added to the 2D joints that a lifting network is trained on.
+        recipe: of a lifting network: the published one (AdamW with weight decay, a learning rate that falls by 1 % an
+            epoch, stochastic depth, flips; its batches are 512 windows for poseformer and 1024 for poseformer-v2), or
+            the motion model's Adamax without these.
         subsets: train on these subsets only, e.g. CMU as in the study; those of the published split if left out.
         body_model: folder of SMPL+H or SMPL files of the genders that the motion has; mannequins if left out.
         device: cpu, cuda or cuda:N; cuda if there is one.
@@ -55,7 +66,15 @@ def train(
         if model == "humor":
             Trainer(MotionTask(settings, split, bodies, team), out, console).run()
         else:
-            lifting = LiftingSettings(**vars(settings), model=model, frames=frames, noise=noise)
+            lifting = LiftingSettings(
+                **vars(settings),
+                model=model,
+                frames=frames,
+                kept_frames=kept_frames,
+                coefficients=coefficients,
+                noise=noise,
+                recipe=recipe,
+            )
             Trainer(LiftingTask(lifting, split, team), out, console).run()
 
 

@@ -68,6 +68,12 @@ def smpl_to_h36m_joints(joints: Float[Tensor, "*b 22 3"]) -> Float[Tensor, "*b 1
     return torch.stack([named[name] for name in JOINT_NAMES], -2)
 
 
+def mirror(joints: Float[Tensor, "*b 17 D"]) -> Float[Tensor, "*b 17 D"]:
+    """The joints of the mirrored person, as points of an image or in camera coordinates: left is right."""
+    flipped = joints[..., MIRRORED_JOINTS, :]
+    return torch.cat([-flipped[..., :1], flipped[..., 1:]], -1)
+
+
 def draw_cameras(joints: Float[Tensor, "B T J 3"], random: Generator) -> PinholeCameras:
     """Draw a camera for each window of motion, z up, that looks at its middle and has all joints in view."""
     turn, down, near, zoom = torch.rand(4, len(joints), generator=random)

@@ -9,7 +9,7 @@ the sequence.
 from functools import partial
 from math import pi
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -126,6 +126,7 @@ class SpatialEncoder(nn.Module):
 class LiftingNetwork(nn.Module):
     """What the two have in common: two stacks of layers, the spatial one first."""
 
+    frames: int  # that the network sees at once
     temporal: nn.Sequential
 
     def __init__(self) -> None:
@@ -198,7 +199,31 @@ class PoseFormerV2(LiftingNetwork):
         return self.head(means.flatten(1)).unflatten(-1, (JOINTS, 3))
 
 
-NETWORKS = {"poseformer": PoseFormer, "poseformer-v2": PoseFormerV2}
+LiftingName = Literal["poseformer", "poseformer-v2"]
+NETWORKS: dict[LiftingName, type[PoseFormer] | type[PoseFormerV2]] = {
+    "poseformer": PoseFormer,
+    "poseformer-v2": PoseFormerV2,
+}
+
+
+def build_network(
+    name: LiftingName, frames: int, kept_frames: int | None = None, coefficients: int | None = None
+) -> PoseFormer | PoseFormerV2:
+    """Make a network; of PoseFormerV2, by default, with the released shares: (27, 3, 3), (81, 9, 9), (243, 27, 27).
+
+    Raises SettingError for sizes that no network has.
+    """
+    sizes = {"frames": frames, "kept_frames": kept_frames, "coefficients": coefficients}
+    for size, number in sizes.items():
+        if number is not None and number < 1:
+            raise SettingError(f"{size} {number}: expected a whole number from 1.")
+    if name == "poseformer-v2":
+        ninth = max(1, frames // 9)
+        return PoseFormerV2(frames, kept_frames or ninth, coefficients or ninth)
+    for size in ("kept_frames", "coefficients"):
+        if sizes[size] is not None:
+            raise SettingError(f"{size} {sizes[size]}: not for {name}; leave it out.")
+    return PoseFormer(frames)
 
 
 def _mlp(width: int) -> nn.Sequential:

@@ -12,7 +12,7 @@ from ..data.store import MotionStore
 from ..data.windows import FRAMES
 from ..errors import SettingError
 from ..training.seeded_noise import generator
-from .cameras import Noise, add_detector_noise, draw_cameras, smpl_to_h36m_joints
+from .cameras import Noise, add_detector_noise, draw_cameras, mirror, smpl_to_h36m_joints
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +47,29 @@ class LiftingWindows:
         self.store, self.around = store, np.arange(frames) - frames // 2
 
     def batch(
-        self, clips: Int[np.ndarray, " B"], starts: Int[np.ndarray, " B"], noise: Noise, key: tuple[int, ...]
+        self,
+        clips: Int[np.ndarray, " B"],
+        starts: Int[np.ndarray, " B"],
+        noise: Noise,
+        key: tuple[int, ...],
+        flips: bool = False,
     ) -> LiftingBatch:
-        """The windows of these clips that begin at these frames; cameras and noise are functions of the key."""
+        """The windows of these clips that begin at these frames; cameras and noise are functions of the key.
+
+        With flips, so is which half of them, on average, is mirrored.
+        """
         middle = starts[:, None] + FRAMES // 2
         frames = np.clip(middle + self.around, 0, self.store.frames[clips, None] - 1)
         joints, random = smpl_to_h36m_joints(self.store.joints(clips, frames)), generator(key)
         camera = draw_cameras(joints, random)
         seen = camera.world_to_camera(joints)
         target = seen[:, len(self.around) // 2]
-        return LiftingBatch(add_detector_noise(camera.project(seen), noise, random), target - target[:, :1])
+        batch = LiftingBatch(add_detector_noise(camera.project(seen), noise, random), target - target[:, :1])
+        if not flips:
+            return batch
+        flipped = torch.rand(len(batch), 1, 1, generator=random) < 0.5
+        points = torch.where(flipped.unsqueeze(-1), mirror(batch.points), batch.points)
+        return LiftingBatch(points, torch.where(flipped, mirror(batch.joints), batch.joints))
 
     def evaluation_batches(self, batch_size: int, noise: Noise, seed: int) -> Iterator[LiftingBatch]:
         """Every window in order, none overlapping another, with the same cameras whatever the noise."""

@@ -1,4 +1,4 @@
-"""Adamax that skips a step where a gradient is not finite, without waiting for the device."""
+"""Adamax and AdamW that skip a step where a gradient is not finite, without waiting for the device."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -84,3 +84,26 @@ class Adamax(torch.optim.Adamax):
         # Every weight has the same step count. Divided by infinity, a skipped update is zero.
         factor = torch.where(finite, (beta1 ** steps[0] - 1) / group["lr"], float("inf"))
         torch._foreach_addcdiv_(weights, averages, torch._foreach_mul(norms, factor))
+
+
+class AdamW(torch.optim.AdamW):
+    """torch's fused AdamW, where a step with a gradient that is not finite changes neither weights nor state.
+
+    `taken`, `found_inf` and `grad_scale` are as in `Adamax`. `step` may overwrite `.grad`.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-4, weight_decay: float = 0.1) -> None:
+        super().__init__(list(params), lr, weight_decay=weight_decay, fused=True)
+        self.taken: Tensor | None = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update the weights by their gradients, or skip the update where one is not finite."""
+        assert closure is None, "a closure's loss would have to be read"
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        given: Tensor | None = getattr(self, "found_inf", None)
+        self.found_inf = (~get_total_norm(gradients).isfinite()).float() if given is None else given
+        super().step()  # torch's kernels read `found_inf` on the device
+        self.taken = (self.found_inf.reshape(()) == 0).float()
+        if given is None:
+            del self.found_inf

@@ -37,8 +37,12 @@ def draw_teacher_forcing(seed: int, epoch: int, index: int, rate: float) -> tupl
 
 def generator(key: tuple[int, ...]) -> torch.Generator:
     """A CPU generator seeded by a key of whole numbers."""
-    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(seed_of(key))
+
+
+def seed_of(key: tuple[int, ...]) -> int:
+    """The seed that a key of whole numbers gives."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _noise(key: tuple[int, ...], windows: int) -> Tensor:

@@ -18,7 +18,7 @@ from .distributed import Team, TeamSampler
 from .execution import require_execution
 from .log import rounded
 from .micro_batches import Terms
-from .optimizer import Adamax
+from .optimizer import Adamax, AdamW
 from .phase_timer import PhaseTimer
 from .seeded_noise import draw_teacher_forcing, training_noise, validation_noise
 from .settings import TrainSettings
@@ -59,7 +59,7 @@ class TrainingTask(ABC):
         with torch.random.fork_rng(devices=[]):  # drawn on the CPU: the same on every device
             torch.manual_seed(self.settings.seed)
             model = self.build_model().to(self.team.device)
-        optimizer = Adamax(model.parameters(), lr=self.settings.learning_rate)
+        optimizer = self.build_optimizer(model)
         average = self.team.average if precision.preset.keep_half_weights else None  # DDP does not see their gradients
         network = self.team.wrap_ddp(model) if average is None else model
         parts = {"model": model, "optimizer": optimizer, "precision": precision, "network": network}
@@ -68,6 +68,10 @@ class TrainingTask(ABC):
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Make the network on the CPU."""
+
+    def build_optimizer(self, model: nn.Module) -> Adamax | AdamW:
+        """Make the optimizer of the network's weights, on their device."""
+        return Adamax(model.parameters(), lr=self.settings.learning_rate)
 
     @abstractmethod
     def build_step(self, **arguments: Any) -> BaseStep:

@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from humor import HumorLoss, HumorModel, Precision
 from humor.losses import LossWeights
 from humor.state import CanonicalFrame, MotionState
 from humor.training.execution import assume_device_type
-from humor.training.optimizer import Adamax
+from humor.training.optimizer import Adamax, AdamW
 from humor.training.phase_timer import PhaseTimer
 from humor.training.seeded_noise import draw_teacher_forcing, training_noise, validation_noise
 from humor.training.settings import TrainSettings
@@ -70,13 +71,17 @@ def optimizer_of_both_devices(request):
         yield
 
 
+OPTIMIZERS = {Adamax: torch.optim.Adamax, AdamW: partial(torch.optim.AdamW, weight_decay=0.1)}
+
+
 @pytest.mark.usefixtures("optimizer_of_both_devices")
-def test_adamax_is_torchs():
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_an_optimizer_is_torchs(kind):
     torch.manual_seed(0)
     layers = [torch.nn.Linear(7, 5) for _ in range(2)]
     layers[1].load_state_dict(layers[0].state_dict())
-    ours = Adamax(layers[0].parameters(), lr=1e-2)
-    theirs = torch.optim.Adamax(layers[1].parameters(), lr=1e-2)
+    ours = kind(layers[0].parameters(), lr=1e-2)
+    theirs = OPTIMIZERS[kind](layers[1].parameters(), lr=1e-2)
     for _ in range(20):
         rows = torch.randn(3, 7)
         for layer, optimizer in zip(layers, (ours, theirs), strict=True):
@@ -89,12 +94,13 @@ def test_adamax_is_torchs():
 
 
 @pytest.mark.usefixtures("optimizer_of_both_devices")
+@pytest.mark.parametrize("kind", OPTIMIZERS)
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_skipped_step_changes_nothing(bad, first):
+def test_a_skipped_step_changes_nothing(bad, first, kind):
     torch.manual_seed(0)
     layer = torch.nn.Linear(3, 2)
-    optimizer = Adamax(layer.parameters())
+    optimizer = kind(layer.parameters())
     if not first:
         layer(torch.randn(4, 3)).sum().backward()
         optimizer.step()
@@ -114,12 +120,13 @@ def test_a_skipped_step_changes_nothing(bad, first):
 
 
 @pytest.mark.usefixtures("optimizer_of_both_devices")
-def test_a_scaler_passes_its_flag_to_adamax():
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_scaler_passes_its_flag_to_the_optimizer(kind):
     torch.manual_seed(0)
     layers = [torch.nn.Linear(3, 2) for _ in range(2)]
     layers[1].load_state_dict(layers[0].state_dict())
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    scaled, plain = (Adamax(layer.parameters()) for layer in layers)
+    scaled, plain = (kind(layer.parameters()) for layer in layers)
     rows = torch.randn(4, 3)
     scaler.scale(layers[0](rows).square().sum()).backward()
     scaler.step(scaled)
