@@ -8,6 +8,7 @@ import tyro
 from ..errors import HumorError
 from .body import mannequin
 from .data import import_motion, process
+from .evaluate import evaluate
 from .motion import fit, reconstruct, sample
 from .report import report
 from .study import profile, study
@@ -25,6 +26,7 @@ app.command(profile)
 app.command(sample)
 app.command(reconstruct)
 app.command(fit)
+app.command(evaluate)
 app.command(report)
 
 

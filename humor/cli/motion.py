@@ -38,8 +38,8 @@ ROLLOUT_BATCH = 16  # a step of so many takes hardly longer than a step of one
 
 
 @dataclass(frozen=True)
-class MotionSettings:
-    """The options of every command that makes motion."""
+class NetworkSettings:
+    """The options of every command that uses a trained motion model."""
 
     checkpoint: Path  # weights of the network: a run's best.pt, or the released ones
     out: Path  # folder to write to
@@ -48,12 +48,18 @@ class MotionSettings:
     body_model: Path | None = (
         None  # folder of SMPL+H or SMPL files of the genders that the motion has; mannequins if left out
     )
-    mesh: bool = False  # also put the mesh of a --body-model into the page; mind its licence before you share the page
 
     def network(self) -> Network:
         """Load the network to its device. Raises CheckpointError and SettingError."""
         with process_group(self.device) as team:
             return Network(HumorModel.load(self.checkpoint), self.precision, team.device)
+
+
+@dataclass(frozen=True)
+class MotionSettings(NetworkSettings):
+    """The options of every command that makes motion."""
+
+    mesh: bool = False  # also put the mesh of a --body-model into the page; mind its licence before you share the page
 
 
 MotionOptions = Annotated[MotionSettings, tyro.conf.arg(name="")]

@@ -117,6 +117,10 @@ class MotionStore:
         vectors, pose = data[:, : 3 * _VECTORS], data[:, 3 * _VECTORS : _POSE_END]
         return _state(vectors.unflatten(-1, (-1, 3)), pose.unflatten(-1, (21, 3, 3)))
 
+    def contacts(self, clip: int) -> Float[Tensor, "frames 9"]:
+        """What touches in each frame of a clip, 0 or 1, in the order of `skeleton.CONTACT_JOINTS`."""
+        return torch.from_numpy(self.frame_data[self._first[clip] :][: self.frames[clip], _POSE_END:].copy())
+
     def joints(self, clips: Int[np.ndarray, " B"], frames: Int[np.ndarray, "B T"]) -> Float[Tensor, "B T 22 3"]:
         """Body joints in the world, metres, at the given frames of each clip."""
         columns = slice(3 * _JOINTS.start, 3 * _JOINTS.stop)
@@ -160,11 +164,13 @@ class MotionStore:
         for clips, starts in self.windows_in_order(batch_size):
             yield self.batch(clips, starts, with_world=True)
 
-    def windows_in_order(self, batch_size: int) -> Iterator[tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]]:
-        """Clips and first frames of the windows of each evaluation batch."""
-        counts = self.frames // FRAMES
+    def windows_in_order(
+        self, batch_size: int, frames: int = FRAMES
+    ) -> Iterator[tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]]:
+        """Clips and first frames of the windows of each evaluation batch, windows of so many frames each."""
+        counts = self.frames // frames
         clips = np.repeat(np.arange(len(self)), counts)
-        starts = FRAMES * (np.arange(len(clips)) - np.repeat(np.cumsum(counts) - counts, counts))
+        starts = frames * (np.arange(len(clips)) - np.repeat(np.cumsum(counts) - counts, counts))
         for first in range(0, len(clips), batch_size):
             chosen = slice(first, first + batch_size)
             yield clips[chosen], starts[chosen]

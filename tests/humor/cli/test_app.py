@@ -5,7 +5,8 @@ import pytest
 from humor.cli.app import main
 
 COMMANDS = (
-    "mannequin", "import", "process", "train", "export", "study", "profile", "sample", "reconstruct", "fit", "report",
+    "mannequin", "import", "process", "train", "export", "study", "profile", "sample", "reconstruct", "fit", "evaluate",
+    "report",
 )  # fmt: skip
 
 

@@ -24,12 +24,14 @@ COMMANDS = {
     "--seconds 0.1 --precisions fp32",
     "sample": "sample --checkpoint {0}/net.pt --data {0}/data --out {1}/samples --num 1 --seconds 0.2",
     "reconstruct": "reconstruct --checkpoint {0}/net.pt --data {0}/data --out {1}/again --num 1 --seconds 0.2",
+    "evaluate": "evaluate motion --checkpoint {0}/net.pt --data {0}/data --out {1}/measured --split all --seconds 0.2 "
+    "--samples 2",
     "fit": "fit --checkpoint {0}/net.pt --observations {0}/seen.npz --out {1}/fitted",
 }
 WRITTEN = {
     "import": "raw/CMU/77/77_01_poses.npz", "process": "data/index.json", "train": "run/best.pt",
     "study": "study/table.md", "profile": "profile/profile.json", "sample": "samples/motion.html",
-    "reconstruct": "again/motion.html", "fit": "fitted/motion.npz",
+    "reconstruct": "again/motion.html", "fit": "fitted/motion.npz", "evaluate": "measured/evaluation.csv",
 }  # fmt: skip
 # Where the bodies differ most from the default; the rest of the table is slow.
 QUICK = {("smpl", 10, "process"), ("smpl", 300, "import")}
