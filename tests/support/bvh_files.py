@@ -18,7 +18,8 @@ TRUNK = {
 }  # fmt: skip
 SIDE = {
     "collar": ("spine2", (0.05, 0.15, 0)), "shoulder": ("collar", (0.13, 0, 0)), "roll": ("shoulder", (0.14, 0, 0)),
-    "elbow": ("roll", (0.14, 0, 0)), "wrist": ("elbow", (0.25, 0, 0)), "finger": ("wrist", (0.09, 0, 0.02)),
+    "elbow": ("roll", (0.14, 0, 0)), "carpus": ("elbow", (0.2, 0, 0)), "wrist": ("carpus", (0.05, 0, 0)),
+    "finger": ("wrist", (0.09, 0, 0.02)),
     "finger_end": ("finger", (0.06, 0, 0)), "stub": ("hips", (0, 0, 0)), "hip": ("stub", (0.09, -0.07, 0)),
     "knee": ("hip", (0, -0.42, 0)), "ankle": ("knee", (0, -0.4, 0)), "toes": ("ankle", (0, -0.07, 0.13)),
     "toes_end": ("toes", (0, 0, 0.07)),
@@ -53,7 +54,8 @@ _MOTION_BUILDER = {
 FAMILIES = {
     "cmu": Family(
         _MOTION_BUILDER | {"spine": "LowerBack", "spine1": "Spine", "spine2": "Spine1", "neck1": "Neck1",
-                           "stub": "{}HipJoint", "toes": "{}ToeBase", "finger": "{}FingerBase"},
+                           "stub": "{}HipJoint", "toes": "{}ToeBase", "carpus": "{}Hand",
+                           "wrist": "{}FingerBase", "finger": "{}Fingers"},
         order="ZYX", metres=0.0254 / 0.45, rest_first=True, unit="cmu"),
     "lafan1": Family(_MOTION_BUILDER, order="ZYX", along_x=True),
     "bandai-namco": Family(
@@ -103,8 +105,8 @@ FAMILIES = {
     "acclaim": Family(
         {"hips": "root", "spine": "lowerback", "spine1": "upperback", "spine2": "thorax", "neck": "lowerneck",
          "neck1": "upperneck", "head": "head", "collar": "{}clavicle", "shoulder": "{}humerus", "elbow": "{}radius",
-         "wrist": "{}wrist", "finger": "{}hand", "stub": "{}hipjoint", "hip": "{}femur", "knee": "{}tibia",
-         "ankle": "{}foot", "toes": "{}toes"},
+         "carpus": "{}wrist", "wrist": "{}hand", "finger": "{}fingers", "stub": "{}hipjoint", "hip": "{}femur",
+         "knee": "{}tibia", "ankle": "{}foot", "toes": "{}toes"},
         ("l", "r"), order="XYZ", metres=0.0254, unit="in"),
 }  # fmt: skip
 
@@ -159,7 +161,7 @@ def own_axes(role: str, family: Family) -> np.ndarray:
         if family.mirrored and role == "hips":
             return np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x up, y right
         return np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])  # x up, y forward, z left
-    child = {"collar": "shoulder", "shoulder": "roll", "roll": "elbow", "elbow": "wrist", "wrist": "", "finger": "",
+    child = {"collar": "shoulder", "shoulder": "roll", "roll": "elbow", "elbow": "carpus", "wrist": "", "finger": "",
              "hip": "knee", "knee": "ankle", "ankle": "toes", "toes": "toes_end"}.get(part, "")  # fmt: skip
     out = np.array([1.0 if side == "left" else -1, 0, 0])
     along = roles()[f"{side}_{child}"][1] if child else out

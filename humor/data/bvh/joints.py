@@ -22,8 +22,10 @@ WORDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "foot": (("toe", "toes", "toebase", "ball"), ("foot",)),
     "elbow": (("elbow", "forearm", "lowerarm", "lowarm", "radius"),),
     "shoulder": (("upperarm", "uparm", "arm", "shldr", "humerus"), ("shoulder",)),
-    "wrist": (("wrist",), ("hand",)),
+    # CMU's files have a short bone at the end of the forearm, called hand or, beside a radius, wrist.
+    "wrist": (("fingerbase",), ("wrist",), ("hand",)),
 }
+_WRIST_BEYOND_RADIUS = (("hand",), ("wrist",))
 _KNOWN = {word for choices in WORDS.values() for words in choices for word in words}
 _SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 # What exporters put before or after a name.
@@ -62,12 +64,12 @@ def recognise_joints(motion: BvhMotion, given: Mapping[str, str] | None = None) 
         for middle, start, end in (("knee", "hip", "ankle"), ("elbow", "shoulder", "wrist")):
             names = [f"{side}_{joint}" for joint in (middle, start, end)]
             if names[0] not in limbs:
-                limbs[names[0]] = tree.first(side, middle, range(len(motion.names)), names[0])
+                limbs[names[0]] = tree.first(side, middle, range(len(motion.names)))
             at = limbs[names[0]]
             if names[1] not in limbs:
-                limbs[names[1]] = tree.first(side, start, tree.above(at), names[1])
+                limbs[names[1]] = tree.first(side, start, tree.above(at))
             if names[2] not in limbs:
-                limbs[names[2]] = tree.first(side, end, tree.below(at), names[2])
+                limbs[names[2]] = tree.first(side, end, tree.below(at), at)
         toes = f"{side}_foot"
         below = tree.below(limbs[f"{side}_ankle"])
         found = [joint for choice in WORDS["foot"] for joint in below if tree.is_named(joint, side, choice)]
@@ -131,13 +133,14 @@ class _Tree:
         line = [end, *self.above(end)]
         return tuple(reversed(line[: line.index(start)]))
 
-    def first(self, side: str | None, joint: str, among: Sequence[int], name: str) -> int:
+    def first(self, side: str, joint: str, among: Sequence[int], above: int | None = None) -> int:
         """The first of some joints that has the clearest of a joint's words as its name."""
-        for words in WORDS[joint]:
+        beyond_radius = joint == "wrist" and above is not None and self.names[above][1] == "radius"
+        for words in _WRIST_BEYOND_RADIUS if beyond_radius else WORDS[joint]:
             for candidate in among:
                 if self.is_named(candidate, side, words):
                     return candidate
-        raise MotionError(_not_told(self.motion, name))
+        raise MotionError(_not_told(self.motion, f"{side}_{joint}"))
 
     def head(self, chest: int) -> int:
         """The joint named head, or the end of the neck: the only branch of the chest that leads to no arm."""

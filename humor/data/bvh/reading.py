@@ -70,7 +70,7 @@ class BvhMotion:
         for number in moving:
             place[:, "xyz".index(kinds[number][1])] = values[:, number]
         offset = self.offsets[joint]
-        is_added = joint > 0 and np.linalg.norm(place, axis=-1).max() < 0.5 * np.linalg.norm(offset)
+        is_added = joint > 0 and np.linalg.norm(place, axis=-1).max() < 0.1 * np.linalg.norm(offset)
         return place + offset if is_added or not moving else place
 
 

@@ -22,6 +22,7 @@ LEGS = {"left": (DOWN, LEFT), "right": (DOWN, LEFT)}
 ARMS = {"left": (LEFT, DOWN), "right": (-LEFT, UP)}
 # Weight of the usual axis of a hinge beside those seen, which weigh as the sine of their bend.
 USUAL_HINGE = 0.05
+SAME_HINGE = 0.25  # cosine, of the hinge as the two bones of a limb have it, from which it is one
 FLAT_SHARE = 10.0  # percent of the frames, those of the lowest ankle, in which a foot is taken to lie flat
 FOOT_SLOPE = (15.0, 45.0)  # degrees that a person's ankle joint lies above the ball of the foot
 _AXES = np.concatenate([np.eye(3), -np.eye(3)])
@@ -117,10 +118,13 @@ def _hinged(
     usual = usual_hinge(direction, hinge, base, upper)
     bends = np.cross(upper, lower)
     seen = bends + USUAL_HINGE * usual
+    own = [_unit((posed.rotations[bone].swapaxes(-1, -2) @ seen[..., None]).sum(0)[:, 0]) for bone in chain[:2]]
+    # A forearm may turn about itself too. Both bones have the same axes in their zero pose, in all usual skeletons.
+    if own[0] @ own[1] > SAME_HINGE:
+        own[1] = own[0]
     turns = []
-    for bone, child in pairwise(chain):
-        own = (posed.rotations[bone].swapaxes(-1, -2) @ seen[..., None]).sum(0)[:, 0]
-        axes = axes_along(posed.offset(bone, child), own)
+    for (bone, child), axis in zip(pairwise(chain), own, strict=True):
+        axes = axes_along(_unit(posed.offset(bone, child)), axis)
         if axes is None:
             raise MotionError(
                 f"{posed.name}: {posed.names[bone]} has no length or no hinge; map the joints with --joints."
