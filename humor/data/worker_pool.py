@@ -31,13 +31,12 @@ def run_jobs(
 
     With several workers all of them are pickled. Raises FileError where a worker dies.
     """
-    if not jobs:
-        return
-    if workers == 1:
+    workers = min(workers, len(jobs))
+    if workers < 2:
         context = load()
         yield from (work(job, context) for job in jobs)
         return
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _start_worker, (work, load))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (work, load))
     try:
         for done in as_completed([pool.submit(_work, job) for job in jobs]):
             yield done.result()

@@ -6,6 +6,7 @@ The writer is an obvious twin of the reader: world rotations of a person in T-po
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -248,3 +249,34 @@ def angles(rotations: np.ndarray, order: str) -> np.ndarray:
 def without(family: Family, *missing: str) -> Family:
     """The family without some joints."""
     return replace(family, names={role: name for role, name in family.names.items() if role not in missing})
+
+
+def slow_joint_places(path: Path) -> dict[str, np.ndarray]:
+    """World position of every joint of a .bvh, in its own units; an end site is named after its parent."""
+    words = path.read_text().split()
+    start = words.index("MOTION")
+    names, parents, offsets, channels, stack = [], [], [], [], []
+    for at, word in enumerate(words[:start]):
+        if word in ("ROOT", "JOINT", "End"):
+            names.append(words[at + 1] if word != "End" else names[-1] + " end")
+            parents.append(stack[-1] if stack else -1)
+            stack.append(len(names) - 1)
+            channels.append([])
+        elif word == "OFFSET":
+            offsets.append(np.array(words[at + 1 : at + 4], float))
+        elif word == "CHANNELS":
+            channels[-1] = words[at + 2 : at + 2 + int(words[at + 1])]
+        elif word == "}":
+            stack.pop()
+    numbers = np.array(words[words.index("Time:") + 2 :], float).reshape(int(words[words.index("Frames:") + 1]), -1)
+    columns = iter(numbers.T)
+    turns, places = [], []
+    for parent, offset, own in zip(parents, offsets, channels, strict=True):
+        values = {channel: next(columns) for channel in own}
+        order = "".join(channel[0] for channel in own if channel.endswith("rotation"))
+        angles = np.stack([values[f"{letter}rotation"] for letter in order], -1) if order else None
+        turn = np.eye(3) if angles is None else Rotation.from_euler(order, angles, degrees=True).as_matrix()
+        root = np.stack([values[f"{letter}position"] for letter in "XYZ"], -1) if "Xposition" in values else offset
+        turns.append(turn if parent < 0 else turns[parent] @ turn)
+        places.append(root if parent < 0 else places[parent] + turns[parent] @ offset)
+    return dict(zip(names, places, strict=True))

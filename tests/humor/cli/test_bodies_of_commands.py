@@ -15,7 +15,7 @@ from tests.support.cmu_files import read_made_up
 
 BODIES = [("smplh", 10), ("smplh", 16), ("smplh", 300), ("smpl", 10), ("smpl", 16), ("smpl", 300)]
 COMMANDS = {
-    "import": "import cmu {0}/captured --out {1}/raw",
+    "import": "import cmu {0}/captured --out {1}/raw --workers 1",
     "process": "process {0}/raw --out {1}/data --workers 1",
     "train": "train --data {0}/data --out {1}/run --epochs 1 --steps-per-epoch 1 --batch-size 1",
     "study": "study --data {0}/data --out {1}/study --width 1 --epochs 1 --steps-per-epoch 1 --batch-size 1 --seeds 1 "

@@ -321,7 +321,7 @@ def test_the_commands_take_cmu_from_its_own_files_to_a_store(tmp_path, capsys):
     (source / "77_01.amc").write_text(made_up_amc([frames[0]] * 250))
     (source / "sub").mkdir()
     (source / "sub/78_01.amc").write_text("x")
-    main(["import", "cmu", str(source), "--out", str(tmp_path / "raw")])
+    main(["import", "cmu", str(source), "--out", str(tmp_path / "raw"), "--workers", "1"])
     shown = capsys.readouterr().out
     assert "left out: 78_01.amc: no skeleton 78.asf in the folder; put it beside the motion.\n" in shown
     assert [line.split() for line in shown.splitlines() if "imported" in line] == [
@@ -338,7 +338,7 @@ def test_commands_that_kept_nothing_fail(tmp_path, capsys):
     source.mkdir()
     (source / "78_01.amc").write_text("x")
     with pytest.raises(SystemExit) as end:
-        main(["import", "cmu", str(source), "--out", str(tmp_path / "raw")])
+        main(["import", "cmu", str(source), "--out", str(tmp_path / "raw"), "--workers", "1"])
     assert end.value.code == 1
     assert capsys.readouterr().err.endswith(
         f"humor: {source}: none of 1 motions could be imported; mend what is named above.\n"

@@ -19,6 +19,7 @@ from tests.support.cmu_files import (
     random_frames,
     read_made_up,
 )
+from tests.support.damaged_text import damaged
 
 
 @pytest.fixture(scope="module")
@@ -180,28 +181,6 @@ def test_a_folder_without_motions_is_refused(tmp_path: Path) -> None:
     message = f"{tmp_path / 'x'}: not a folder; expected CMU's .asf and .amc files in it, check the name."
     with pytest.raises(FileError, match=f"^{re.escape(message)}$"):
         find_clips(tmp_path / "x")
-
-
-def damaged(draw: random.Random, content: bytes) -> bytes:
-    """Bytes flipped, cut out, swapped or repeated."""
-    data = bytearray(content)
-    for _ in range(draw.choice((1, 1, 2, 8, 40))):
-        if not data:
-            break
-        a, b = sorted((draw.randrange(len(data)), draw.randrange(len(data))))
-        span = draw.randrange(1, 40)
-        kind = draw.randrange(5)
-        if kind == 0:
-            data[a] ^= 1 << draw.randrange(8)
-        elif kind == 1:
-            del data[a : a + span]
-        elif kind == 2:
-            data[a : a + span], data[b : b + span] = data[b : b + span], data[a : a + span]
-        elif kind == 3:
-            data[a:a] = data[b : b + span]
-        else:
-            data[a] = draw.choice(b"0123456789-.e \n#:x\xff")
-    return bytes(data[: draw.randrange(len(data) + 1)] if draw.random() < 0.05 else data)
 
 
 def fuzz(folder: Path, body: BodyModel, asf: bytes, amc: bytes, rounds: int, seed: int) -> tuple[int, int]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 
 from humor.data.cmu.amc import read_amc
 from humor.data.cmu.asf import read_asf
 from humor.data.source_motion import world_joints, world_rotations
+from tests.support.bvh_files import slow_joint_places
 from tests.support.cmu_files import (
     MOCAP,
     TREE,
@@ -86,42 +86,11 @@ def test_joints_are_where_a_bone_by_bone_walk_puts_them(tmp_path: Path) -> None:
             np.testing.assert_allclose(turns[frame, index], turn, atol=1e-12)
 
 
-def read_bvh(path: Path) -> dict[str, np.ndarray]:
-    """World position of every joint of a .bvh, in its own units; an end site is named after its parent."""
-    words = path.read_text().split()
-    start = words.index("MOTION")
-    names, parents, offsets, channels, stack = [], [], [], [], []
-    for at, word in enumerate(words[:start]):
-        if word in ("ROOT", "JOINT", "End"):
-            names.append(words[at + 1] if word != "End" else names[-1] + " end")
-            parents.append(stack[-1] if stack else -1)
-            stack.append(len(names) - 1)
-            channels.append([])
-        elif word == "OFFSET":
-            offsets.append(np.array(words[at + 1 : at + 4], float))
-        elif word == "CHANNELS":
-            channels[-1] = words[at + 2 : at + 2 + int(words[at + 1])]
-        elif word == "}":
-            stack.pop()
-    numbers = np.array(words[words.index("Time:") + 2 :], float).reshape(int(words[words.index("Frames:") + 1]), -1)
-    columns = iter(numbers.T)
-    turns, places = [], []
-    for parent, offset, own in zip(parents, offsets, channels, strict=True):
-        values = {channel: next(columns) for channel in own}
-        order = "".join(channel[0] for channel in own if channel.endswith("rotation"))
-        angles = np.stack([values[f"{letter}rotation"] for letter in order], -1) if order else None
-        turn = np.eye(3) if angles is None else Rotation.from_euler(order, angles, degrees=True).as_matrix()
-        root = np.stack([values[f"{letter}position"] for letter in "XYZ"], -1) if "Xposition" in values else offset
-        turns.append(turn if parent < 0 else turns[parent] @ turn)
-        places.append(root if parent < 0 else places[parent] + turns[parent] @ offset)
-    return dict(zip(names, places, strict=True))
-
-
 @needs_mocap
 def test_the_bvh_of_a_clip_puts_the_source_skeleton_in_the_same_places() -> None:
     skeleton = read_asf(MOCAP / "01.asf")
     source = world_joints(skeleton, read_amc(MOCAP / "01_01.amc.gz", skeleton))
-    bvh = read_bvh(MOCAP / "01_01.bvh")
+    bvh = slow_joint_places(MOCAP / "01_01.bvh")
     thorax = source[:, skeleton.index("thorax")] - source[:, skeleton.index("upperback")]
     pairs = {
         "LeftUpLeg": "lhipjoint", "LeftLeg": "lfemur", "LeftFoot": "ltibia", "LeftToeBase": "lfoot",
@@ -140,7 +109,7 @@ def test_the_bvh_of_a_clip_puts_the_source_skeleton_in_the_same_places() -> None
 def test_another_conversion_on_another_skeleton_points_the_same_way() -> None:
     skeleton = read_asf(MOCAP / "11.asf")
     source = world_joints(skeleton, read_amc(MOCAP / "11_01.amc", skeleton))
-    bvh = read_bvh(MOCAP / "11_01.bvh")
+    bvh = slow_joint_places(MOCAP / "11_01.bvh")
     for letter in "lr":
         for start, end, bone in (
             ("Thigh", "Shin", "femur"),
