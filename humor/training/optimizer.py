@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from .execution import device_type_of
+from .fused_adamax import update_operator
 
 
 class Adamax(torch.optim.Adamax):
@@ -43,24 +44,35 @@ class Adamax(torch.optim.Adamax):
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         found, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
         finite = get_total_norm(gradients).isfinite() if found is None else found.reshape(()) == 0
-        if scale is not None:
-            torch._foreach_mul_(gradients, scale.reshape(()).reciprocal())
+        inverse = None if scale is None else scale.reshape(()).reciprocal()
         if device_type_of(finite) == "cuda":
-            self._update_branchless(gradients, finite)
+            self._update_branchless(gradients, finite, inverse)
         elif finite:
-            super().step()  # one weight after the other, which is fastest on a CPU
+            for group in self.param_groups:
+                self._update_group(group, 1.0 if inverse is None else float(inverse))
         self.taken = finite.float()
 
-    def _update_branchless(self, gradients: list[Tensor], finite: Tensor) -> None:
+    def _update_group(self, group: dict[str, Any], scale: float) -> None:
+        weights, gradients, averages, norms, steps = lists = [list[Tensor]() for _ in range(5)]
+        self._init_group(group, *lists)
+        if weights:
+            beta1, beta2 = group["betas"]
+            torch._foreach_add_(steps, 1)
+            rates = [group["lr"] / (1 - beta1 ** step.item()) for step in steps]
+            update_operator(weights, gradients, averages, norms, rates, beta1, beta2, group["eps"], scale)
+
+    def _update_branchless(self, gradients: list[Tensor], finite: Tensor, inverse: Tensor | None) -> None:
         """Update with the flag as a factor."""
+        if inverse is not None:
+            torch._foreach_mul_(gradients, inverse)
         # Zero times NaN is NaN, but not the product of their bits as integers, which also takes one launch for all.
         torch._foreach_mul_([gradient.view(torch.int32) for gradient in gradients], finite.int())
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if weights:
-                self._update_group(group, weights, finite)
+                self._update_group_branchless(group, weights, finite)
 
-    def _update_group(self, group: dict[str, Any], weights: list[Tensor], finite: Tensor) -> None:
+    def _update_group_branchless(self, group: dict[str, Any], weights: list[Tensor], finite: Tensor) -> None:
         (beta1, beta2), taken = group["betas"], finite.float()
         for weight in weights:
             if not self.state[weight]:

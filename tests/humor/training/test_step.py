@@ -4,7 +4,6 @@ import copy
 import itertools
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -12,8 +11,7 @@ import torch
 from humor import HumorLoss, HumorModel, Precision
 from humor.losses import LossWeights
 from humor.state import CanonicalFrame, MotionState
-from humor.training.execution import assume_device_type
-from humor.training.optimizer import Adamax, AdamW
+from humor.training.optimizer import Adamax
 from humor.training.phase_timer import PhaseTimer
 from humor.training.seeded_noise import draw_teacher_forcing, training_noise, validation_noise
 from humor.training.settings import TrainSettings
@@ -62,85 +60,6 @@ def test_noise_is_another_for_every_step_and_the_same_for_the_same():
     draws.append(validation_noise(0, 0, 4))
     assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
     assert torch.equal(draws[1], training_noise(0, 0, 1, 4))
-
-
-@pytest.fixture(params=["cpu", "cuda"])
-def optimizer_of_both_devices(request):
-    """The optimizer as it is on a CPU, and as it is on a GPU."""
-    with assume_device_type(request.param):
-        yield
-
-
-OPTIMIZERS = {Adamax: torch.optim.Adamax, AdamW: partial(torch.optim.AdamW, weight_decay=0.1)}
-
-
-@pytest.mark.usefixtures("optimizer_of_both_devices")
-@pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_an_optimizer_is_torchs(kind):
-    torch.manual_seed(0)
-    layers = [torch.nn.Linear(7, 5) for _ in range(2)]
-    layers[1].load_state_dict(layers[0].state_dict())
-    ours = kind(layers[0].parameters(), lr=1e-2)
-    theirs = OPTIMIZERS[kind](layers[1].parameters(), lr=1e-2)
-    for _ in range(20):
-        rows = torch.randn(3, 7)
-        for layer, optimizer in zip(layers, (ours, theirs), strict=True):
-            optimizer.zero_grad()
-            layer(rows).square().sum().backward()
-            optimizer.step()
-        for a, b in zip(layers[0].parameters(), layers[1].parameters(), strict=True):
-            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
-    assert ours.taken == 1
-
-
-@pytest.mark.usefixtures("optimizer_of_both_devices")
-@pytest.mark.parametrize("kind", OPTIMIZERS)
-@pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_skipped_step_changes_nothing(bad, first, kind):
-    torch.manual_seed(0)
-    layer = torch.nn.Linear(3, 2)
-    optimizer = kind(layer.parameters())
-    if not first:
-        layer(torch.randn(4, 3)).sum().backward()
-        optimizer.step()
-    before = copy.deepcopy((layer.state_dict(), optimizer.state_dict()["state"]))
-    layer.weight.grad, layer.bias.grad = torch.ones(2, 3), torch.tensor([1.0, bad])
-    optimizer.step()
-    assert optimizer.taken == 0
-    assert all(torch.equal(value, before[0][name]) for name, value in layer.state_dict().items())
-    for number, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
-            new = torch.full_like(value, 1e-8 if name == "exp_inf" else 0.0)
-            assert torch.equal(value, before[1].get(number, {}).get(name, new))
-    layer.bias.grad = torch.ones(2)
-    optimizer.step()
-    assert optimizer.taken == 1
-    assert all(p.isfinite().all() for p in layer.parameters())
-
-
-@pytest.mark.usefixtures("optimizer_of_both_devices")
-@pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_a_scaler_passes_its_flag_to_the_optimizer(kind):
-    torch.manual_seed(0)
-    layers = [torch.nn.Linear(3, 2) for _ in range(2)]
-    layers[1].load_state_dict(layers[0].state_dict())
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    scaled, plain = (kind(layer.parameters()) for layer in layers)
-    rows = torch.randn(4, 3)
-    scaler.scale(layers[0](rows).square().sum()).backward()
-    scaler.step(scaled)
-    scaler.update()
-    layers[1](rows).square().sum().backward()
-    plain.step()
-    torch.testing.assert_close(layers[0].weight, layers[1].weight)
-    before = layers[0].weight.clone()
-    scaler.scale(layers[0](rows * 1e30).square().sum()).backward()
-    scaler.step(scaled)
-    scaler.update()
-    assert torch.equal(layers[0].weight, before)
-    assert scaled.taken == 0
-    assert scaler.get_scale() == 2.0**9
 
 
 @pytest.fixture(scope="module")
