@@ -9,6 +9,7 @@ from ..errors import HumorError
 from .body import mannequin
 from .data import import_motion, process
 from .evaluate import evaluate
+from .lifting import lift
 from .motion import fit, reconstruct, sample
 from .report import report
 from .study import profile, study
@@ -26,6 +27,7 @@ app.command(profile)
 app.command(sample)
 app.command(reconstruct)
 app.command(fit)
+app.command(lift)
 app.command(evaluate)
 app.command(report)
 

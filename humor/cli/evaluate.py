@@ -1,8 +1,6 @@
-"""The commands that measure trained networks on motion that they were not trained on: evaluate motion."""
+"""The commands that measure trained networks on motion that they were not trained on: evaluate motion, lifting."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -16,10 +14,10 @@ from ..motion.evaluation import Evaluation, EvaluationSettings, clips_to_evaluat
 from ..motion.metrics import PENETRATION_CM
 from ..precision.cpu_half_emulation import emulate_half_on_cpu
 from ..training.progress import progress_bar
+from .lifting import evaluate_lifting_network
 from .motion import NetworkSettings
-from .terminal import console, print_table
+from .terminal import Row, console, print_table, table_csv
 
-Row = Mapping[str, str | float]
 # What the tables show of each kind of motion: a label, the column of the file, a factor and decimals.
 MEASURES = (
     ("windows or rollouts", "motions", 1, 0),
@@ -69,7 +67,7 @@ def evaluate_motion_model(
         rows = result.rows()
         if rows:
             _print_rows(rows)
-            write_whole(network.out / "evaluation.csv", _csv(rows))
+            write_whole(network.out / "evaluation.csv", table_csv(rows))
             console.print(f"wrote {network.out}/evaluation.csv", markup=False)
 
 
@@ -85,18 +83,10 @@ def _print_rows(rows: Sequence[Row]) -> None:
         print_table(f"Subset: {subset}", ("", *(str(row["motion"]) for row in kinds)), cells)
 
 
-def _csv(rows: Sequence[Row]) -> bytes:
-    """The rows as a file with every measure that any of them has."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    return text.getvalue().encode()
-
-
 # One arm a command, so that each has options of its own.
 Network = (
     Annotated[Any, tyro.conf.subcommand("motion", constructor=evaluate_motion_model)]
+    | Annotated[Any, tyro.conf.subcommand("lifting", constructor=evaluate_lifting_network)]
     | Annotated[None, tyro.conf.Suppress]
 )
 

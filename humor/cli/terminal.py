@@ -1,10 +1,13 @@
 """What the commands print with."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
+Row = Mapping[str, str | float]
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -23,3 +26,12 @@ def print_table(
 def print_error(message: object) -> None:
     """Print one sentence on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"humor: {message}", markup=False)
+
+
+def table_csv(rows: Sequence[Row]) -> bytes:
+    """The rows as a file with every measure that any of them has."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    return text.getvalue().encode()

@@ -37,6 +37,7 @@ _RANDOM_STATE: list[Any] = [
         "numpy.dtype",
     )
 ]
+MOST_NUMBERS = 10**9  # of a weight
 # What stands in a weight's name for a wrapper around the network or a part of it.
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
@@ -96,6 +97,9 @@ def read_weights(path: str | Path, entries: Sequence[str] = ("model",)) -> Mappi
         raise CheckpointError(
             f'{path}: no "{expected}" entry with tensors by name; save {{"model": model.state_dict()}}.'
         )
+    large = [name for name, weight in weights.items() if weight.numel() > MOST_NUMBERS]  # a few bytes can claim to be
+    if large:
+        raise CheckpointError(f"{path}: {listed(large)} larger than in any network; use another checkpoint.")
     broken = [name for name, weight in weights.items() if not weight.isfinite().all()]
     if broken:
         raise CheckpointError(f"{path}: {listed(broken)} not finite; use an earlier checkpoint.")

@@ -15,6 +15,7 @@ JOINT_NAMES = (
     "pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "spine2", "neck", "head",
     "crown", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist",
 )  # fmt: skip
+PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
 CROWN_DISTANCE = 0.57  # beyond the head joint, in units of its distance from the upper spine (spine3)
 MIRRORED_JOINTS = (0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13)  # the joint of the other side
 _PAIRS = tuple(min(joint, other) for joint, other in enumerate(MIRRORED_JOINTS))  # the same number for left and right

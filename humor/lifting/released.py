@@ -8,6 +8,9 @@ from torch import nn
 from ..errors import CheckpointError
 from ..io.checkpoints import describe_mismatch, read_weights
 
+ENTRIES = ("model", "model_pos")  # of files, that hold weights: ours and theirs
+FRAME_POSITION = ("frame_position", "Temporal_pos_embed")
+FREQUENCY_POSITION = ("frequency_position", "Temporal_pos_embed_")
 # Patterns of our names and what stands for them in released ones, replaced one after the other.
 _RELEASED_NAMES = {
     r"^spatial\.position$": "Spatial_pos_embed",
@@ -52,7 +55,7 @@ def released_names(network: nn.Module) -> dict[str, str]:
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Load a checkpoint's weights into a lifting network, all of them or none. Raises FileError or CheckpointError."""
-    weights, wanted = read_weights(path, ("model", "model_pos")), network.state_dict()
+    weights, wanted = read_weights(path, ENTRIES), network.state_dict()
     names = dict(zip(wanted, wanted, strict=True))
     if any(name.startswith("Spatial_") for name in weights):
         names = released_names(network)

@@ -12,6 +12,7 @@ const JOINTS = data.parents.length;
 function pose(motion, frame) {
   const first = Math.min(Math.floor(frame), motion.frames - 1), next = Math.min(first + 1, motion.frames - 1);
   const share = Math.min(frame - first, 1), bones = new Float32Array(12 * JOINTS), world = [];
+  if (motion.points) return stretch(motion, first, next, share);
   for (let j = 0; j < JOINTS; j++) {
     const a = 4 * (first * JOINTS + j), b = 4 * (next * JOINTS + j), q = motion.quats, p = data.parents[j];
     let dot = 0, size = 0;
@@ -31,6 +32,23 @@ function pose(motion, frame) {
     world.push({ turn, at });
   }
   return { bones, joints: world.map(joint => joint.at), forward: [world[0].turn[2], world[0].turn[5]] };
+}
+
+// The same where a motion has its joints' points alone: each bone is turned and stretched from its rest to its points.
+function stretch(motion, first, next, share) {
+  const bones = new Float32Array(12 * JOINTS), rest = j => Array.from(motion.rest.subarray(3 * j, 3 * j + 3));
+  const joints = data.parents.map((_, j) => [0, 1, 2].map(k => (1 - share) * motion.points[3 * (first * JOINTS + j) + k] + share * motion.points[3 * (next * JOINTS + j) + k]));
+  data.parents.forEach((p, j) => {
+    const from = p < 0 ? rest(j) : rest(p), to = p < 0 ? joints[j] : joints[p];
+    const before = p < 0 ? [0, 0, 1] : minus(rest(j), from), after = p < 0 ? before : minus(joints[j], to);
+    const [a, b] = [unit(before), unit(after)], v = cross(a, b), c = a[0] * b[0] + a[1] * b[1] + a[2] * b[2], d = 1 / Math.max(1 + c, 1e-6);
+    const scale = Math.hypot(...after) / (Math.hypot(...before) || 1), skew = [0, -v[2], v[1], v[2], 0, -v[0], -v[1], v[0], 0];
+    for (let r = 0; r < 3; r++) {
+      const row = [0, 1, 2].map(k => scale * ((r === k ? c : 0) + skew[3 * r + k] + v[r] * v[k] * d));
+      bones.set([...row, to[r] - row[0] * from[0] - row[1] * from[1] - row[2] * from[2]], 12 * j + 4 * r);
+    }
+  });
+  return { bones, joints, forward: [0, -1] };
 }
 
 const canvas = one("canvas"), gl = canvas.getContext("webgl2", { antialias: true, alpha: true, premultipliedAlpha: true });
@@ -99,8 +117,8 @@ function body(mesh) {
   }
   return uploaded(positions, normals, array(data.bones), array(data.weights), faces);
 }
-// Bones as spindles from joint to joint, each moved by its parent alone; a knob at each end.
-function spindles(rest) {
+// Bones as spindles from joint to joint, each moved by its parent alone, or by itself where it stretches; a knob at each end.
+function spindles(rest, stretches) {
   const positions = [], normals = [], bones = [], at = j => Array.from(rest.subarray(3 * j, 3 * j + 3));
   const spindle = (from, to, wide, middle, bone) => {
     const along = unit(minus(to, from)), side = unit(cross(along, Math.abs(along[0]) < .9 ? [1, 0, 0] : [0, 1, 0])), other = cross(along, side);
@@ -113,7 +131,7 @@ function spindles(rest) {
   for (let j = 0; j < JOINTS; j++) {
     const knob = at(j), head = j === data.head, up = size => knob.map((x, k) => x + (k === 1 ? size : 0));
     spindle(up(head ? -.03 : -.022), up(head ? .17 : .022), head ? .06 : .022, .5, j);
-    if (j) spindle(at(data.parents[j]), knob, .03, .2, data.parents[j]);
+    if (j) spindle(at(data.parents[j]), knob, .03, .2, stretches ? j : data.parents[j]);
   }
   const count = bones.length / 4;
   return uploaded(new Float32Array(positions), new Float32Array(normals), new Uint8Array(bones), new Uint8Array(4 * count).map((_, k) => k % 4 ? 0 : 255), Uint32Array.from({ length: count }, (_, k) => k));
@@ -122,8 +140,9 @@ function spindles(rest) {
 const meshes = data.meshes.map(body), main = one("main"), play = one("#play"), slider = one("#time"), view = one("#view");
 const quad = uploaded(new Float32Array([-1, -1, 0, 1, -1, 0, -1, 1, 0, 1, 1, 0]), new Float32Array(12), new Uint8Array(16), new Uint8Array(16), new Uint16Array([0, 1, 2, 2, 1, 3]));
 const motions = data.motions.map(clip => {
-  const motion = { ...clip, quats: array(clip.quats), trans: array(clip.trans), rest: array(clip.rest), tile: document.createElement("button"), mesh: meshes[clip.mesh] };
-  motion.spindles = spindles(motion.rest);
+  const motion = { ...clip, trans: array(clip.trans), rest: array(clip.rest), tile: document.createElement("button"), mesh: meshes[clip.mesh] };
+  for (const kind of ["quats", "points"]) if (clip[kind]) motion[kind] = array(clip[kind]);
+  motion.spindles = spindles(motion.rest, !!motion.points);
   const [x, y] = pose(motion, 0).forward;
   motion.heading = Math.atan2(y, x);
   motion.tile.append(Object.assign(document.createElement("span"), { textContent: clip.name }));

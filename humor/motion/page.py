@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from ..body import BodyModel
@@ -45,11 +46,39 @@ def write_page(
 
     With meshes, the page contains the surface of the bodies: mind their licence. Raises FileError.
     """
+    return _write_data(path, page_data(clips, bodies, with_mesh), title)
+
+
+def write_joints_page(
+    path: Path,
+    name: str,
+    joints: Float[np.ndarray, "frames J 3"],
+    parents: Sequence[int],
+    fps: float,
+    title: str,
+) -> Path:
+    """Write a page that plays joints, metres in a world whose z is up, without a body. Raises FileError.
+
+    Joint 0 is the root, whose parent is -1.
+    """
+    blob, points = Blob(), joints.astype(np.float32)
+    motion = {
+        "name": name,
+        "frames": len(points),
+        "points": blob.add(points),
+        "trans": blob.add(points[:, 0] - points[0, 0]),
+        "rest": blob.add(points[0]),
+    }
+    content = base64.b64encode(blob.content).decode()
+    data = {"fps": fps, "parents": list(parents), "head": None, "meshes": [], "motions": [motion], "blob": content}
+    return _write_data(path, data, title)
+
+
+def _write_data(path: Path, data: Mapping[str, Any], title: str) -> Path:
+    """Write the page of what its script reads."""
     texts = {
         "@TITLE@": html.escape(title),
-        "@DATA@": json.dumps(page_data(clips, bodies, with_mesh)).replace(
-            "<", "\\u003c"
-        ),  # so that no name ends the script
+        "@DATA@": json.dumps(data).replace("<", "\\u003c"),  # so that no name ends the script
         "@SCRIPT@": _resource("page.js"),
     }
     page = _resource("page.html")

@@ -5,8 +5,8 @@ import pytest
 from humor.cli.app import main
 
 COMMANDS = (
-    "mannequin", "import", "process", "train", "export", "study", "profile", "sample", "reconstruct", "fit", "evaluate",
-    "report",
+    "mannequin", "import", "process", "train", "export", "study", "profile", "sample", "reconstruct", "fit", "lift",
+    "evaluate", "report",
 )  # fmt: skip
 
 

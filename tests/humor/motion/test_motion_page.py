@@ -14,14 +14,15 @@ from humor import BodyModel
 from humor.data import RawClip
 from humor.data.synthetic.walker import synthetic_clip
 from humor.motion.generation import joints_of, rotmats_of
-from humor.motion.page import page_data, write_page
+from humor.motion.page import page_data, write_joints_page, write_page
 from humor.rotations import quat_to_rotmat
+from humor.skeleton import BODY_PARENTS
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FRAME = 7
 # What is asked of the page once it has drawn: where it has a body's joints, and the colour of the picture there.
-PROBE = """() => new Promise(answer => requestAnimationFrame(() => {
-  const motion = motions[1], { joints } = pose(motion, 7), rect = motion.tile.getBoundingClientRect();
+PROBE = """number => new Promise(answer => requestAnimationFrame(() => {
+  const motion = motions[number], { joints } = pose(motion, 7), rect = motion.tile.getBoundingClientRect();
   draw(motion, rect, colours(), devicePixelRatio);
   const matrix = camera(motion, middleOf(motion, 7), rect.width / rect.height);
   const coloured = (x, y) => {
@@ -108,16 +109,32 @@ def test_sixteen_shapes_for_ten_seconds_are_under_three_megabytes(clips, bodies,
 @pytest.mark.parametrize("view", ["mesh", "bones"])
 def test_a_browser_shows_the_body_where_it_is(clips, bodies, tmp_path, view):
     page = write_page(tmp_path / "p.html", clips, bodies, view == "mesh", "walks")
+    found = shown(page, view, motion=1)
+    assert found["tiles"] == ["male walk", "female walk"]
+    np.testing.assert_allclose(found["joints"], joints_of(clips[1], bodies["female"])[FRAME], atol=1e-3)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to open the page, and there is none here")
+def test_a_browser_shows_joints_that_have_no_body(clips, bodies, tmp_path):
+    stretch = np.linspace(1, 1.2, 10)[:, None, None]  # bones that change their length
+    joints = stretch * joints_of(clips[0], bodies["male"]).numpy()
+    page = write_joints_page(tmp_path / "p.html", "lifted", joints, BODY_PARENTS, 30.0, "joints")
+    found = shown(page, "bones", motion=0)
+    assert found["tiles"] == ["lifted"]
+    np.testing.assert_allclose(found["joints"], joints[FRAME], atol=1e-5)
+
+
+def shown(page, view, motion):
+    """What a browser has of a motion after it has drawn it; checks that each joint is on what it has drawn."""
     options = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=options) as browser:
         tab = browser.new_page(viewport={"width": 800, "height": 500})
         tab.goto(f"{page.as_uri()}#paused&t={FRAME / 30}&view={view}")
         tab.wait_for_function("page.drawn || page.error")
-        found = tab.evaluate(PROBE)
+        found = tab.evaluate(PROBE, motion)
     assert found["error"] is None
     assert int(found["drawn"]) > 0
     assert float(found["time"]) == pytest.approx(FRAME / 30, abs=1e-3)
-    assert found["tiles"] == ["male walk", "female walk"]
-    np.testing.assert_allclose(found["joints"], joints_of(clips[1], bodies["female"])[FRAME], atol=1e-3)
     body, air = np.array(found["seen"], dtype=float), np.array(found["air"])
     assert (np.abs(body - air).max(1) > 25).all(), "a joint is not on the body"
+    return found
