@@ -27,6 +27,7 @@ from ..training.execution import Execution
 from ..training.optimizer import Adamax
 from ..training.phase_timer import STEP_PHASES, PhaseTimer
 from ..training.step import TrainStep
+from .phase_limits import PhaseWork, Rates, WorkCounter
 from .torch_profiler import chrome_trace
 
 PHASES = ("wait", *STEP_PHASES)
@@ -86,9 +87,14 @@ class StepRun:
     first: StepTimes
     steps: list[StepTimes] = field(default_factory=list)
     peak_bytes: int | None = None  # on a GPU: the most that was allocated at once, bodies included
+    work: dict[str, PhaseWork] = field(default_factory=dict)  # of each phase, run operator by operator
 
-    def summary(self) -> dict[str, Any]:
-        """Medians, and the quartiles of the whole step, for profile.json."""
+    def formats(self) -> set[str]:
+        """The number formats that the step multiplies in."""
+        return {name for work in self.work.values() for name in work.operations}
+
+    def summary(self, rates: Rates | None = None) -> dict[str, Any]:
+        """Medians, the quartiles of the whole step, and the phases' limits, for profile.json."""
         low, middle, high = np.quantile([step.whole for step in self.steps], (0.25, 0.5, 0.75)).tolist()
         entered = {*self.first.host, *(name for step in self.steps for name in step.host)}
         phases = {
@@ -103,7 +109,12 @@ class StepRun:
         times = {"step": middle, "step_low": low, "step_high": high, "first": self.first.whole}
         times["other"] = median(step.other for step in self.steps)
         named = {"width": self.width, "precision": self.precision, "steps": len(self.steps)}
-        return {**named, "phases": phases, **times, "peak_bytes": self.peak_bytes}
+        work = {
+            name: {**work.summary(), "limits": rates.seconds(work)}
+            for name, work in self.work.items()
+            if rates is not None
+        }
+        return {**named, "phases": phases, **times, "peak_bytes": self.peak_bytes, "work": work}
 
 
 class StepTimer(PhaseTimer):
@@ -175,6 +186,16 @@ class InterleavedSteps:
             self.optimizer.state.clear()
             runs.append(StepRun(self.width, name, self.time_step(name)))
         return runs
+
+    def count_work(self, runs: list[StepRun]) -> None:
+        """Take one more step of each precision, not timed, to count what the operators of each phase do."""
+        for run in runs:
+            step = self.steps[run.precision]
+            step.half_weights.refresh()
+            batch = next(self.batches)
+            with WorkCounter() as counter:
+                step.eager_twin(counter.timer)(batch)
+            run.work = dict(counter.work)
 
     def measure(self, runs: list[StepRun], on_progress: Callable[[float], None]) -> None:
         """Add steps to the runs, always to the one that is furthest behind.

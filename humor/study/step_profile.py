@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..losses import HumorLoss
 from ..precision.presets import Precision
 from ..training.execution import require_execution
 from .interleaved_profile import InterleavedSteps, ProfileSettings, RepeatedSampler, StepRun
+from .phase_limits import Rates, measure_rates
 from .torch_profiler import LinearCall, split_linear
 
 LINEAR_SIZES = (1024, 4096)  # of the study's Figures 3 and 4
@@ -33,6 +34,7 @@ class Profile:
     device: torch.device
     runs: list[StepRun] = field(default_factory=list)
     linear: dict[tuple[int, str], list[LinearCall]] = field(default_factory=dict)
+    rates: Rates | None = None  # of the device, once measured
 
     def document(self) -> dict[str, Any]:
         """The whole of it for profile.json; runs without a measured step are left out."""
@@ -43,7 +45,8 @@ class Profile:
             "batch": self.settings.batch,
             "steps": self.settings.steps,
             "execution": self.settings.execution,
-            "runs": [run.summary() for run in self.runs if run.steps],
+            "rates": None if self.rates is None else asdict(self.rates),
+            "runs": [run.summary(self.rates) for run in self.runs if run.steps],
             "linear": [call.summary() for call in middle],
         }
 
@@ -68,6 +71,8 @@ def measure_profile(
             steps = InterleavedSteps(settings, width, loss, batches, device)
             runs = steps.first_steps()
             profile.runs += runs
+            steps.count_work(runs)
+            profile.rates = profile.rates or measure_rates(device, set[str]().union(*(run.formats() for run in runs)))
             steps.measure(runs, partial(on_progress, label))
             if trace is not None and width == settings.widths[0]:
                 steps.trace(trace)

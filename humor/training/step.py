@@ -1,5 +1,6 @@
 """One training step in named phases, and the unrolling of a window on the network's own predictions."""
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
@@ -140,6 +141,12 @@ class TrainStep(BaseStep):
         if self.graph_cache is not None:
             return self._replay(self.graph_cache, ready, epoch, noise, teacher_forcing)
         return self._accumulate(ready, epoch, noise, teacher_forcing)
+
+    def eager_twin(self, timer: PhaseTimer) -> "TrainStep":
+        """This step, operator by operator however it is executed, with a timer of its own."""
+        twin = copy.copy(self)
+        twin.timer, twin.network, twin.graph_cache, twin._compiled_loss = timer, self.model, None, None
+        return twin
 
     def _accumulate(
         self, batch: WindowBatch, epoch: int, noise: Tensor | None, teacher_forcing: Sequence[bool] | None

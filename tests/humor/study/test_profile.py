@@ -22,6 +22,7 @@ from humor.study.interleaved_profile import (
     StepRun,
     StepTimes,
 )
+from humor.study.phase_limits import PhaseWork, Rates
 from humor.study.profile_tables import TITLES, profile_tables, write_profile
 from humor.study.step_profile import Profile, measure_profile
 from tests.support import golden_values as golden
@@ -68,6 +69,9 @@ def test_the_document_is_as_its_readers_expect(finished):
         assert 0 < sum(phase["first"] for phase in run["phases"].values()) <= run["first"]
         assert run["step_low"] <= run["step"] <= run["step_high"]
         assert run["peak_bytes"] is None
+        assert list(run["work"]) == list(PHASES[1:])
+        assert all(work["limits"]["launches"] > 0 for work in run["work"].values())
+    assert document["rates"]["multiply"].keys() == {"float32", "bfloat16"}
     linear = [(call["size"], call["rows"], call["precision"]) for call in document["linear"]]
     assert linear == [(64, 4, "fp32"), (64, 4, "bf16"), (128, 4, "fp32"), (128, 4, "bf16")]
 
@@ -78,6 +82,21 @@ def test_what_is_printed_names_every_phase(finished):
         assert word in printed
     assert "recorded graph" not in printed
     assert "published" not in printed  # another batch
+    assert "GB/s of a large copy" in " ".join(printed.split())
+    assert "what a phase's limit is made of" in printed
+
+
+def test_a_limit_stands_beside_its_time():
+    profile = Profile(ProfileSettings(batch=9, precisions=("fp32",), widths=(1,)), CPU)
+    step = StepTimes(10.0, dict.fromkeys(PHASES, 1.0), {})
+    work = {phase: PhaseWork(bytes=10 * number) for number, phase in enumerate(PHASES[1:])}
+    profile.runs.append(StepRun(1, "fp32", step, [step], work=work))
+    profile.rates = Rates(copy=100.0, launch=0.0, multiply={})
+    rows = {row[0]: row[1:] for row in printed(profile.document()) if row}
+    assert rows["loss"] == ["1000", "200", "1000"]
+    assert rows["wait for data"] == ["1000", "", "1000"]
+    assert rows["step"] == ["10000", "1000", "10000"]
+    assert rows["1"] == ["fp32", "optimize", "0", "4e-05", "0", "0", "400", "0"]
 
 
 def test_the_trace_has_ranges_that_nest_and_operators_that_lie_in_phases(finished):
