@@ -109,10 +109,9 @@ def _fits(state: object, parameter: nn.Parameter) -> bool:
 def _learning_rate(content: Mapping[str, Any]) -> float:
     """The learning rate of a checkpoint's optimizer; the published one where it has none."""
     optimizer = content.get("optimizer", content.get("optim"))
-    try:
-        return float(optimizer["param_groups"][0]["lr"])
-    except (KeyError, IndexError, TypeError, ValueError):
-        return TrainSettings.learning_rate
+    groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
+    rate = groups[0].get("lr") if isinstance(groups, list) and groups and isinstance(groups[0], Mapping) else None
+    return float(rate) if isinstance(rate, int | float) else TrainSettings.learning_rate
 
 
 def _min_validation_loss(content: Mapping[str, Any]) -> float:
