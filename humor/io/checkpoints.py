@@ -16,7 +16,7 @@ from .untrusted_arrays import require_file
 
 
 class _Ignored:
-    """Stands for an object in a file that is neither needed nor made, as numpy's random state beside weights."""
+    """Stands for an object of numpy's beside weights, as a random state, which is neither needed nor made."""
 
     def __new__(cls, *_: object) -> "_Ignored":
         return super().__new__(cls)
@@ -25,14 +25,15 @@ class _Ignored:
         pass
 
 
-# What a pickled numpy.random.RandomState names, which the lifting networks' released checkpoints hold.
-_RANDOM_STATE: list[Any] = [
+# What numpy's pickled numbers and random states name; the lifting networks' released checkpoints hold them.
+_OF_NUMPY: list[Any] = [
     (_Ignored, name)
     for name in (
         "numpy.random._pickle.__randomstate_ctor",
         "numpy.random._pickle.__bit_generator_ctor",
+        "numpy.random.__RandomState_ctor",
         "numpy.random._mt19937.MT19937",
-        *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+        *(f"numpy.{core}.multiarray.{made}" for core in ("core", "_core") for made in ("_reconstruct", "scalar")),
         "numpy.ndarray",
         "numpy.dtype",
     )
@@ -70,7 +71,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     path = require_file(path)
     try:
         # Warnings are about the damage that is reported below.
-        with warnings.catch_warnings(), safe_globals(_RANDOM_STATE):
+        with warnings.catch_warnings(), safe_globals(_OF_NUMPY):
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -92,7 +92,7 @@ def test_detections_that_cannot_be_lifted_are_refused(tmp_path, arrays, sentence
     assert sentence in str(error.value)
 
 
-@pytest.mark.parametrize("sizes", [(9,), (27, 3, 3), (81, 9, 27)])
+@pytest.mark.parametrize("sizes", [(9,), (81, 9, 27)])
 def test_a_checkpoint_says_which_network_it_is_of(tmp_path, sizes):
     weights = golden.released_lifting_weights(sizes, 0)
     torch.save({"model_pos": weights}, tmp_path / "released.bin")
@@ -106,9 +106,8 @@ def test_the_frames_of_poseformer_v2_are_the_users_the_runs_or_the_released_ones
     network, file = PoseFormerV2(45, 3, 3), tmp_path / "best.pt"
     torch.save({"model": network.state_dict(), "settings": {"frames": 45}}, file)
     assert load_network(file).frames == 45
-    assert load_network(file, 63).frames == 63
     torch.save({"model": network.state_dict()}, file)
-    assert load_network(file).frames == 27
+    assert [load_network(file, frames).frames for frames in (None, 63)] == [27, 63]
     with pytest.raises(SettingError, match=f"frames 27: the network of {checkpoint} sees 9; leave it out"):
         load_network(checkpoint, 27)
     torch.save({"model": {"weight": torch.zeros(3)}}, file)

@@ -20,17 +20,17 @@ def network_of(sizes):
     return PoseFormer(*sizes) if len(sizes) == 1 else PoseFormerV2(*sizes)
 
 
-def released_file(path, sizes, weights=None, **more):
+def released_file(path, sizes, weights=None, as_zip=True, **more):
     """A checkpoint as the published training writes it."""
     weights = golden.released_lifting_weights(sizes, 0) if weights is None else weights
     content = {
         "epoch": 3,
-        "lr": 1e-4,
+        "lr": np.float64(1e-4),
         "random_state": np.random.RandomState(3),
         "optimizer": {"state": {0: {"step": 4, "exp_avg": torch.zeros(3)}}, "param_groups": [{"betas": (0.9, 0.999)}]},
         "model_pos": {f"module.{name}": weight for name, weight in weights.items()},
     }
-    torch.save({**content, **more}, path)
+    torch.save({**content, **more}, path, _use_new_zipfile_serialization=as_zip)
     return path
 
 
@@ -45,6 +45,19 @@ def test_a_released_checkpoint_lifts_as_the_published_network(tmp_path, name):
     with torch.no_grad():
         found = network(torch.tensor(points.reshape(3, sizes[0], 17, 2), dtype=torch.float32))
     np.testing.assert_allclose(found.numpy(), values[name], rtol=0, atol=1e-5)
+
+
+class OldRandomState:
+    """A random state as numpy pickled it before 1.17."""
+
+    def __reduce__(self):
+        return getattr(np.random, "__RandomState_ctor"), (), np.random.RandomState(3).get_state()
+
+
+def test_a_file_of_old_versions_of_torch_and_numpy_loads(tmp_path):
+    file = released_file(tmp_path / "old.bin", (9,), as_zip=False, random_state=OldRandomState())
+    assert b"numpy.random\n__RandomState_ctor" in file.read_bytes()
+    PoseFormer(9).load_checkpoint(file)
 
 
 @pytest.mark.parametrize("sizes", [(9,), (27, 3, 3)])
