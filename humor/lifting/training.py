@@ -41,7 +41,6 @@ class LiftingSettings(TrainSettings):
             "width": (1,),
             "execution": ("eager", "compile"),
             "smpl_joint_inputs": (False,),
-            "init_from": (None,),
         }
         for name, possible in allowed.items():
             if getattr(self, name) not in possible:

@@ -8,7 +8,7 @@ The published code saves a dictionary: "model", the weights by name, "module." b
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..io.checkpoints import read_checkpoint
 from ..model import HumorModel
+from .optimizer import Adamax
 from .settings import TrainSettings
 from .step import BaseStep
 
@@ -25,17 +26,25 @@ _MOMENTS = ("exp_avg", "exp_inf")  # Adamax's, of a parameter's shape
 _QUAL_BODY_PARAMETERS = 3 * 6
 
 
+@runtime_checkable
+class _Loads(Protocol):
+    """A network that reads its weights from checkpoints."""
+
+    def load_checkpoint(self, path: str | Path) -> None: ...
+
+
 def begin_from(path: str | Path, step: BaseStep) -> tuple[int, str]:
-    """Load the weights of a checkpoint into a step's network, and its optimizer's state where it has one that fits.
+    """Load the weights of a checkpoint into a step's network, and its Adamax's state where it has one that fits.
 
     Returns the epoch with which its training goes on, 0 where the file does not say, and a sentence about it. Raises
-    what `HumorModel.load_checkpoint` raises.
+    what the network's `load_checkpoint` raises.
     """
-    content = read_checkpoint(path)
-    model = step.model
-    assert isinstance(model, HumorModel)
+    content, model = read_checkpoint(path), step.model
+    assert isinstance(model, _Loads)
     model.load_checkpoint(path)
-    epoch, state = _epochs(content, path), _adamax_state(content, list(model.parameters()))
+    epoch, state = _epochs(content, path), None
+    if isinstance(step.optimizer, Adamax):
+        state = _adamax_state(content, list(step.model.parameters()))
     if state is not None:
         step.optimizer.load_state_dict({**step.optimizer.state_dict(), "state": state})
     optimizer = "the optimizer begins anew" if state is None else "with its optimizer's state"

@@ -42,6 +42,7 @@ from humor.training.distributed import Team
 from humor.training.loop import Trainer
 from humor.training.optimizer import Adamax
 from humor.training.seeded_noise import generator
+from tests.support import golden_values as golden
 
 SMALL = {"poseformer": lambda: PoseFormer(9), "poseformer-v2": lambda: PoseFormerV2(9, 3, 5)}
 UNIT = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}  # half the gap between neighbours near 1
@@ -336,3 +337,23 @@ def test_the_held_out_error_is_that_of_every_window(split, tmp_path):
     lifted = torch.cat([lift(task.step.model.eval(), batch.points, True) for batch in batches])
     expected = mpjpe(lifted, torch.cat([batch.joints for batch in batches])).item()
     assert task.validate(0).extra["clean"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["published", "adamax"])
+def test_a_training_begins_from_a_released_checkpoint_or_from_another_run(split, tmp_path, recipe):
+    weights = golden.released_lifting_weights((9,), 0)
+    torch.save({"model_pos": weights, "epoch": 3, "random_state": np.random.RandomState(0)}, tmp_path / "released.bin")
+    trainer = lifting_trainer(
+        tmp_path / "first", split, init_from=str(tmp_path / "released.bin"), epochs=5, recipe="adamax"
+    )
+    network = trainer.task.step.model
+    assert torch.equal(network.head[1].weight, weights["head.1.weight"])
+    trainer.run()
+    assert read_table(tmp_path / "first" / "epochs.csv")["epoch"] == [4]
+    begun = lifting_trainer(
+        tmp_path / "next", split, init_from=str(tmp_path / "first" / "last.pt"), epochs=6, recipe=recipe
+    )
+    assert begun.position.epoch == 5
+    assert all(map(torch.equal, begun.task.step.model.parameters(), network.parameters()))
+    assert bool(begun.task.step.optimizer.state) == (recipe == "adamax")  # AdamW has other moments
+    begun.run()
