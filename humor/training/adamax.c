@@ -1,4 +1,4 @@
-/* Adamax's update of float32 weights: each number is read once and written once. See fused_adamax.py. */
+/* Adamax's update of float32 weights, and the check of gradients before it, each in one pass. See fused_adamax.py. */
 
 #include <math.h>
 #include <stdint.h>
@@ -10,6 +10,26 @@ enum { BLOCK = 16384 }; /* numbers that a thread works on at a time */
 #else
 #define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
 #endif
+
+int all_finite(int64_t count, const int64_t *sizes, const uint32_t *const *tensors, int threads) {
+    int found = 0;
+#pragma omp parallel num_threads(threads) reduction(| : found)
+    for (int64_t k = 0; k < count; k++) {
+        const uint32_t *bits = tensors[k];
+        const int64_t size = sizes[k], blocks = (size + BLOCK - 1) / BLOCK;
+#pragma omp for schedule(static) nowait
+        for (int64_t block = 0; block < blocks; block++) {
+            const int64_t end = block + 1 < blocks ? (block + 1) * BLOCK : size;
+            uint32_t most = 0; /* of the bits without the sign: infinity's and those of what is not a number are last */
+            for (int64_t i = block * BLOCK; i < end; i++) {
+                const uint32_t each = bits[i] & 0x7fffffffu;
+                most = each > most ? each : most;
+            }
+            found |= most >= 0x7f800000u;
+        }
+    }
+    return !found;
+}
 
 void adamax(int64_t count, const int64_t *sizes, float *const *weights, const float *const *gradients,
             float *const *averages, float *const *norms, const double *rates, float share, float beta2, float eps,

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from .execution import device_type_of
-from .fused_adamax import update_operator
+from .fused_adamax import finite_operator, update_operator
 
 
 class Adamax(torch.optim.Adamax):
@@ -43,7 +43,7 @@ class Adamax(torch.optim.Adamax):
         assert closure is None, "a closure's loss would have to be read"
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         found, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
-        finite = get_total_norm(gradients).isfinite() if found is None else found.reshape(()) == 0
+        finite = _all_finite(gradients) if found is None else found.reshape(()) == 0
         inverse = None if scale is None else scale.reshape(()).reciprocal()
         if device_type_of(finite) == "cuda":
             self._update_branchless(gradients, finite, inverse)
@@ -96,6 +96,12 @@ class Adamax(torch.optim.Adamax):
         # Every weight has the same step count. Divided by infinity, a skipped update is zero.
         factor = torch.where(finite, (beta1 ** steps[0] - 1) / group["lr"], float("inf"))
         torch._foreach_addcdiv_(weights, averages, torch._foreach_mul(norms, factor))
+
+
+def _all_finite(gradients: list[Tensor]) -> Tensor:
+    if not gradients or device_type_of(gradients[0]) == "cuda":
+        return get_total_norm(gradients).isfinite()
+    return finite_operator(gradients)
 
 
 class AdamW(torch.optim.AdamW):

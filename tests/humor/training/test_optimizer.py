@@ -19,13 +19,13 @@ def every_update(request, monkeypatch):
     if request.param == "compiled":
         needs_a_compiler()
     elif request.param == "operators":
-        monkeypatch.setattr(fused_adamax, "compiled_update", lambda: None)
+        monkeypatch.setattr(fused_adamax, "compiled_library", lambda: None)
     with assume_device_type("cuda" if request.param == "cuda" else "cpu"):
         yield
 
 
 def needs_a_compiler():
-    if fused_adamax.compiled_update() is None:
+    if fused_adamax.compiled_library() is None:
         pytest.skip("no C compiler with OpenMP here")
 
 
@@ -118,22 +118,38 @@ def updated(update, arguments):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_the_compiled_update_is_that_by_operators(threads, monkeypatch):
+def test_the_compiled_library_is_that_by_operators(threads, monkeypatch):
     """For empty weights, single numbers, and sizes about those at which threads divide the work."""
     needs_a_compiler()
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     arguments = random_lists([0, 1, 16383, 16384, 16385, 100_003])
     arguments[1][1][0], arguments[3][2][5], arguments[1][3][7] = 0.0, math.nan, 1e30
     found = updated(fused_adamax.update_operator, arguments)
-    monkeypatch.setattr(fused_adamax, "compiled_update", lambda: None)
+    monkeypatch.setattr(fused_adamax, "compiled_library", lambda: None)
     expected = updated(fused_adamax.update_operator, arguments)
     torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-6, equal_nan=True)
     assert found[0][2][5].isnan()
     assert not torch.equal(found[0][5], arguments[0][5])
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("bad", [None, math.nan, -math.nan, math.inf, -math.inf])
+def test_one_number_that_is_not_finite_is_found_wherever_it_is(bad, compiled, monkeypatch):
+    if compiled:
+        needs_a_compiler()
+    else:
+        monkeypatch.setattr(fused_adamax, "compiled_library", lambda: None)
+    largest = torch.finfo(torch.float32).max  # whose square is not finite
+    gradients = [torch.full((size,), -largest) for size in (0, 1, 16385, 40_000)]
+    assert fused_adamax.finite_operator(gradients)
+    for tensor, at in ((1, 0), (2, 16384), (3, 0), (3, 16383), (3, 39_999)):
+        spoilt = [gradient.clone() for gradient in gradients]
+        spoilt[tensor][at] = 0.0 if bad is None else bad
+        assert fused_adamax.finite_operator(spoilt) == (bad is None)
+
+
 @pytest.mark.parametrize("kind", ["float64", "transposed"])
-def test_what_the_compiled_update_cannot_take_is_updated_by_operators(kind):
+def test_what_the_compiled_library_cannot_take_is_updated_by_operators(kind):
     needs_a_compiler()
     weight, *others = (each[0].view(2, 3) for each in random_lists([6], torch.float64)[:4])
     if kind == "transposed":
@@ -147,7 +163,7 @@ def test_what_the_compiled_update_cannot_take_is_updated_by_operators(kind):
 
 def test_without_a_compiler_one_warning_says_so(monkeypatch, caplog):
     monkeypatch.setenv("CC", "no-such-compiler")
-    fused_adamax.compiled_update.cache_clear()
+    fused_adamax.compiled_library.cache_clear()
     layer = torch.nn.Linear(3, 2)
     optimizer, before = Adamax(layer.parameters()), layer.weight.clone()
     try:
@@ -156,7 +172,7 @@ def test_without_a_compiler_one_warning_says_so(monkeypatch, caplog):
                 layer(torch.ones(4, 3)).sum().backward()
                 optimizer.step()
     finally:
-        fused_adamax.compiled_update.cache_clear()
+        fused_adamax.compiled_library.cache_clear()
     assert not torch.equal(layer.weight, before)
     assert [record.getMessage() for record in caplog.records] == [
         "Adamax takes about twice the time on this CPU: no-such-compiler did not compile its update ([Errno 2] No such"
@@ -169,7 +185,7 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch, caplog, tmp_path):
     compiler.write_text("#!/bin/sh\necho \"cc: error: unrecognized option '-fopenmp'\" >&2\nexit 1\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
-    assert fused_adamax.compiled_update.__wrapped__() is None
+    assert fused_adamax.compiled_library.__wrapped__() is None
     assert "did not compile its update (cc: error: unrecognized option '-fopenmp')" in caplog.text
 
 
@@ -182,9 +198,11 @@ def test_pytorch_knows_that_weights_were_written_to():
     assert layer.weight._version > before
 
 
-def test_the_update_passes_pytorchs_checks():
+def test_the_operators_pass_pytorchs_checks():
     arguments = random_lists([3, 5])
-    torch.library.opcheck(fused_adamax.update_operator, arguments, test_utils=("test_schema", "test_faketensor"))
+    checks = ("test_schema", "test_faketensor")
+    torch.library.opcheck(fused_adamax.update_operator, arguments, test_utils=checks)
+    torch.library.opcheck(fused_adamax.finite_operator, (arguments[1],), test_utils=checks)
 
 
 @pytest.mark.usefixtures("every_update")
