@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from humor import HumorModel
+from humor.motion.fit_result import FitResult
+from humor.motion.fit_stages import STAGES
 from humor.motion.fit_terms import energy
-from humor.motion.fitting import STAGES, FitResult, motion_problem
 from humor.motion.generation import Network
 from humor.motion.lbfgs import ScaledObjective
 from humor.motion.observations import observe
+from humor.motion.prior_problems import transition_problem
 from humor.training.execution import apply_execution_to_parts
 
 from .cases import FIT
@@ -34,12 +36,12 @@ def bench_fit(case, precision, execution, device, dtype, workload, measure):
         network = Network(HumorModel(size.width).to(dtype), precision, device)
         with torch.device(device):
             pose = FitResult(truth.rotmats, truth.trans, betas, truth.joints, level)
-            problem = motion_problem(network, body, observed, pose)
+            problem = transition_problem(network, body, observed, pose)
         parts = (network.model.prior_net, network.model.decoder)
         leaves = [variable.requires_grad_() for variable in problem.variables.values()]
         objective = ScaledObjective(
             leaves,
-            lambda: energy(problem.evaluate()[1], STAGES["motion"].weights).sum(),
+            lambda: energy(problem.evaluate(None)[1], STAGES["motion"].weights).sum(),
             network.scaled,
             lambda call: apply_execution_to_parts(call, parts, execution, device),
         )

@@ -9,8 +9,9 @@ from ..errors import HumorError
 from .body import mannequin
 from .data import import_motion, process
 from .evaluate import evaluate
+from .fitting import fit
 from .lifting import lift
-from .motion import fit, reconstruct, sample
+from .motion import reconstruct, sample
 from .report import report
 from .study import profile, study
 from .terminal import print_error

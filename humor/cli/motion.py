@@ -1,4 +1,4 @@
-"""The commands that make motion with a trained network: sample, reconstruct and fit."""
+"""The commands that make motion with a trained network: sample and reconstruct."""
 
 import math
 from collections.abc import Mapping
@@ -11,21 +11,16 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
-from rich.console import Console
-from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
-from torch import Tensor
 
 from ..body import BodyModel
 from ..data.amass import RawClip, write_amass
-from ..data.loading import load_bodies, load_bodies_and_store, require_bodies
+from ..data.loading import load_bodies_and_store, require_bodies
 from ..data.processing import TARGET_FPS
 from ..errors import MotionError, SettingError
 from ..io.files import create_folder
 from ..model import HumorModel
 from ..motion import generation
-from ..motion.fitting import fit as fit_motion
 from ..motion.generation import Network, clip_of, draw_starts, joint_error, joints_of, motion_name, posed_joints
-from ..motion.observations import Observations, read_observations
 from ..motion.page import write_page
 from ..precision.cpu_half_emulation import emulate_half_on_cpu
 from ..precision.presets import PrecisionName
@@ -185,52 +180,6 @@ def reconstruct(
                 rows.append((info.name, len(joints), step, joint_error(joints_of(clip, body), joints)))
             advance(min(num, len(store)))
     _print_errors(rows)
-
-
-@emulate_half_on_cpu()
-def fit(settings: MotionOptions, observations: Path) -> None:
-    """Fit motion to noisy or missing joints: OUT/motion.npz, and OUT/pose.npz of the stage before the motion prior.
-
-    Args:
-        settings: the network to use and the folder to write to.
-        observations: .npz with joints3d (T,22,3), metres, NaN where missing; or joints2d (T,22,3), pixels and
-            confidence, with camera (fx, fy, cx, cy), rotation (3,3) and translation (3), world to camera. 30 frames a
-            second, z up. It may hold noise (metres or pixels), gender, and truth (T,22,3) to compare with.
-    """
-    observed, network = read_observations(observations), settings.network()
-    bodies = load_bodies(settings.body_model)
-    require_bodies(bodies, [observed.gender], settings.body_model)
-    task: list[TaskID] = []
-
-    def on_step(stage: str, energy: float) -> None:
-        bar.update(task[0], advance=1, description=f"{stage}: energy {energy:.5g}")
-
-    columns = (TextColumn("{task.description}"), TextColumn("{task.completed} evaluations"), TimeElapsedColumn())
-    with OutputFolder(settings, bodies, "Fitted stage by stage") as output:
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task.append(bar.add_task("fitting", total=None))
-            results = fit_motion(network, bodies[observed.gender], observed, on_step=on_step)
-        for stage in ("pose", "motion"):
-            output.write(stage, results[stage].state(), results[stage].betas.cpu().numpy(), observed.gender)
-    _print_fit(observed, {stage: result.joints.cpu() for stage, result in results.items()})
-
-
-def _print_fit(observed: Observations, stages: Mapping[str, Tensor]) -> None:
-    """How far each stage's joints are from the observations and, where it is known, from the truth."""
-    columns = ["", "from the observations, standard deviations", "from the truth, mm", "of joints not observed, mm"]
-    observed_joints = observed.confidence > 0
-    rows = []
-    if observed.truth is not None and observed.camera is None:
-        error = joint_error(observed.joints[observed_joints], observed.truth[observed_joints])
-        rows.append(["observed", "0.00", f"{error:.1f}", ""])
-    for stage, joints in stages.items():
-        row = [stage, f"{float(observed.residuals(joints)[observed_joints].square().mean().sqrt()):.2f}"]
-        if observed.truth is not None:
-            missing = ~observed_joints
-            hidden = f"{joint_error(joints[missing], observed.truth[missing]):.1f}" if missing.any() else ""
-            row += [f"{joint_error(joints, observed.truth):.1f}", hidden]
-        rows.append(row)
-    print_table("Joints", columns[: 2 if observed.truth is None else 4], rows)
 
 
 def _frames(seconds: float) -> int:

@@ -9,10 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from humor import BodyModel, HumorLoss, HumorModel, Precision
 from humor.data.windows import WindowBatch
+from humor.motion.fit_result import FitResult
+from humor.motion.fit_stages import STAGES
 from humor.motion.fit_terms import energy
-from humor.motion.fitting import STAGES, FitResult, motion_problem
 from humor.motion.generation import Network
 from humor.motion.observations import observe
+from humor.motion.prior_problems import transition_problem
 from humor.precision.presets import PRESETS
 from humor.training.execution import assume_device_type
 from humor.training.optimizer import Adamax
@@ -59,10 +61,10 @@ def test_a_step_never_reads_a_value_from_the_device(precision, truth):
 def test_the_gradient_of_a_fit_never_reads_a_value_from_the_device(precision):
     body, state = BodyModel.mannequin("neutral"), random_state((2, 4), dtype=torch.float32)
     pose = FitResult(state.rotmats, state.trans, torch.zeros(2, 16), state.joints, torch.zeros(2, 3))
-    problem = motion_problem(Network(HumorModel(), precision), body, observe(state.joints, 0.04), pose)
+    problem = transition_problem(Network(HumorModel(), precision), body, observe(state.joints, 0.04), pose)
     leaves = [variable.requires_grad_() for variable in problem.variables.values()]
     with NoReading():
-        value = energy(problem.evaluate()[1], STAGES["motion"].weights).sum()
+        value = energy(problem.evaluate(None)[1], STAGES["motion"].weights).sum()
         gradients = torch.autograd.grad(value, leaves)
     assert value.isfinite()
     assert len(gradients) == len(leaves)

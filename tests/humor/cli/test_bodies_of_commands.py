@@ -1,5 +1,6 @@
 """Every command takes every kind of body that `BodyModel.load` takes, and asks for no other gender than it needs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from humor.cli.app import main
 from humor.data.synthetic.walker import synthetic_clip
 from humor.mannequin import mannequin_arrays
 from humor.model import HumorModel
-from humor.motion.fitting import STAGES, Stage
+from humor.motion.fit_stages import STAGES
 from tests.support.cmu_files import read_made_up
 
 BODIES = [("smplh", 10), ("smplh", 16), ("smplh", 300), ("smpl", 10), ("smpl", 16), ("smpl", 300)]
@@ -93,7 +94,7 @@ def inputs(tmp_path_factory):
 @pytest.mark.parametrize(("kind", "betas", "command"), TABLE)
 def test_a_command_takes_a_body(kind, betas, command, bodies, inputs, tmp_path, monkeypatch):
     for stage in STAGES:
-        monkeypatch.setitem(STAGES, stage, Stage(1, STAGES[stage].weights))
+        monkeypatch.setitem(STAGES, stage, replace(STAGES[stage], iterations=1))
     main([*COMMANDS[command].format(inputs, tmp_path).split(), "--body-model", str(bodies(kind, betas))])
     assert (tmp_path / WRITTEN[command]).is_file()
 

@@ -4,12 +4,13 @@ from functools import cache
 
 import pytest
 
+import humor.cli.fitting
 import humor.cli.motion
 
 
 @pytest.fixture(autouse=True, scope="module")
 def defaults_made_once():
     with pytest.MonkeyPatch.context() as patched:
-        for name in ("load_bodies", "load_bodies_and_store"):
-            patched.setattr(humor.cli.motion, name, cache(getattr(humor.cli.motion, name)))
+        for module, name in ((humor.cli.fitting, "load_bodies"), (humor.cli.motion, "load_bodies_and_store")):
+            patched.setattr(module, name, cache(getattr(module, name)))
         yield

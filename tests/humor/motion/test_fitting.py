@@ -12,10 +12,13 @@ from humor.cli.app import main
 from humor.data import read_amass, synthetic_motion
 from humor.io.checkpoints import save_checkpoint
 from humor.model import Gaussian
-from humor.motion.fit_terms import TERMS, FitState, PriorRollout, energy
-from humor.motion.fitting import STAGES, FitResult, Stage, fit, motion_problem
+from humor.motion.fit_result import FitResult
+from humor.motion.fit_stages import STAGES, Stage, make_published_stages
+from humor.motion.fit_terms import TERMS, FitState, PriorSteps, energy
+from humor.motion.fitting import fit
 from humor.motion.generation import Network, joints_of
 from humor.motion.observations import Observations, PinholeCamera, observe
+from humor.motion.prior_problems import rollout_problem, transition_problem
 from humor.state import MotionState
 from tests.support import golden_values as golden
 
@@ -28,7 +31,7 @@ CAMERA = PinholeCamera(
     torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]),
     torch.tensor([0.0, 1.0, 4.0]),
 )
-SHORT = {**STAGES, "pose": replace(STAGES["pose"], iterations=120), "motion": replace(STAGES["motion"], iterations=6)}
+SHORT = {**STAGES, "pose": replace(STAGES["pose"], iterations=80), "motion": replace(STAGES["motion"], iterations=30)}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,9 @@ def fit_state_of(clip, body):
     """The state of a fit that is the truth, moved to where the first frame is."""
     state = clip.state.map(lambda x: x[:FRAMES])
     prior = Gaussian(torch.zeros(FRAMES - 1, 48), torch.ones(FRAMES - 1, 48))
-    rollout = PriorRollout(state, 20 * clip.contacts[1:FRAMES] - 10, torch.zeros(FRAMES - 1, 48), prior)
+    reached = state.map(lambda x: x[1:])
+    contacts = 20 * clip.contacts[1:FRAMES] - 10
+    steps = PriorSteps(contacts, torch.zeros(FRAMES - 1, 48), prior, state, predicted=reached, reached=reached)
     return FitState(
         rotmats=state.rotmats,
         joints=state.joints,
@@ -69,7 +74,7 @@ def fit_state_of(clip, body):
         betas=clip.betas,
         floor=torch.zeros(3),
         observed=observe(state.joints, 1e-6),
-        rollout=rollout,
+        steps=steps,
     )
 
 
@@ -84,6 +89,10 @@ def faster(states):
     return replace(states, joints_vel=states.joints_vel + 1)
 
 
+def shrunk(states):
+    return replace(states, joints=states.joints * torch.linspace(0.5, 1, FRAMES)[:, None, None])
+
+
 CHANGES = {
     "data": lambda fit: replace(fit, world_joints=bumped(fit.world_joints)),
     "pose_prior": lambda fit: replace(
@@ -94,10 +103,13 @@ CHANGES = {
     "penetration": lambda fit: replace(fit, joints=fit.joints - 0.3),
     "shape": lambda fit: replace(fit, betas=3 * fit.betas + 1),
     "floor": lambda fit: replace(fit, floor=torch.tensor([0.1, 0.0, 0.1])),
-    "latents": lambda fit: replace(fit, rollout=replace(fit.rollout, latents=fit.rollout.latents + 1)),
-    "first_state": lambda fit: replace(fit, rollout=replace(fit.rollout, states=faster(fit.rollout.states))),
+    "speed": lambda fit: replace(fit, joints=bumped(fit.joints)),
+    "latents": lambda fit: replace(fit, steps=replace(fit.steps, latents=fit.steps.latents + 1)),
+    "transitions": lambda fit: replace(fit, steps=replace(fit.steps, predicted=faster(fit.steps.predicted))),
+    "first_state": lambda fit: replace(fit, steps=replace(fit.steps, states=faster(fit.steps.states))),
     "skeleton": lambda fit: replace(fit, joints=bumped(fit.joints)),
     "bones": lambda fit: replace(fit, rest_joints=1.2 * fit.rest_joints),
+    "bone_change": lambda fit: replace(fit, steps=replace(fit.steps, states=shrunk(fit.steps.states))),
     "contact_speed": lambda fit: replace(fit, joints=bumped(fit.joints)),
     "contact_height": lambda fit: replace(fit, joints=fit.joints + 0.3),
 }
@@ -124,9 +136,9 @@ def test_terms_are_negative_log_probabilities(clip, body):
     expected = -(normal.log_prob(away) - normal.log_prob(torch.zeros(())))[near].sum() + linear
     torch.testing.assert_close(TERMS["data"](state), expected, rtol=1e-4, atol=1e-3)
     z, mean, var = torch.randn(9, 48), torch.randn(9, 48), torch.rand(9, 48) + 0.1
-    rollout = replace(state.rollout, latents=z, prior=Gaussian(mean, var))
+    steps = replace(state.steps, latents=z, prior=Gaussian(mean, var))
     expected = -torch.distributions.Normal(mean, var.sqrt()).log_prob(z).sum() - 0.5 * np.log(2 * np.pi) * z.numel()
-    torch.testing.assert_close(TERMS["latents"](replace(state, rollout=rollout)), expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(TERMS["latents"](replace(state, steps=steps)), expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -152,11 +164,20 @@ def test_fitting_finds_the_motion(model, body, truth, camera, noise, hidden, bou
 
 def together(*motions):
     """Several motions of one length, along a new first axis."""
-    return type(motions[0])(*(torch.stack([getattr(each, name) for each in motions]) for name in vars(motions[0])))
+    names = [name for name, x in vars(motions[0]).items() if x is not None]
+    return type(motions[0])(**{name: torch.stack([getattr(each, name) for each in motions]) for name in names})
 
 
-def test_motions_fitted_together_have_the_energies_and_gradients_that_each_has_alone(model, body, clip):
-    starts, weights = (0, 7, 20), STAGES["motion"].weights
+LAST = {
+    "transitions": (transition_problem, STAGES["motion"].weights),
+    "rollout": (rollout_problem, make_published_stages(observe(torch.zeros(FRAMES, 22, 3), 0.04))["motion"].weights),
+}
+
+
+@pytest.mark.parametrize("kind", LAST)
+def test_motions_fitted_together_have_the_energies_and_gradients_that_each_has_alone(model, body, clip, kind):
+    make_problem, weights = LAST[kind]
+    starts = (0, 7, 20)
     states = [clip.state.map(lambda x, at=start: x[at : at + FRAMES]) for start in starts]
     tilts = [torch.tensor([0.02 * start, -0.01, 0.03]) for start in starts]
     poses = [FitResult(s.rotmats, s.trans, clip.betas + k, s.joints, torch.zeros(3)) for k, s in enumerate(states)]
@@ -168,12 +189,12 @@ def test_motions_fitted_together_have_the_energies_and_gradients_that_each_has_a
     )
 
     def evaluate(observed, pose, tilt):
-        problem = motion_problem(Network(model), body, observed, pose)
+        problem = make_problem(Network(model), body, observed, pose)
         problem.variables["floor"].copy_(tilt)
         leaves = [x.requires_grad_() for x in problem.variables.values()]
-        result, state = problem.evaluate()
+        result, state = problem.evaluate(None)
         found = energy(state, weights)
-        return result, found, torch.autograd.grad(found.sum(), leaves)
+        return result, found, torch.autograd.grad(found.sum(), leaves, allow_unused=True)
 
     alone = [evaluate(*given) for given in zip(observations, poses, tilts, strict=True)]
     fitted, found, gradients = evaluate(observed_together, together(*poses), torch.stack(tilts))
@@ -191,7 +212,8 @@ def test_motions_are_fitted_together_each_with_its_own_heading(model, body, trut
     back = truth * torch.tensor([-1.0, -1.0, 1.0])
     both = torch.stack([truth, back])
     noise = 0.01 if camera is None else 2.0
-    few = {"root": STAGES["root"], "pose": replace(STAGES["pose"], iterations=60), "motion": Stage(2, {"data": 1})}
+    motion = Stage("transitions", 2, {"data": 1})
+    few = {"root": STAGES["root"], "pose": replace(STAGES["pose"], iterations=60), "motion": motion}
     observed = observe(both, noise, LEGS[-2:], camera)
     found = fit(Network(model), body, observed, few)
     for fitted in found.values():
@@ -215,7 +237,9 @@ def test_what_a_stage_finds_is_posed_by_its_own_parameters(model, body, truth, p
 
 
 def test_the_state_of_a_motion_moves_as_its_joints_do(clip, body, truth, model):
-    fitted = fit(Network(model), body, observe(truth, 1e-3), {**SHORT, "motion": Stage(1, {"data": 1})})["pose"]
+    fitted = fit(Network(model), body, observe(truth, 1e-3), {**SHORT, "motion": Stage("transitions", 1, {"data": 1})})[
+        "pose"
+    ]
     state = fitted.state()
     assert isinstance(state, MotionState)
     torch.testing.assert_close(state.joints_vel[1:-1], (state.joints[2:] - state.joints[:-2]) * 15)

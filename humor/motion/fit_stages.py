@@ -1,0 +1,114 @@
+"""The stages of fitting: what each solves, for how many iterations, and the weights of its terms."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..data.processing import TARGET_FPS
+from .fit_terms import CONTACT_HEIGHT, CONTACT_SPEED, FLOOR_HEIGHT, JOINT_DISTANCE, SPEED
+from .observations import Observations
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The settings of a stage: what it solves, iterations of L-BFGS, and the weights of its terms."""
+
+    problem: str  # "root", "pose", "transitions" or "rollout"
+    iterations: int
+    weights: Mapping[str, float] = field(default_factory=dict)
+    frames: int | None = None  # that the terms look at, from the start; all, if left out
+    fixed: tuple[str, ...] = ()  # variables that stay as they are
+
+
+_POSE = {"data": 1, "smooth": 1, "pose_prior": 1, "angular_smoothness": 1, "shape": 1, "penetration": 1}
+
+# The motion's smoothness still counts half in the last stage, for motion that the network does not know.
+STAGES = {
+    "root": Stage("root", 30, {"data": 1, "smooth": 1}),
+    "pose": Stage("pose", 300, _POSE),
+    "motion": Stage(
+        "transitions",
+        600,
+        {
+            **{"data": 1, "transitions": 0.1, "latents": 0.1, "shape": 1, "floor": 1, "penetration": 1},
+            **{"smooth": 0.5, "pose_prior": 0.5, "angular_smoothness": 0.5},
+        },
+    ),
+}
+
+_PUBLISHED_STEP = 20  # iterations of L-BFGS
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A column of the published settings: energies of squared metres (or pixels), squared residuals halved.
+
+    Pairs are of the stages before the motion prior, and of the last one. Source: the published configurations.
+    """
+
+    data: float
+    pose_prior: float
+    shape: float  # times the number of frames, and of the square itself
+    speed: float
+    latents: float
+    skeleton: float
+    bone_change: float
+    contact_speed: float
+    contact_height: float
+    floor: float
+    steps: tuple[int, int, int] = (30, 70, 70)
+
+
+PUBLISHED = {
+    "joints": PublishedWeights(1, 2e-4, 1.67e-4, 10, 1e-3, 1, 10, 1, 1, 0),
+    "keypoints": PublishedWeights(1, 2e-4, 1.67e-4, 0.1, 5e-4, 1, 10, 1, 1, 0),
+    "video": PublishedWeights(1e-3, 0.04, 0.05, 100, 0.075, 100, 2000, 100, 10, 0.167, (30, 80, 70)),
+    "depth": PublishedWeights(1e-3, 0.1, 0.034, 100, 0.075, 100, 2000, 100, 10, 1),
+}
+
+
+def make_published_stages(observed: Observations) -> dict[str, Stage]:
+    """The published stages and weights for observations of this kind, in the units of the terms.
+
+    The last stage grows: 15 frames, then all with the first state fixed, then everything, with contacts. The prior
+    over poses is ours in place of VPoser, and the first state's velocities are held to how its joints move in place of
+    the mixture over first states. Weights of the data that are not 1 are divided out.
+    """
+    given = PUBLISHED[_published_column(observed)]
+    by_data = 1 / (given.data * observed.noise**2)
+    frames = observed.confidence.shape[-2]
+    weights = {"data": 1.0, "shape": 2 * given.shape * frames * by_data}
+    before = {
+        **weights,
+        **{"pose_prior": 2 * given.pose_prior * by_data, "speed": given.speed * (SPEED / TARGET_FPS) ** 2 * by_data},
+    }
+    last = {
+        **weights,
+        "latents": given.latents * by_data,
+        "first_state": given.latents * by_data,
+        "skeleton": given.skeleton * JOINT_DISTANCE**2 * by_data,
+        "bone_change": given.bone_change * JOINT_DISTANCE**2 * by_data,
+        "floor": given.floor * FLOOR_HEIGHT**2 * by_data,
+    }
+    contacts = {
+        "contact_speed": given.contact_speed * (CONTACT_SPEED / TARGET_FPS) ** 2 * by_data,
+        "contact_height": given.contact_height * CONTACT_HEIGHT * by_data,
+    }
+    root, pose, motion = (_PUBLISHED_STEP * steps for steps in given.steps)
+    begin, grown = _PUBLISHED_STEP * 30, _PUBLISHED_STEP * 55
+    first_state = ("trans", "trans_vel", "root_orient_vel", "joints_vel", "rotvec")
+    return {
+        "root": Stage("root", root, {"data": 1.0, "speed": before["speed"]}),
+        "pose": Stage("pose", pose, before),
+        "motion of 15 frames": Stage("rollout", begin, last, frames=15),
+        "motion from there": Stage("rollout", grown - begin, last, fixed=first_state),
+        "motion": Stage("rollout", motion - grown, last | contacts),
+    }
+
+
+def _published_column(observed: Observations) -> str:
+    kinds = [part.kind for part in observed.parts]
+    if all(part.camera is not None for part in observed.parts):
+        return "video"
+    if "points" in kinds:
+        return "depth"
+    return "joints" if "joints" in kinds else "keypoints"
