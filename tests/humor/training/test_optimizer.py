@@ -3,30 +3,46 @@
 import copy
 import logging
 import math
-from functools import partial
+import os
+import subprocess
+import sys
+from functools import partial, partialmethod
+from importlib import import_module
 
 import pytest
 import torch
 
+from humor.errors import SettingError
 from humor.training import fused_adamax
 from humor.training.execution import assume_device_type
 from humor.training.optimizer import Adamax, AdamW
 
 
-@pytest.fixture(params=["compiled", "operators", "cuda"])
+@pytest.fixture(params=["compiled", "operators", "cuda", "triton"])
 def every_update(request, monkeypatch):
-    """The update as it is on a CPU with and without a compiler, and as it is on a GPU."""
-    if request.param == "compiled":
+    """The update as it is on a CPU with and without a compiler, and as it is on a GPU in either way."""
+    if request.param == "triton":
+        interpreted_triton()
+        monkeypatch.setattr(Adamax, "__init__", partialmethod(Adamax.__init__, gpu_update="triton"))
+    elif request.param == "compiled":
         needs_a_compiler()
     elif request.param == "operators":
         monkeypatch.setattr(fused_adamax, "compiled_library", lambda: None)
-    with assume_device_type("cuda" if request.param == "cuda" else "cpu"):
+    with assume_device_type("cuda" if request.param in ("cuda", "triton") else "cpu"):
         yield
 
 
 def needs_a_compiler():
     if fused_adamax.compiled_library() is None:
         pytest.skip("no C compiler with OpenMP here")
+
+
+def interpreted_triton():
+    """The module of the kernel, which Triton's interpreter runs on the CPU."""
+    pytest.importorskip("triton", reason="triton is not installed")
+    with pytest.MonkeyPatch.context() as put:
+        put.setenv("TRITON_INTERPRET", "1")
+        return import_module("humor.training.triton_adamax")
 
 
 OPTIMIZERS = {Adamax: torch.optim.Adamax, AdamW: partial(torch.optim.AdamW, weight_decay=0.1)}
@@ -146,6 +162,65 @@ def test_one_number_that_is_not_finite_is_found_wherever_it_is(bad, compiled, mo
         spoilt = [gradient.clone() for gradient in gradients]
         spoilt[tensor][at] = 0.0 if bad is None else bad
         assert fused_adamax.finite_operator(spoilt) == (bad is None)
+
+
+@pytest.mark.parametrize("taken", [1.0, 0.0])
+def test_the_triton_update_is_that_by_operators(taken, monkeypatch):
+    """For sizes about those of a program, more weights than one launch takes, and none."""
+    kernel = interpreted_triton()
+    sizes = [0, 1, kernel.BLOCK - 1, kernel.BLOCK, kernel.BLOCK + 1, *range(kernel.WEIGHTS)]
+    *lists, _, beta1, beta2, eps, scale = random_lists(sizes)
+    lists[1][1][0], lists[3][2][5], lists[1][3][7] = 0.0, math.nan, 1e30
+    expected, found = copy.deepcopy(lists), copy.deepcopy(lists)
+    versions = [weight._version for weight in found[0]]
+    if taken:
+        monkeypatch.setattr(fused_adamax, "compiled_library", lambda: None)
+        fused_adamax.update_operator(*expected, [1e-3] * len(sizes), beta1, beta2, eps, scale)
+    numbers = torch.tensor(taken), torch.tensor(scale), torch.tensor(1e-3)
+    kernel.update_weights(*found, *numbers, beta1, beta2, eps)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6, equal_nan=True)
+    assert all(weight._version > version for weight, version in zip(found[0], versions, strict=True))
+    kernel.update_weights([], [], [], [], *numbers, beta1, beta2, eps)
+
+
+def test_the_triton_update_refuses_what_it_cannot_take():
+    kernel, weight = interpreted_triton(), torch.ones(2, 3).T
+    with pytest.raises(SettingError) as error:
+        kernel.update_weights([weight], [weight], [weight], [weight], *torch.ones(3), 0.9, 0.999, 1e-8)
+    assert str(error.value) == ('gpu_update "triton": needs contiguous float32 weights and gradients; give "foreach".')
+
+
+@pytest.mark.slow
+def test_the_triton_update_compiles_for_a_gpu_and_passes_over_memory_once(tmp_path):
+    pytest.importorskip("triton", reason="triton is not installed")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    words = [sys.executable, "-m", "tests.support.compile_triton"]
+    subprocess.run(words, env=environment, check=True)
+
+
+ON_A_GPU = """
+import torch
+from humor.training.optimizer import Adamax
+torch.manual_seed(0)
+layers = [torch.nn.Linear(700, 500, device="cuda") for _ in range(2)]
+layers[1].load_state_dict(layers[0].state_dict())
+optimizers = [Adamax(layer.parameters(), 1e-2, gpu_update=name) for layer, name in zip(layers, ("foreach", "triton"))]
+for step in range(10):
+    rows = torch.randn(3, 700, device="cuda") * (float("nan") if step == 4 else 1)
+    for layer, optimizer in zip(layers, optimizers):
+        optimizer.zero_grad()
+        layer(rows).square().sum().backward()
+        optimizer.step()
+    for a, b in zip(layers[0].parameters(), layers[1].parameters()):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+"""
+
+
+@pytest.mark.cuda
+def test_the_triton_update_on_a_gpu_is_that_of_foreach():
+    """In a process of its own, where neither the interpreter nor checks of shapes are about the kernel."""
+    subprocess.run([sys.executable, "-c", ON_A_GPU], check=True, timeout=300)
 
 
 @pytest.mark.parametrize("kind", ["float64", "transposed"])
