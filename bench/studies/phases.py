@@ -7,6 +7,8 @@ Table 2 for this machine: the median of each phase, and the median of the rounds
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
 from humor.mannequin import mannequin_arrays
 from humor.mesh_loss import MESH_LOSSES
 from humor.skeleton import AMASS_GENDERS
-from humor.training.optimizer import Adamax
+from humor.training.optimizer import Adamax, GpuUpdate
 from humor.training.phase_timer import STEP_PHASES
 from humor.training.step import TrainStep
 
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--ours", nargs="+", choices=MESH_LOSSES, default=["fused"], help="mesh losses of HumorLoss")
     parser.add_argument("--one-gender", action="store_true", help="only windows of men")
+    parser.add_argument("--gpu-update", choices=get_args(GpuUpdate), default="foreach", help="our Adamax on a GPU")
     parser.add_argument("--without-published", action="store_true", help="only our loss")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -60,7 +63,8 @@ def measure(windows: int, options: argparse.Namespace) -> list[dict[str, list[fl
     batch = WindowSampler(store, windows, seed=0).batch(0, 0)
     losses = {} if options.without_published else {"published": PublishedLoss(arrays)}
     losses |= {name: HumorLoss(bodies, mesh=name) for name in options.ours}
-    steps = {name: train_step(loss.to(device), OPTIMIZERS.get(name, Adamax)) for name, loss in losses.items()}
+    ours = partial(Adamax, gpu_update=options.gpu_update)
+    steps = {name: train_step(loss.to(device), OPTIMIZERS.get(name, ours)) for name, loss in losses.items()}
 
     def measure_round() -> dict[str, list[float]]:
         return {name: time_phases(step, batch) for name, step in steps.items()}
@@ -69,7 +73,7 @@ def measure(windows: int, options: argparse.Namespace) -> list[dict[str, list[fl
     return complete_rounds(measure_round, options.rounds, f"{windows} windows")
 
 
-def train_step(loss: HumorLoss, optimizer: type[torch.optim.Adamax]) -> TrainStep:
+def train_step(loss: HumorLoss, optimizer: Callable[..., torch.optim.Optimizer]) -> TrainStep:
     """The step of a loss, with the same network for each."""
     torch.manual_seed(0)
     model = HumorModel().to(next(loss.buffers()).device)
