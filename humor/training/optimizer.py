@@ -48,10 +48,11 @@ class Adamax(torch.optim.Adamax):
         found, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
         finite = _all_finite(gradients) if found is None else found.reshape(()) == 0
         taken, inverse = finite.float(), None if scale is None else scale.reshape(()).reciprocal()
-        if device_type_of(finite) == "cuda" and self.gpu_update == "triton":
+        on_gpu = device_type_of(finite) == "cuda"
+        if on_gpu and self.gpu_update == "triton":
             for group in self.param_groups:
                 self._update_group_by_triton(group, finite, torch.ones_like(taken) if inverse is None else inverse)
-        elif device_type_of(finite) == "cuda":
+        elif on_gpu:
             self._update_branchless(gradients, finite, inverse)
         elif finite:
             for group in self.param_groups:
