@@ -18,7 +18,7 @@ from ..data.processing import TARGET_FPS
 from ..errors import FileError, SettingError
 from ..io.files import write_whole
 from ..motion.fit_result import FitResult
-from ..motion.fit_stages import STAGES, Stage, make_published_stages
+from ..motion.fit_stages import Stage, default_stages, make_published_stages
 from ..motion.fitting import fit as fit_motion
 from ..motion.generation import Network, joint_error
 from ..motion.observation_files import VideoSettings, read_observations
@@ -81,7 +81,7 @@ def fit(
         require_bodies(bodies, [observed.gender], settings.body_model)
         if observed.given_fps != TARGET_FPS:
             console.print(f"{path}: {observed.given_fps:g} frames a second, resampled to {TARGET_FPS}.", markup=False)
-        table = STAGES if stages == "default" else make_published_stages(observed)
+        table = default_stages(observed) if stages == "default" else make_published_stages(observed)
         with OutputFolder(replace(settings, out=out), bodies, "Fitted stage by stage") as output:
             results = _fit_one(network, bodies[observed.gender], observed, table, name, output)
         _write_results(out, observed, results)

@@ -1,7 +1,7 @@
 """The stages of fitting: what each solves, for how many iterations, and the weights of its terms."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..data.processing import TARGET_FPS
 from .fit_terms import CONTACT_HEIGHT, CONTACT_SPEED, FLOOR_HEIGHT, JOINT_DISTANCE, SPEED
@@ -34,6 +34,21 @@ STAGES = {
         },
     ),
 }
+# By how much more these terms count where nothing is observed in space. An image does not tell a small body from a far
+# one, nor a limb that points forward from one that points back.
+_IN_IMAGES = {"shape": 100, "pose_prior": 10}
+
+
+def default_stages(observed: Observations) -> dict[str, Stage]:
+    """Our stages, with the weights for observations of this kind."""
+    factors = _IN_IMAGES if observed.in_images else {}
+
+    def weigh(stage: Stage) -> Stage:
+        weights = {name: weight * factors.get(name, 1) for name, weight in stage.weights.items()}
+        return replace(stage, weights=weights)
+
+    return {name: weigh(stage) for name, stage in STAGES.items()}
+
 
 _PUBLISHED_STEP = 20  # iterations of L-BFGS
 
@@ -107,7 +122,7 @@ def make_published_stages(observed: Observations) -> dict[str, Stage]:
 
 def _published_column(observed: Observations) -> str:
     kinds = [part.kind for part in observed.parts]
-    if all(part.camera is not None for part in observed.parts):
+    if observed.in_images:
         return "video"
     if "points" in kinds:
         return "depth"

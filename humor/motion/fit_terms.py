@@ -7,6 +7,7 @@ section 4; the deviations are ours, in plain units, and so is the term `transiti
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -15,12 +16,14 @@ from torch.nn.functional import huber_loss
 
 from ..data.processing import JOINT_HEIGHT, TARGET_FPS
 from ..model import Gaussian
-from ..skeleton import BODY_PARENTS, CONTACT_JOINTS
+from ..rotations import rotvec_to_rotmat
+from ..skeleton import BODY_NAMES, BODY_PARENTS, CONTACT_JOINTS
 from ..state import MotionState
 from .observations import Observations
 
 OUTLIER = 3.0  # standard deviations beyond which an observation's error counts linearly
 POSE_ANGLE = 0.6  # radians: a joint's rotation from the rest pose
+ARMS_DOWN = 1.2  # radians from the rest pose, whose arms are stretched out sideways
 ANGULAR_SPEED = 3.0  # radians a second: of a joint
 SPEED = 1.0  # metres a second: of a joint
 ACCELERATION = 10.0  # metres a second squared: of a joint
@@ -99,9 +102,18 @@ def _data_of(fit: FitState, part: Observations) -> Tensor:
 
 
 def pose_prior(fit: FitState) -> Tensor:
-    """Joints are near the rest pose: half the squared angle, for rotation matrices near the identity."""
-    change = fit.rotmats[..., 1:, :, :] - torch.eye(3, device=fit.rotmats.device)
+    """Joints are near those of a body that stands with its arms down: half the squared angle, for small ones."""
+    change = fit.rotmats[..., 1:, :, :] - standing_rotmats(fit.rotmats.device)
     return fit.total(change.square()) / (4 * POSE_ANGLE**2)
+
+
+@cache
+def standing_rotmats(device: torch.device) -> Float[Tensor, "21 3 3"]:
+    """The rest pose with its arms turned down, by ARMS_DOWN; child axes in the parent's frame."""
+    turns = torch.zeros(len(BODY_NAMES), 3, device="cpu")
+    for name, sign in (("left_shoulder", -1), ("right_shoulder", 1)):
+        turns[BODY_NAMES.index(name), 2] = sign * ARMS_DOWN
+    return rotvec_to_rotmat(turns)[1:].to(device)
 
 
 def angular_smoothness(fit: FitState) -> Tensor:

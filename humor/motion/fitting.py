@@ -19,31 +19,35 @@ from ..body import BodyModel
 from ..rotations import Y_UP_TO_Z_UP, rotvec_to_rotmat
 from ..skeleton import NUM_BETAS
 from .fit_result import FitResult, pose_motion, state_for_terms
-from .fit_stages import STAGES, Stage
-from .fit_terms import FitState, energy
+from .fit_stages import Stage, default_stages
+from .fit_terms import FitState, energy, standing_rotmats
 from .generation import Network
 from .lbfgs import minimise
 from .observations import Observations
 from .prior_problems import Problem, free_motion, rollout_problem, transition_problem
 
 HEADINGS = 4  # that the first stage starts from, evenly around
+PRIOR_PROBLEMS = {"transitions": transition_problem, "rollout": rollout_problem}
 
 
 def fit(
     network: Network,
     body: BodyModel,
     observed: Observations,
-    stages: Mapping[str, Stage] = STAGES,
+    stages: Mapping[str, Stage] | None = None,
     on_step: Callable[[str, float], None] = lambda stage, energy: None,
     on_result: Callable[[str, FitResult], None] = lambda stage, result: None,
 ) -> dict[str, FitResult]:
     """Fit motion to observations; returns the result of each stage, by name.
 
+    The stages are those of `default_stages` if left out.
     Several motions of one length, along leading axes, are fitted together: the sum of their energies is minimised.
     `on_step` is called with the stage and the energy of each evaluation, `on_result` with each stage's result.
     """
     observed, body = observed.map(lambda x: x.to(network.device)), body.to(network.device)
+    stages = default_stages(observed) if stages is None else stages
     results: dict[str, FitResult] = {}
+    candidates: list[tuple[Tensor, FitResult]] = []
     problem, of = None, ""
 
     def solve(name: str, problem: Problem) -> tuple[Tensor, FitResult]:
@@ -65,20 +69,17 @@ def fit(
             if stage.problem == "root":
                 candidates = [solve(name, _root_problem(body, observed, heading)) for heading in range(HEADINGS)]
                 results[name] = _choose_best(candidates)
+            elif stage.problem == "pose":
+                # An image does not tell front from back before the limbs are posed.
+                starts = [start for _, start in candidates] if observed.in_images else [results["root"]]
+                results[name] = _choose_best([solve(name, pose_problem(body, observed, start)) for start in starts])
             else:
                 before = next(reversed(results.values()))
                 if problem is None or stage.problem != of:  # stages of one kind go on with its variables
-                    problem, of = _make_problem(stage.problem, network, body, observed, before), stage.problem
+                    problem, of = PRIOR_PROBLEMS[stage.problem](network, body, observed, before), stage.problem
                 _, results[name] = solve(name, problem)
             on_result(name, results[name])
     return results
-
-
-def _make_problem(kind: str, network: Network, body: BodyModel, observed: Observations, before: FitResult) -> Problem:
-    if kind == "pose":
-        return pose_problem(body, observed, before)
-    make = {"transitions": transition_problem, "rollout": rollout_problem}[kind]
-    return make(network, body, observed, before)
 
 
 def pose_problem(body: BodyModel, observed: Observations, root: FitResult) -> Problem:
@@ -93,15 +94,17 @@ def pose_problem(body: BodyModel, observed: Observations, root: FitResult) -> Pr
 
 
 def _root_problem(body: BodyModel, observed: Observations, heading: int) -> Problem:
-    """Solve for the position and orientation of the body in its rest pose, from one of HEADINGS."""
+    """Solve for the position and orientation of the body standing, from one of HEADINGS."""
     shape = observed.confidence.shape[:-1]
-    betas, rest = torch.zeros(*shape[:-1], NUM_BETAS), torch.eye(3).expand(*shape, 21, 3, 3)
+    betas, rest = torch.zeros(*shape[:-1], NUM_BETAS), standing_rotmats(torch.device("cpu")).to(observed.joints)
     facing = rotvec_to_rotmat(torch.tensor([0.0, 0.0, 2 * math.pi * heading / HEADINGS])) @ torch.tensor(Y_UP_TO_Z_UP)
     variables = {"rotvec": torch.zeros(*shape, 3), "trans": _initial_translation(body, observed)}
 
     def evaluate(frames: int | None = None) -> tuple[FitResult, FitState]:
         root = rotvec_to_rotmat(variables["rotvec"]) @ facing
-        posed = pose_motion(body, torch.cat([root.unsqueeze(-3), rest], -3), variables["trans"], betas)
+        posed = pose_motion(
+            body, torch.cat([root.unsqueeze(-3), rest.expand(*shape, 21, 3, 3)], -3), variables["trans"], betas
+        )
         return posed, state_for_terms(body, observed, posed)
 
     return Problem(variables, evaluate)

@@ -61,6 +61,11 @@ class Observations:
         return (self, *self.also)
 
     @property
+    def in_images(self) -> bool:
+        """Whether nothing is observed in space."""
+        return all(part.camera is not None for part in self.parts)
+
+    @property
     def seen(self) -> Float[Tensor, "*batch frames 22"]:
         """The highest confidence with which each joint is observed; 1 of all where other parts of the body are."""
         confidences = [part.confidence for part in self.parts if part.kind == "joints"]

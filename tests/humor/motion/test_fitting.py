@@ -1,6 +1,7 @@
 """Fitting brings joints nearer to the truth than the observations are, and its last stage is a rollout."""
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +14,12 @@ from humor.data import read_amass, synthetic_motion
 from humor.io.checkpoints import save_checkpoint
 from humor.model import Gaussian
 from humor.motion.fit_result import FitResult
-from humor.motion.fit_stages import STAGES, Stage, make_published_stages
+from humor.motion.fit_stages import STAGES, Stage, default_stages, make_published_stages
 from humor.motion.fit_terms import TERMS, FitState, PriorSteps, energy
 from humor.motion.fitting import fit
 from humor.motion.generation import Network, joints_of
 from humor.motion.observations import Observations, PinholeCamera, observe
-from humor.motion.prior_problems import rollout_problem, transition_problem
+from humor.motion.prior_problems import rollout_problem, smooth_basis, transition_problem
 from humor.state import MotionState
 from tests.support import golden_values as golden
 
@@ -275,3 +276,96 @@ def test_the_command_writes_what_it_finds_and_prints_the_errors(model, body, tru
     assert printed["pose"] == pytest.approx(1000 * error(joints, truth), abs=0.06)
     assert len(read_amass(tmp_path / "out" / "motion.npz").poses) == FRAMES
     assert (tmp_path / "out" / "motion.html").is_file()
+    with np.load(tmp_path / "out" / "fit.npz") as arrays:
+        assert arrays["contacts"].shape == (FRAMES, 9)
+        assert arrays["floor"].shape == (3,)
+    written = json.loads((tmp_path / "out" / "fit.json").read_text())["stages"]
+    assert written["pose"]["truth_mm"] == pytest.approx(printed["pose"], abs=0.06)
+    # Of several files, each has its folder, and what is there stays as it is.
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in ("a", "b"):
+        np.savez(folder / f"{name}.npz", joints3d=observed.numpy(), noise=0.04)
+    (tmp_path / "all" / "a").mkdir(parents=True)
+    (tmp_path / "all" / "a" / "fit.json").write_text("{}")
+    command = ["fit", "--observations", str(folder), "--checkpoint", str(tmp_path / "net.pth")]
+    main([*command, "--out", str(tmp_path / "all")])
+    assert (tmp_path / "all" / "b" / "motion.npz").is_file()
+    assert not (tmp_path / "all" / "a" / "motion.npz").is_file()
+
+
+def test_the_basis_over_time_makes_smoothness_cost_every_variable_alike():
+    """Of half a squared distance and the term `smooth`, the curvature is the identity."""
+    frames = 12
+    basis = smooth_basis(frames).double()
+    differences = torch.zeros(frames, frames, dtype=torch.float64)  # with mirrored ends, as cosines have
+    for frame in range(frames):
+        for other in (max(frame - 1, 0), min(frame + 1, frames - 1)):
+            differences[frame, other] += 1
+        differences[frame, frame] -= 2
+    ratio = (0.04 * 900 / 10) ** 2
+    curvature = torch.eye(frames, dtype=torch.float64) + ratio * differences.T @ differences
+    torch.testing.assert_close(basis.T @ curvature @ basis, torch.eye(frames, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+def test_a_floor_is_removed_as_it_was_placed():
+    points, floor = torch.randn(3, 5, 4, 3), 0.3 * torch.randn(3, 3)
+    torch.testing.assert_close(remove_floor(place_on_floor(points, floor), floor), points, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow  # four headings are posed, and all poses of a walk
+def test_a_walk_is_fitted_where_only_the_focal_length_is_known(model, body, clip):
+    """The camera looks down by 0.2 rad from 1.7 m; found are the poses, the floor's tilt and roughly its height."""
+    down, frames = 0.2, 30
+    truth = clip.state.joints[:frames] - torch.cat([clip.state.joints[15, 0, :2], torch.zeros(1)])
+    look = torch.tensor([[1.0, 0, 0], [0, np.cos(down), -np.sin(down)], [0, np.sin(down), np.cos(down)]]).float()
+    rotation = look @ CAMERA.rotation
+    camera = PinholeCamera(CAMERA.focal, CAMERA.centre, rotation, -rotation @ torch.tensor([0.0, -4.5, 1.7]))
+    seen = observe(truth, 3.0, camera=camera)
+    unknown = replace(CAMERA, translation=torch.zeros(3))
+    observed = replace(seen, camera=unknown, truth=None, floor_known=False)
+    stages = default_stages(observed)
+    stages["motion"] = replace(stages["motion"], iterations=40)
+    fitted = fit(Network(model), body, observed, stages)["motion"]
+    in_camera = truth @ rotation.mT + camera.translation
+    found = fitted.joints @ unknown.rotation.mT
+    of_root = lambda joints: joints - joints[:, :1]  # noqa: E731
+    assert error(of_root(found), of_root(in_camera)) < 0.12
+    assert abs(fitted.floor[0] - down) < 0.2
+    assert -2.7 < fitted.floor[2] < -1.2
+
+
+@pytest.mark.parametrize("kinds", [("keypoints",), ("points",), ("joints", "keypoints", "points")])
+def test_a_body_is_fitted_to_its_surface(body, clip, model, kinds):
+    frames, betas = 6, clip.betas.expand(6, -1)
+    state = clip.state.map(lambda x: x[:frames])
+    surface = body(state.rotmats, betas, state.trans, vertices="all").vertices
+    given = {
+        "joints": state.joints,
+        "keypoints": body(state.rotmats, betas, state.trans, vertices="keypoints").vertices,
+        "points": surface[:, 3::40],
+    }
+    parts = [Observations(given[kind], torch.ones(given[kind].shape[:-1]), 0.02, kind=kind) for kind in kinds]
+    observed = replace(parts[0], also=tuple(parts[1:]))
+    few = {**SHORT, "motion": Stage("transitions", 2, {"data": 1})}
+    found = fit(Network(model), body, observed, few)["pose"].joints
+    assert error(found, state.joints) < (0.15 if kinds == ("points",) else 0.06)
+
+
+def test_the_published_stages_grow_and_count_contacts_last(body, clip, model):
+    observed = observe(clip.state.joints[:20], 0.04)
+    published = make_published_stages(observed)
+    assert [stage.iterations for stage in published.values()] == [600, 1400, 600, 500, 300]
+    assert [stage.frames for stage in published.values()] == [None, None, 15, None, None]
+    assert [name for name, stage in published.items() if "contact_speed" in stage.weights] == ["motion"]
+    # At 40 mm of noise, of squared metres in units of its variance: a half of a square counts 1 / 0.0016.
+    assert published["motion"].weights["latents"] == pytest.approx(0.625)
+    assert published["motion"].weights["contact_speed"] / 0.1**2 * 30**2 == pytest.approx(625)
+    assert published["motion"].weights["shape"] / 2 * 60 / 20 == pytest.approx(6.3, rel=0.01)
+    few = {name: replace(stage, iterations=2) for name, stage in published.items()}
+    results = fit(Network(model), body, observed, few)
+    assert list(results) == list(published)
+    first, grown = results["motion of 15 frames"], results["motion from there"]
+    assert torch.equal(first.rotmats[0, 1:], grown.rotmats[0, 1:])
+    assert not torch.equal(grown.rotmats[0, 1:], results["motion"].rotmats[0, 1:])
+    assert results["motion"].contacts.shape == (20, 9)
