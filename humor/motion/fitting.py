@@ -70,8 +70,7 @@ def fit(
                 candidates = [solve(name, _root_problem(body, observed, heading)) for heading in range(HEADINGS)]
                 results[name] = _choose_best(candidates)
             elif stage.problem == "pose":
-                # An image does not tell front from back before the limbs are posed.
-                starts = [start for _, start in candidates] if observed.in_images else [results["root"]]
+                starts = [results["root"]] if observed.front_known else [start for _, start in candidates]
                 results[name] = _choose_best([solve(name, pose_problem(body, observed, start)) for start in starts])
             else:
                 before = next(reversed(results.values()))

@@ -66,6 +66,11 @@ class Observations:
         return all(part.camera is not None for part in self.parts)
 
     @property
+    def front_known(self) -> bool:
+        """Whether observations tell a body's front from its back before its limbs are posed."""
+        return any(part.camera is None and part.kind != "points" for part in self.parts)
+
+    @property
     def seen(self) -> Float[Tensor, "*batch frames 22"]:
         """The highest confidence with which each joint is observed; 1 of all where other parts of the body are."""
         confidences = [part.confidence for part in self.parts if part.kind == "joints"]

@@ -13,7 +13,7 @@ from humor.cli.app import main
 from humor.data import read_amass, synthetic_motion
 from humor.io.checkpoints import save_checkpoint
 from humor.model import Gaussian
-from humor.motion.fit_result import FitResult
+from humor.motion.fit_result import FitResult, place_on_floor, remove_floor
 from humor.motion.fit_stages import STAGES, Stage, default_stages, make_published_stages
 from humor.motion.fit_terms import TERMS, FitState, PriorSteps, energy
 from humor.motion.fitting import fit
@@ -335,7 +335,14 @@ def test_a_walk_is_fitted_where_only_the_focal_length_is_known(model, body, clip
     assert -2.7 < fitted.floor[2] < -1.2
 
 
-@pytest.mark.parametrize("kinds", [("keypoints",), ("points",), ("joints", "keypoints", "points")])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("keypoints",),
+        pytest.param(("points",), marks=pytest.mark.slow),
+        pytest.param(("joints", "keypoints", "points"), marks=pytest.mark.slow),
+    ],
+)
 def test_a_body_is_fitted_to_its_surface(body, clip, model, kinds):
     frames, betas = 6, clip.betas.expand(6, -1)
     state = clip.state.map(lambda x: x[:frames])
