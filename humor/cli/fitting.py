@@ -15,12 +15,14 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from ..body import BodyModel
 from ..data.loading import load_bodies, require_bodies
 from ..data.processing import TARGET_FPS
+from ..data.store import MotionStore
 from ..errors import FileError, SettingError
 from ..io.files import write_whole
 from ..motion.fit_result import FitResult
 from ..motion.fit_stages import Stage, default_stages, make_published_stages
 from ..motion.fitting import fit as fit_motion
 from ..motion.generation import Network, joint_error
+from ..motion.motion_priors import MotionPriors
 from ..motion.observation_files import VideoSettings, read_observations
 from ..motion.observations import Observations
 from ..precision.cpu_half_emulation import emulate_half_on_cpu
@@ -49,6 +51,7 @@ def fit(
     focal: float | None = None,
     centre: tuple[float, float] | None = None,
     fps: float | None = None,
+    data: Path | None = None,
 ) -> None:
     """Fit motion to noisy or missing observations: OUT/motion.npz, in AMASS's format, and OUT/motion.html plays it.
 
@@ -67,9 +70,12 @@ def fit(
         focal: focal length in pixels, of OpenPose's folders.
         centre: of the image in pixels; the middle of all keypoints if left out.
         fps: frames a second, where the file does not say or is wrong; other rates than 30 are resampled.
+        data: motion store that `humor process` built, to learn from which poses and first states are likely; poses near
+            rest if left out.
     """
     files = _find_inputs(observations)
     network, bodies = settings.network(), load_bodies(settings.body_model)
+    priors = None if data is None else _fit_priors(data)
     for path, name in files.items():
         out = settings.out if len(files) == 1 else settings.out / name
         if len(files) > 1 and (out / "fit.json").is_file():
@@ -81,10 +87,22 @@ def fit(
         require_bodies(bodies, [observed.gender], settings.body_model)
         if observed.given_fps != TARGET_FPS:
             console.print(f"{path}: {observed.given_fps:g} frames a second, resampled to {TARGET_FPS}.", markup=False)
-        table = default_stages(observed) if stages == "default" else make_published_stages(observed)
+        learned = priors is not None
+        make = default_stages if stages == "default" else make_published_stages
+        table = make(observed, learned)
         with OutputFolder(replace(settings, out=out), bodies, "Fitted stage by stage") as output:
-            results = _fit_one(network, bodies[observed.gender], observed, table, name, output)
+            results = _fit_one(network, bodies[observed.gender], observed, table, name, output, priors)
         _write_results(out, observed, results)
+
+
+def _fit_priors(store: Path) -> MotionPriors:
+    priors = MotionPriors.fit(MotionStore.open(store))
+    poses, first = (len(each.means) for each in (priors.poses, priors.first_states))
+    text = (
+        f"{store}: mixtures of {poses} normals over poses and {first} over first states, from {priors.frames} frames."
+    )
+    console.print(text, markup=False)
+    return priors
 
 
 def _fit_one(
@@ -94,6 +112,7 @@ def _fit_one(
     stages: Mapping[str, Stage],
     name: str,
     output: OutputFolder,
+    priors: MotionPriors | None,
 ) -> dict[str, FitResult]:
     """Fit one motion; each stage is written when it is there, so that an interrupted fit leaves the stages before."""
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed} evaluations"), TimeElapsedColumn())
@@ -107,7 +126,7 @@ def _fit_one(
             if stage in PAGE_STAGES:
                 output.write(stage, result.state(), result.betas.cpu().numpy(), observed.gender)
 
-        return fit_motion(network, body, observed, stages, note, write)
+        return fit_motion(network, body, observed, stages, note, write, priors)
 
 
 def _find_inputs(paths: tuple[Path, ...]) -> dict[Path, str]:

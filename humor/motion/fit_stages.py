@@ -37,17 +37,39 @@ STAGES = {
 # By how much more these terms count where nothing is observed in space. An image does not tell a small body from a far
 # one, nor a limb that points forward from one that points back.
 _IN_IMAGES = {"shape": 100, "pose_prior": 10}
+# The terms that look at mixtures fitted on a store, and the terms that stand in for them where there are none.
+MIXTURES = {"pose_mixture": "pose_prior", "first_state_mixture": "first_state"}
+# The weights of mixtures in our stages: for poses, the share of what `pose_prior` weighs. Frames of a motion are not
+# independent, and no store has every pose.
+_POSE_SHARE, _FIRST_STATE_WEIGHT = 0.2, 0.3
 
 
-def default_stages(observed: Observations) -> dict[str, Stage]:
-    """Our stages, with the weights for observations of this kind."""
+def default_stages(observed: Observations, priors: bool = False) -> dict[str, Stage]:
+    """Our stages, with the weights for observations of this kind.
+
+    With `priors`, a mixture over poses takes the place of `pose_prior`, and the last stage has one over first states.
+    """
     factors = _IN_IMAGES if observed.in_images else {}
 
     def weigh(stage: Stage) -> Stage:
         weights = {name: weight * factors.get(name, 1) for name, weight in stage.weights.items()}
         return replace(stage, weights=weights)
 
-    return {name: weigh(stage) for name, stage in STAGES.items()}
+    stages = {name: weigh(stage) for name, stage in STAGES.items()}
+    if priors:
+        stages = {name: _use_mixtures(stage, _POSE_SHARE) for name, stage in stages.items()}
+        weights = {**stages["motion"].weights, "first_state_mixture": _FIRST_STATE_WEIGHT}
+        stages["motion"] = replace(stages["motion"], weights=weights)
+    return stages
+
+
+def _use_mixtures(stage: Stage, share: float = 1.0) -> Stage:
+    """The stage with mixtures in place of what stands in for them, with a share of its weight."""
+    instead = {weak: strong for strong, weak in MIXTURES.items()}
+    weights = {
+        instead.get(name, name): weight * (share if name in instead else 1) for name, weight in stage.weights.items()
+    }
+    return replace(stage, weights=weights)
 
 
 _PUBLISHED_STEP = 20  # iterations of L-BFGS
@@ -81,12 +103,13 @@ PUBLISHED = {
 }
 
 
-def make_published_stages(observed: Observations) -> dict[str, Stage]:
+def make_published_stages(observed: Observations, priors: bool = False) -> dict[str, Stage]:
     """The published stages and weights for observations of this kind, in the units of the terms.
 
-    The last stage grows: 15 frames, then all with the first state fixed, then everything, with contacts. The prior
-    over poses is ours in place of VPoser, and the first state's velocities are held to how its joints move in place of
-    the mixture over first states. Weights of the data that are not 1 are divided out.
+    The last stage grows: 15 frames, then all with the first state fixed, then everything, with contacts. With
+    `priors`, a mixture over poses takes VPoser's place, and the mixture over first states is as published; without
+    them, ours holds poses near rest, and the first state's velocities are held to how its joints move. Weights of the
+    data that are not 1 are divided out.
     """
     given = PUBLISHED[_published_column(observed)]
     by_data = 1 / (given.data * observed.noise**2)
@@ -111,13 +134,14 @@ def make_published_stages(observed: Observations) -> dict[str, Stage]:
     root, pose, motion = (_PUBLISHED_STEP * steps for steps in given.steps)
     begin, grown = _PUBLISHED_STEP * 30, _PUBLISHED_STEP * 55
     first_state = ("trans", "trans_vel", "root_orient_vel", "joints_vel", "rotvec")
-    return {
+    stages = {
         "root": Stage("root", root, {"data": 1.0, "speed": before["speed"]}),
         "pose": Stage("pose", pose, before),
         "motion of 15 frames": Stage("rollout", begin, last, frames=15),
         "motion from there": Stage("rollout", grown - begin, last, fixed=first_state),
         "motion": Stage("rollout", motion - grown, last | contacts),
     }
+    return {name: _use_mixtures(stage) if priors else stage for name, stage in stages.items()}
 
 
 def _published_column(observed: Observations) -> str:

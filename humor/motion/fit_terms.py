@@ -1,8 +1,8 @@
 """What makes a motion likely: a table of small terms, each a negative log-probability up to a constant.
 
-Each term is a sum of squares in units of its standard deviation, so that a weight of 1 takes the deviation at its word.
-Of several motions of one length, along leading axes, each has its own sum. Source of the terms: Rempe et al. 2021,
-section 4; the deviations are ours, in plain units, and so is the term `transitions`.
+Each term is a sum of squares in units of its standard deviation, so that a weight of 1 takes the deviation at its word;
+those of mixtures are log densities. Of several motions of one length, along leading axes, each has its own sum. Source
+of the terms: Rempe et al. 2021, section 4; the deviations are ours, in plain units, and so is the term `transitions`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +19,7 @@ from ..model import Gaussian
 from ..rotations import rotvec_to_rotmat
 from ..skeleton import BODY_NAMES, BODY_PARENTS, CONTACT_JOINTS
 from ..state import MotionState
+from .motion_priors import MotionPriors, first_state_vector, pose_vector
 from .observations import Observations
 
 OUTLIER = 3.0  # standard deviations beyond which an observation's error counts linearly
@@ -57,6 +58,7 @@ class PriorSteps:
     states: MotionState | None = None  # (*batch, frames, ...), the first the initial one
     predicted: MotionState | None = None  # (*batch, steps, ...), in the canonical frame of the state before
     reached: MotionState | None = None  # likewise
+    past: MotionState | None = None  # likewise: each state that a step starts from, in its own canonical frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,7 @@ class FitState:
     steps: PriorSteps | None = None  # in the last stage
     world_keypoints: Float[Tensor, "*batch frames 43 3"] | None = None  # metres, where they are observed
     world_surface: Float[Tensor, "*batch frames V 3"] | None = None  # metres: some vertices, likewise
+    priors: MotionPriors | None = None  # where they were fitted
 
     @property
     def time_axis(self) -> int:
@@ -114,6 +117,11 @@ def standing_rotmats(device: torch.device) -> Float[Tensor, "21 3 3"]:
     for name, sign in (("left_shoulder", -1), ("right_shoulder", 1)):
         turns[BODY_NAMES.index(name), 2] = sign * ARMS_DOWN
     return rotvec_to_rotmat(turns)[1:].to(device)
+
+
+def pose_mixture(fit: FitState) -> Tensor:
+    """Each frame's pose is likely among those of a store."""
+    return -fit.total(_priors(fit).poses.log_prob(pose_vector(fit.rotmats[..., 1:, :, :])))
 
 
 def angular_smoothness(fit: FitState) -> Tensor:
@@ -189,6 +197,14 @@ def first_state(fit: FitState) -> Tensor:
     return 0.5 * (fit.total(trans.square()) + fit.total(joints.square()))
 
 
+def first_state_mixture(fit: FitState) -> Tensor:
+    """The first state is likely among those of a store."""
+    past = _steps(fit).past
+    assert past is not None, "steps start from states"
+    first = past.map(lambda x: x.select(fit.time_axis, 0))
+    return -_priors(fit).first_states.log_prob(first_state_vector(first))
+
+
 def skeleton(fit: FitState) -> Tensor:
     """The network's joints are where its pose puts them."""
     return 0.5 * fit.total(((_rolled_out(fit).joints - fit.joints) / JOINT_DISTANCE).square())
@@ -226,8 +242,8 @@ def contact_height(fit: FitState) -> Tensor:
 TERMS: dict[str, Callable[[FitState], Tensor]] = {
     term.__name__: term
     for term in (
-        *(data, pose_prior, angular_smoothness, smooth, speed, penetration, shape, floor),
-        *(latents, transitions, first_state, skeleton, bones, bone_change, contact_speed, contact_height),
+        *(data, pose_prior, pose_mixture, angular_smoothness, smooth, speed, penetration, shape, floor, latents),
+        *(transitions, first_state, first_state_mixture, skeleton, bones, bone_change, contact_speed, contact_height),
     )
 }
 
@@ -245,6 +261,11 @@ def _select_joints(x: Float[Tensor, "*batch 22 3"], joints: Sequence[int]) -> Fl
 def _steps(fit: FitState) -> PriorSteps:
     assert fit.steps is not None, "terms of the motion prior need its stage"
     return fit.steps
+
+
+def _priors(fit: FitState) -> MotionPriors:
+    assert fit.priors is not None, "terms of mixtures need priors that were fitted"
+    return fit.priors
 
 
 def _rolled_out(fit: FitState) -> MotionState:

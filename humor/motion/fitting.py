@@ -10,19 +10,22 @@ converges within some hundred iterations, where it does not within thousands oth
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..body import BodyModel
+from ..errors import SettingError
 from ..rotations import Y_UP_TO_Z_UP, rotvec_to_rotmat
 from ..skeleton import NUM_BETAS
 from .fit_result import FitResult, pose_motion, state_for_terms
-from .fit_stages import Stage, default_stages
+from .fit_stages import MIXTURES, Stage, default_stages
 from .fit_terms import FitState, energy, standing_rotmats
 from .generation import Network
 from .lbfgs import minimise
+from .motion_priors import MotionPriors
 from .observations import Observations
 from .prior_problems import Problem, free_motion, rollout_problem, transition_problem
 
@@ -37,15 +40,20 @@ def fit(
     stages: Mapping[str, Stage] | None = None,
     on_step: Callable[[str, float], None] = lambda stage, energy: None,
     on_result: Callable[[str, FitResult], None] = lambda stage, result: None,
+    priors: MotionPriors | None = None,
 ) -> dict[str, FitResult]:
     """Fit motion to observations; returns the result of each stage, by name.
 
     The stages are those of `default_stages` if left out.
     Several motions of one length, along leading axes, are fitted together: the sum of their energies is minimised.
+    Stages that weigh mixtures need `priors`; raises SettingError where they are missing.
     `on_step` is called with the stage and the energy of each evaluation, `on_result` with each stage's result.
     """
     observed, body = observed.map(lambda x: x.to(network.device)), body.to(network.device)
-    stages = default_stages(observed) if stages is None else stages
+    stages = default_stages(observed, priors is not None) if stages is None else stages
+    if priors is None and any(MIXTURES.keys() & stage.weights.keys() for stage in stages.values()):
+        raise SettingError("these stages weigh mixtures over poses or first states; give priors fitted on a store.")
+    priors = priors and priors.to(network.device)
     results: dict[str, FitResult] = {}
     candidates: list[tuple[Tensor, FitResult]] = []
     problem, of = None, ""
@@ -54,7 +62,7 @@ def fit(
         stage = stages[name]
 
         def energies() -> Tensor:
-            return energy(problem.evaluate(stage.frames)[1], stage.weights)
+            return energy(replace(problem.evaluate(stage.frames)[1], priors=priors), stage.weights)
 
         leaves = {name: x for name, x in problem.variables.items() if name not in stage.fixed}
         scaled = network.scaled and stage.problem in ("transitions", "rollout")

@@ -149,7 +149,7 @@ def _step_from(network: Network, states: MotionState, latents: Float[Tensor, "*b
     with network.running() as model:
         predicted, contacts = model.decode(past, latents)
         prior = model.prior(past)
-    return PriorSteps(contacts, latents, prior, predicted=predicted, reached=reached)
+    return PriorSteps(contacts, latents, prior, predicted=predicted, reached=reached, past=past)
 
 
 def _roll_out(network: Network, initial: MotionState, latents: Float[Tensor, "*batch steps 48"]) -> PriorSteps:
@@ -160,8 +160,9 @@ def _roll_out(network: Network, initial: MotionState, latents: Float[Tensor, "*b
         states = prepend_frame(initial, out.state)
         pivot = CanonicalFrame.of(initial).pivot.unsqueeze(time)
         past = states.map(lambda x: x.narrow(time, 0, steps))
-        prior = model.prior(CanonicalFrame.of(past, pivot.expand(*past.batch_shape, 3)).world_to_canonical(past))
-    return PriorSteps(out.contacts, latents, prior, states=states)
+        past = CanonicalFrame.of(past, pivot.expand(*past.batch_shape, 3)).world_to_canonical(past)
+        prior = model.prior(past)
+    return PriorSteps(out.contacts, latents, prior, states=states, past=past)
 
 
 def _transitions_of(states: MotionState) -> tuple[MotionState, MotionState]:

@@ -11,6 +11,7 @@ import torch
 from humor import BodyModel
 from humor.cli.app import main
 from humor.data import read_amass, synthetic_motion
+from humor.data.store import MotionStore
 from humor.io.checkpoints import save_checkpoint
 from humor.model import Gaussian
 from humor.motion.fit_result import FitResult, place_on_floor, remove_floor
@@ -18,9 +19,10 @@ from humor.motion.fit_stages import STAGES, Stage, default_stages, make_publishe
 from humor.motion.fit_terms import TERMS, FitState, PriorSteps, energy
 from humor.motion.fitting import fit
 from humor.motion.generation import Network, joints_of
+from humor.motion.motion_priors import MotionPriors
 from humor.motion.observations import Observations, PinholeCamera, observe
 from humor.motion.prior_problems import rollout_problem, smooth_basis, transition_problem
-from humor.state import MotionState
+from humor.state import CanonicalFrame, MotionState
 from tests.support import golden_values as golden
 
 FRAMES = 10
@@ -66,7 +68,8 @@ def fit_state_of(clip, body):
     prior = Gaussian(torch.zeros(FRAMES - 1, 48), torch.ones(FRAMES - 1, 48))
     reached = state.map(lambda x: x[1:])
     contacts = 20 * clip.contacts[1:FRAMES] - 10
-    steps = PriorSteps(contacts, torch.zeros(FRAMES - 1, 48), prior, state, predicted=reached, reached=reached)
+    past = CanonicalFrame.of(state).world_to_canonical(state).map(lambda x: x[:-1])
+    steps = PriorSteps(contacts, torch.zeros(FRAMES - 1, 48), prior, state, reached, reached, past)
     return FitState(
         rotmats=state.rotmats,
         joints=state.joints,
@@ -76,6 +79,7 @@ def fit_state_of(clip, body):
         floor=torch.zeros(3),
         observed=observe(state.joints, 1e-6),
         steps=steps,
+        priors=MotionPriors.fit(MotionStore.in_memory([clip])),
     )
 
 
@@ -99,6 +103,8 @@ CHANGES = {
     "pose_prior": lambda fit: replace(
         fit, rotmats=torch.cat([fit.rotmats[:, :1], fit.rotmats[:, 1:] @ fit.rotmats[:, 1:]], 1)
     ),
+    "pose_mixture": lambda fit: replace(fit, rotmats=fit.rotmats.mT),
+    "first_state_mixture": lambda fit: replace(fit, steps=replace(fit.steps, past=faster(fit.steps.past))),
     "angular_smoothness": lambda fit: replace(fit, rotmats=torch.cat([fit.rotmats[:5], fit.rotmats[5:].mT])),
     "smooth": lambda fit: replace(fit, joints=bumped(fit.joints)),
     "penetration": lambda fit: replace(fit, joints=fit.joints - 0.3),
