@@ -18,7 +18,7 @@ from ..data.processing import TARGET_FPS
 from ..data.store import MotionStore
 from ..errors import FileError, SettingError
 from ..io.files import write_whole
-from ..motion.fit_result import FitResult
+from ..motion.fit_result import FitResult, estimate_floor, stand_on_floor
 from ..motion.fit_stages import Stage, default_stages, make_published_stages
 from ..motion.fitting import fit as fit_motion
 from ..motion.generation import Network, joint_error
@@ -57,7 +57,9 @@ def fit(
 
     OUT/pose.npz is the stage before the motion prior, OUT/fit.npz has contacts (frames, 9: probabilities) and the floor
     (tilt about x and y, radians, and height, metres), OUT/fit.json the errors of each stage. Of several files, each has
-    a folder of its own in OUT, and those that are there are left as they are.
+    a folder of its own in OUT, and those that are there are left as they are. Where the camera's place is unknown, the
+    motion is written over a level floor at z = 0, and the floor is that of a world whose origin is the camera, which
+    looks along y.
 
     Args:
         settings: the network to use and the folder to write to.
@@ -123,8 +125,12 @@ def _fit_one(
             bar.update(task, advance=1, description=f"{name}: {stage}: energy {energy:.5g}")
 
         def write(stage: str, result: FitResult) -> None:
-            if stage in PAGE_STAGES:
-                output.write(stage, result.state(), result.betas.cpu().numpy(), observed.gender)
+            if stage not in PAGE_STAGES:
+                return
+            if not observed.floor_known:
+                floor = estimate_floor(result) if result.contacts is None else result.floor
+                result = stand_on_floor(body, result, floor)
+            output.write(stage, result.state(), result.betas.cpu().numpy(), observed.gender)
 
         return fit_motion(network, body, observed, stages, note, write, priors)
 

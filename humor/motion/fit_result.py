@@ -5,15 +5,19 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ..body import BodyModel
-from ..data.processing import TARGET_FPS, angular_velocity, velocity
+from ..data.processing import TARGET_FPS, TOE_HEIGHT, angular_velocity, velocity
 from ..rotations import rotvec_to_rotmat
-from ..skeleton import NUM_VERTICES
+from ..skeleton import BODY_NAMES, NUM_VERTICES
 from ..state import MotionState
 from .fit_terms import FitState, PriorSteps
 from .observations import Observations
 
+FLOOR_SHARE = 0.1  # of frames in which the lower foot is on the floor, at least
+NECK = BODY_NAMES.index("neck")
+ANKLES, FEET = ([BODY_NAMES.index(f"{side}_{part}") for side in ("left", "right")] for part in ("ankle", "foot"))
 SURFACE_STRIDE = 8  # every so many vertices stand for the surface that points are observed of: 4 cm apart
 
 
@@ -105,6 +109,26 @@ def to_world(
     rotmats = torch.cat([tilted, posed.rotmats[..., 1:, :, :]], -3)
     trans = place_on_floor((posed.trans + root).unsqueeze(-2), floor).squeeze(-2) - root
     return FitResult(rotmats, trans, posed.betas, place_on_floor(posed.joints, floor), floor, contacts)
+
+
+def stand_on_floor(body: BodyModel, posed: FitResult, floor: Float[Tensor, "*batch 3"]) -> FitResult:
+    """Move a motion over a floor in the world to where that floor is at z = 0: the inverse of `to_world`."""
+    root = body.rest_joints(posed.betas)[..., None, 0, :]
+    turned = _tilt(floor).mT[..., None, None, :, :] @ posed.rotmats[..., :1, :, :]
+    rotmats = torch.cat([turned, posed.rotmats[..., 1:, :, :]], -3)
+    trans = remove_floor((posed.trans + root).unsqueeze(-2), floor).squeeze(-2) - root
+    return replace(posed, rotmats=rotmats, trans=trans, joints=remove_floor(posed.joints, floor), floor=floor)
+
+
+def estimate_floor(posed: FitResult) -> Float[Tensor, "*batch 3"]:
+    """The floor on which a motion would be upright in the mean, with the lower foot on it now and then."""
+    neck, ankles = posed.joints[..., NECK, :], posed.joints[..., ANKLES, :].mean(-2)
+    up = normalize((neck - ankles).mean(-2), dim=-1)
+    axis = normalize(torch.stack([-up[..., 1], up[..., 0]], -1), dim=-1)
+    tilt = axis * torch.acos(up[..., 2:].clamp(-1, 1))
+    level = torch.cat([tilt, torch.zeros_like(up[..., 2:])], -1)
+    lowest = remove_floor(posed.joints, level)[..., FEET, 2].amin(-1).quantile(FLOOR_SHARE, dim=-1)
+    return torch.cat([tilt, (lowest / up[..., 2] - TOE_HEIGHT / 2).unsqueeze(-1)], -1)
 
 
 def _tilt(floor: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:

@@ -9,21 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..body import BodyModel
-from ..data.processing import TARGET_FPS, TOE_HEIGHT
+from ..data.processing import TARGET_FPS
 from ..model import LATENT_SIZE
 from ..rotations import rotvec_to_rotmat
-from ..skeleton import BODY_NAMES
 from ..state import CanonicalFrame, MotionState
-from .fit_result import FitResult, pose_motion, remove_floor, state_for_terms, to_world
+from .fit_result import FitResult, estimate_floor, pose_motion, stand_on_floor, state_for_terms, to_world
 from .fit_terms import ACCELERATION, FitState, PriorSteps
 from .generation import Network, encode_decode, prepend_frame
 from .observations import Observations
 
 DATA_DEVIATION = 0.04  # metres: of the observations that the basis over time is scaled for
 TRANS_SCALE = 0.3  # of a variable that moves all joints, where a rotation moves few
-FLOOR_SHARE = 0.1  # of frames in which the lowest foot is on the floor, at least
-NECK = BODY_NAMES.index("neck")
-ANKLES, FEET = ([BODY_NAMES.index(f"{side}_{part}") for side in ("left", "right")] for part in ("ankle", "foot"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,21 +122,7 @@ def rollout_problem(network: Network, body: BodyModel, observed: Observations, p
 
 
 def _above_floor(observed: Observations, pose: FitResult, body: BodyModel) -> FitResult:
-    """The motion over a floor at z = 0. Where the floor is unknown, it is where an upright person would stand on it."""
-    if observed.floor_known:
-        return pose
-    neck, ankles = pose.joints[..., NECK, :], pose.joints[..., ANKLES, :].mean(-2)
-    up = torch.nn.functional.normalize((neck - ankles).mean(-2), dim=-1)
-    axis = torch.nn.functional.normalize(torch.stack([-up[..., 1], up[..., 0]], -1), dim=-1)
-    tilt = axis * torch.acos(up[..., 2:].clamp(-1, 1))
-    level = torch.cat([tilt, torch.zeros_like(up[..., 2:])], -1)
-    lowest = remove_floor(pose.joints, level)[..., FEET, 2].amin(-1).quantile(FLOOR_SHARE, dim=-1)
-    floor = torch.cat([tilt, (lowest / up[..., 2] - TOE_HEIGHT / 2).unsqueeze(-1)], -1)
-    root = body.rest_joints(pose.betas)[..., None, 0, :]
-    trans = remove_floor((pose.trans + root).unsqueeze(-2), floor).squeeze(-2) - root
-    turned = rotvec_to_rotmat(-level)[..., None, None, :, :] @ pose.rotmats[..., :1, :, :]
-    rotmats = torch.cat([turned, pose.rotmats[..., 1:, :, :]], -3)
-    return FitResult(rotmats, trans, pose.betas, remove_floor(pose.joints, floor), floor)
+    return pose if observed.floor_known else stand_on_floor(body, pose, estimate_floor(pose))
 
 
 def _step_from(network: Network, states: MotionState, latents: Float[Tensor, "*batch steps 48"]) -> PriorSteps:

@@ -14,7 +14,14 @@ from humor.data import read_amass, synthetic_motion
 from humor.data.store import MotionStore
 from humor.io.checkpoints import save_checkpoint
 from humor.model import Gaussian
-from humor.motion.fit_result import FitResult, place_on_floor, remove_floor
+from humor.motion.fit_result import (
+    FitResult,
+    estimate_floor,
+    place_on_floor,
+    remove_floor,
+    stand_on_floor,
+    to_world,
+)
 from humor.motion.fit_stages import STAGES, Stage, default_stages, make_published_stages
 from humor.motion.fit_terms import TERMS, FitState, PriorSteps, energy
 from humor.motion.fitting import fit
@@ -317,6 +324,19 @@ def test_the_basis_over_time_makes_smoothness_cost_every_variable_alike():
 def test_a_floor_is_removed_as_it_was_placed():
     points, floor = torch.randn(3, 5, 4, 3), 0.3 * torch.randn(3, 3)
     torch.testing.assert_close(remove_floor(place_on_floor(points, floor), floor), points, atol=1e-5, rtol=1e-5)
+
+
+def test_a_motion_that_stands_on_its_floor_is_upright_and_goes_back_to_the_world(body, clip):
+    state, floor = clip.state.map(lambda x: x[:FRAMES]), torch.tensor([0.3, -0.2, 1.5])
+    level = FitResult(state.rotmats, state.trans, clip.betas, state.joints, torch.zeros(3))
+    in_world = to_world(body, level, floor)
+    back = stand_on_floor(body, in_world, floor)
+    torch.testing.assert_close(back.joints, state.joints, atol=1e-5, rtol=1e-5)
+    posed = body(back.rotmats, clip.betas.expand(FRAMES, -1), back.trans).joints
+    torch.testing.assert_close(posed, state.joints, atol=1e-5, rtol=1e-5)
+    estimated = estimate_floor(in_world)
+    assert (estimated[:2] - floor[:2]).abs().max() < 0.1
+    assert stand_on_floor(body, in_world, estimated).joints[..., 2].amin(-1).abs().median() < 0.05
 
 
 @pytest.mark.slow  # four headings are posed, and all poses of a walk
