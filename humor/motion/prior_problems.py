@@ -48,11 +48,11 @@ def smooth_basis(frames: int) -> Float[Tensor, "frames frames"]:
 
 def free_motion(body: BodyModel, start: FitResult) -> tuple[dict[str, Tensor], Callable[[], FitResult]]:
     """Variables for the pose of every frame and the shape, all zero at `start`, and what poses the body by them."""
-    basis, batch = smooth_basis(start.trans.shape[-2]), start.betas.shape[:-1]
+    basis, batch = smooth_basis(start.trans.shape[-2]).to(start.trans), start.betas.shape[:-1]
     frames = len(basis)
     variables = {
-        "rotvec": torch.zeros(*batch, frames, 66),
-        "trans": torch.zeros(*batch, frames, 3),
+        "rotvec": start.trans.new_zeros(*batch, frames, 66),
+        "trans": start.trans.new_zeros(*batch, frames, 3),
         "betas": torch.zeros_like(start.betas),
     }
 
