@@ -17,7 +17,7 @@ from ..data.loading import load_bodies, require_bodies
 from ..data.processing import TARGET_FPS
 from ..data.store import MotionStore
 from ..errors import FileError, SettingError
-from ..io.files import write_whole
+from ..io.files import whole_file, write_whole
 from ..motion.fit_result import FitResult, estimate_floor, stand_on_floor
 from ..motion.fit_stages import Stage, default_stages, make_published_stages
 from ..motion.fitting import fit as fit_motion
@@ -36,7 +36,7 @@ PAGE_STAGES = ("pose", "motion")
 class StageError:
     """How far the joints of a stage are from what was observed and, where it is known, from the truth."""
 
-    observed: float  # root mean square, standard deviations
+    observed: float | None  # root mean square, standard deviations; None where no joint is observed
     truth_mm: float | None = None  # mean over all joints
     seen_mm: float | None = None  # mean over those observed
     hidden_mm: float | None = None  # mean over the others
@@ -94,7 +94,7 @@ def fit(
         table = make(observed, learned)
         with OutputFolder(replace(settings, out=out), bodies, "Fitted stage by stage") as output:
             results = _fit_one(network, bodies[observed.gender], observed, table, name, output, priors)
-        _write_results(out, observed, results)
+        write_results(out, observed, results)
 
 
 def _fit_priors(store: Path) -> MotionPriors:
@@ -157,13 +157,14 @@ def _find_inputs(paths: tuple[Path, ...]) -> dict[Path, str]:
     return dict(zip(found, names, strict=True))
 
 
-def _write_results(out: Path, observed: Observations, results: dict[str, FitResult]) -> None:
+def write_results(out: Path, observed: Observations, results: dict[str, FitResult]) -> None:
     """Write contacts, floor and errors, and print the errors."""
     last = results["motion"]
     arrays = {"floor": last.floor.cpu().numpy()}
     if last.contacts is not None:
         arrays["contacts"] = last.contacts.cpu().numpy().astype(np.float32)
-    np.savez(out / "fit.npz", **arrays)  # type: ignore[arg-type]
+    with whole_file(out / "fit.npz") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     errors = {stage: _compute_error(observed, result) for stage, result in results.items()}
     report = {"kind": "fit", "stages": {stage: vars(error) for stage, error in errors.items()}}
     write_whole(out / "fit.json", json.dumps(report, indent=1).encode())
@@ -173,7 +174,7 @@ def _write_results(out: Path, observed: Observations, results: dict[str, FitResu
 @torch.no_grad()
 def _compute_error(observed: Observations, result: FitResult) -> StageError:
     joints, part = result.joints.cpu(), next((part for part in observed.parts if part.kind == "joints"), None)
-    away = float("nan")
+    away = None
     if part is not None:
         away = float(part.residuals(joints)[part.confidence > 0].square().mean().sqrt())
     if observed.truth is None:
@@ -194,6 +195,12 @@ def _print_errors(observed: Observations, errors: dict[str, StageError]) -> None
         rows.append(["observed", "0.00", f"{error:.1f}", f"{error:.1f}", ""])
     for stage, of in errors.items():
         distances = (of.truth_mm, of.seen_mm, of.hidden_mm)
-        rows.append([stage, f"{of.observed:.2f}", *("" if x is None else f"{x:.1f}" for x in distances)])
+        rows.append(
+            [
+                stage,
+                "" if of.observed is None else f"{of.observed:.2f}",
+                *("" if x is None else f"{x:.1f}" for x in distances),
+            ]
+        )
     count = 2 if observed.truth is None else len(columns)
     print_table("Joints", columns[:count], [row[:count] for row in rows])

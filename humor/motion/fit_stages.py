@@ -79,7 +79,8 @@ _PUBLISHED_STEP = 20  # iterations of L-BFGS
 class PublishedWeights:
     """A column of the published settings: energies of squared metres (or pixels), squared residuals halved.
 
-    Pairs are of the stages before the motion prior, and of the last one. Source: the published configurations.
+    The pose prior and the speed count before the stage of the motion prior; what comes after them but the data and the
+    shape counts in it. Source: the published configurations.
     """
 
     data: float

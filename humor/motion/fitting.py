@@ -2,8 +2,8 @@
 
 Source: Rempe et al. 2021, section 4: first the position and heading of the body, then its pose and shape, then the
 motion with the prior. There, the last stage's variables are the first state and the latents, and the motion is their
-rollout (`stages.published`). Here, they are the poses and the latents of all frames, and each step of the network
-starts from the pose before it (`stages.STAGES`): all steps are computed together, and an error does not grow along
+rollout (`make_published_stages`). Here, they are the poses and the latents of all frames, and each step of the network
+starts from the pose before it (`fit_stages.STAGES`): all steps are computed together, and an error does not grow along
 the rollout. Poses vary in a basis of cosines over time, in which smoothness costs every variable alike; so L-BFGS
 converges within some hundred iterations, where it does not within thousands otherwise.
 """
@@ -109,9 +109,8 @@ def _root_problem(body: BodyModel, observed: Observations, heading: int) -> Prob
 
     def evaluate(frames: int | None = None) -> tuple[FitResult, FitState]:
         root = rotvec_to_rotmat(variables["rotvec"]) @ facing
-        posed = pose_motion(
-            body, torch.cat([root.unsqueeze(-3), rest.expand(*shape, 21, 3, 3)], -3), variables["trans"], betas
-        )
+        rotmats = torch.cat([root.unsqueeze(-3), rest.expand(*shape, 21, 3, 3)], -3)
+        posed = pose_motion(body, rotmats, variables["trans"], betas)
         return posed, state_for_terms(body, observed, posed)
 
     return Problem(variables, evaluate)

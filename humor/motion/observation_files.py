@@ -22,7 +22,7 @@ NOISE_3D, NOISE_2D = 0.03, 6.0  # metres and pixels, where a file does not state
 MOST_NOISE = 1.0  # metres: more says nothing of where a joint is
 FARTHEST_CAMERA = 300.0  # metres from the world's origin
 FPS_RANGE = (1.0, 1000.0)
-MOST_FRAMES = 20_000  # that are fitted at once: 11 minutes
+MOST_FRAMES = 3000  # that are fitted at once: the basis over time grows with their square
 MOST_POINTS = 2000  # of a cloud, each frame
 
 # Arrays that are observations: their kind, and how many there are in a frame (any number of points).
@@ -52,7 +52,7 @@ class VideoSettings:
 def read_observations(path: str | Path, video: VideoSettings = VideoSettings()) -> Observations:
     """Read observations of a motion, at 30 frames a second: resampled where the file says another rate.
 
-    An `.npz` has one or several of `joints3d` (T,22,3) and `keypoints3d` (T,43,3; the vertices of FACTS), metres, NaN
+    An `.npz` has one or several of `joints3d` (T,22,3) and `keypoints3d` (T,43,3; `KEYPOINT_VERTICES`), metres, NaN
     where missing; `points3d` (T,P,3), metres, of the body's surface; `joints2d` (T,22,3): pixels and confidence, which
     need `camera` (fx, fy, cx, cy) and, where they are known, `rotation` (3,3) and `translation` (3), world to camera.
     It may hold `noise` (metres, or pixels of joints2d alone), `noise2d` (pixels beside metres), `gender`, `fps`, and

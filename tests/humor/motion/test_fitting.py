@@ -10,6 +10,7 @@ import torch
 
 from humor import BodyModel
 from humor.cli.app import main
+from humor.cli.fitting import write_results
 from humor.data import read_amass, synthetic_motion
 from humor.data.store import MotionStore
 from humor.io.checkpoints import save_checkpoint
@@ -402,3 +403,19 @@ def test_the_published_stages_grow_and_count_contacts_last(body, clip, model):
     assert torch.equal(first.rotmats[0, 1:], grown.rotmats[0, 1:])
     assert not torch.equal(grown.rotmats[0, 1:], results["motion"].rotmats[0, 1:])
     assert results["motion"].contacts.shape == (20, 9)
+
+
+def test_the_errors_of_a_fit_to_a_surface_are_written_as_json(body, clip, tmp_path, capsys):
+    joints = clip.state.joints[:FRAMES]
+    surface = Observations(torch.ones(FRAMES, 43, 3), torch.ones(FRAMES, 43), 0.02, truth=joints, kind="keypoints")
+    rotmats, trans = clip.state.rotmats[:FRAMES], clip.state.trans[:FRAMES]
+    result = FitResult(rotmats, trans, clip.betas, joints + torch.tensor([0.01, 0, 0]), torch.zeros(3))
+    write_results(tmp_path, surface, {"motion": result})
+
+    def refuse(constant):
+        raise ValueError(constant)
+
+    written = json.loads((tmp_path / "fit.json").read_text(), parse_constant=refuse)["stages"]["motion"]
+    assert (written["observed"], written["hidden_mm"]) == (None, None)
+    assert written["truth_mm"] == pytest.approx(10, abs=0.01)
+    assert "10.0" in capsys.readouterr().out

@@ -29,7 +29,7 @@ def save(path, **changes):
 
 PERSON = np.broadcast_to(BodyModel.mannequin().rest_joints(torch.zeros(16)).numpy(), (4, 22, 3))
 HEAD_AND_HANDS = np.where(np.isin(np.arange(22), [15, 20, 21])[:, None], PERSON, np.nan)
-TOO_SHORT = "1 frames at 30 a second; expected 3 to 20000: give another part of the clip."
+TOO_SHORT = "1 frames at 30 a second; expected 3 to 3000: give another part of the clip."
 TOO_MANY = "2001 points in a frame; expected 1 to 2000: thin them out."
 NEEDS_PLACE = 'no "rotation", which joints2d needs; expected numbers of shape (3, 3).'
 LENS = {"camera": [900.0, 900.0, 300.0, 300.0], "rotation": np.eye(3), "translation": np.zeros(3)}
@@ -78,7 +78,7 @@ def test_a_camera_sees_where_it_says_that_things_are():
         ({"joints3d": PERSON, "fps": np.nan}, "nan frames a second; expected 1 to 1000."),
         (
             {"joints3d": PERSON, "fps": 120.0},
-            "1 frames at 30 a second; expected 3 to 20000: give another part of the clip.",
+            "1 frames at 30 a second; expected 3 to 3000: give another part of the clip.",
         ),
         (
             {"joints3d": PERSON, "points3d": np.ones((4, 2001, 3))},
