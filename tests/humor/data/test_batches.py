@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from humor.data import BatchLoader, WindowSampler
 from humor.data import batches as batches_module
@@ -64,6 +65,23 @@ def test_so_many_batches_and_no_more_are_prepared_ahead(store, prefetch):
         wait_until(lambda taken=taken: len(drawn_so_far) == taken + prefetch)
         assert drawn_so_far == list(range(taken + prefetch))
     batches.close()
+
+
+def test_the_thread_computes_on_one_core_and_leaves_the_others_to_the_step(store):
+    threads_of_operators = []
+
+    class Noting(WindowSampler):
+        def draw(self, epoch, index):
+            threads_of_operators.append(torch.get_num_threads())
+            return super().draw(epoch, index)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert len(list(BatchLoader(Noting(store, 4, 0).batch, 3).epoch(0))) == 3
+        assert (threads_of_operators, torch.get_num_threads()) == ([1, 1, 1], 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 def wait_until(holds):
