@@ -31,6 +31,7 @@ MEASURES = (
     ("of those that touch", "contacts_pos_acc", 100, 1),
     ("of the others", "contacts_neg_acc", 100, 1),
     ("acceleration, m/s²", "acceleration", 1, 2),
+    ("toes on the floor slide, cm/s", "sliding", 100, 1),
     *((f"toes {cm} cm below floor, %", f"toes_below_{cm}cm", 100, 2) for cm in PENETRATION_CM),
     ("mean depth of toes, mm", "penetration_mm", 1, 1),
     ("best sample, mm (ADE)", "ade_mm", 1, 1),

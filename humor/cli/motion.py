@@ -11,6 +11,8 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
+from jaxtyping import Float
+from torch import Tensor
 
 from ..body import BodyModel
 from ..data.amass import RawClip, write_amass
@@ -21,6 +23,7 @@ from ..io.files import create_folder
 from ..model import HumorModel
 from ..motion import generation
 from ..motion.generation import Network, clip_of, draw_starts, joint_error, joints_of, motion_name, posed_joints
+from ..motion.metrics import PELVIS, TOES, find_standing, sliding_speeds
 from ..motion.page import write_page
 from ..precision.cpu_half_emulation import emulate_half_on_cpu
 from ..precision.presets import PrecisionName
@@ -29,6 +32,7 @@ from ..training.distributed import process_group
 from ..training.progress import progress_bar
 from .terminal import console, print_table
 
+STANDING_AFTER = (1, 2, 5, 10)  # seconds
 ROLLOUT_BATCH = 16  # a step of so many takes hardly longer than a step of one
 
 
@@ -124,6 +128,7 @@ def sample(
     starts = draw_starts(store, num, seed)
     require_bodies(bodies, (store.clips[at.clip].gender for at in starts), settings.body_model)
     generator = torch.Generator(network.device).manual_seed(seed)
+    sampled: list[Tensor] = []
     with OutputFolder(settings, bodies, "Samples") as output:
         with progress_bar("sampling") as advance:
             for first in range(0, num, ROLLOUT_BATCH):
@@ -134,10 +139,13 @@ def sample(
                 for row, at in enumerate(chosen):
                     info = store.clips[at.clip]
                     name = motion_name(first + row, info.name, at.frame)
-                    output.write(name, states.map(itemgetter(row)), store.betas[at.clip], info.gender)
+                    clip = output.write(name, states.map(itemgetter(row)), store.betas[at.clip], info.gender)
+                    if clip is not None:
+                        sampled.append(joints_of(clip, bodies[info.gender]))
                     advance(num)
-        if not output.written:
+        if not sampled:
             raise MotionError(f"none of {num} samples stayed finite for {seconds:g} s; train the network longer.")
+        _print_standing(torch.stack(sampled), num)
 
 
 @emulate_half_on_cpu()
@@ -180,6 +188,28 @@ def reconstruct(
                 rows.append((info.name, len(joints), step, joint_error(joints_of(clip, body), joints)))
             advance(min(num, len(store)))
     _print_errors(rows)
+
+
+def _print_standing(joints: Float[Tensor, "N T 22 3"], count: int) -> None:
+    """How many of `count` samples still stand after some seconds, of those that began standing, and how they move.
+
+    What slides are toes on the floor; it and the lower toe's height are means since the row before.
+    """
+    standing = find_standing(joints)
+    begun = int(standing[:, 0].sum()) + count - len(joints)  # those that did not stay finite have fallen
+    stood = standing[standing[:, 0]].cummin(1).values
+    fps, length = int(TARGET_FPS), joints.shape[1]
+    ends: dict[float, int] = {after: min(after * fps, length - 1) for after in STANDING_AFTER if after * fps <= length}
+    ends = ends or {round(length / fps, 2): length - 1}
+    rows = []
+    for (after, last), first in zip(ends.items(), [0, *ends.values()], strict=False):
+        part = joints[:, first : last + 1]
+        moved = torch.linalg.vector_norm(part[:, -1, PELVIS, :2] - joints[:, 0, PELVIS, :2], dim=-1).mean()
+        slide, toe = 100 * sliding_speeds(part).mean(), 100 * part[..., TOES, 2].amin(-1).mean()
+        share = 100 * int(stood[:, last].sum()) / max(begun, 1)
+        rows.append((f"{after:g} s", f"{share:.0f} %", *(f"{float(x):.1f}" for x in (slide, moved, toe))))
+    columns = ("until", "still stand", "toes slide, cm/s", "moved, m", "lower toe at, cm")
+    print_table(f"{count} samples, {begun} of which begin standing", columns, rows)
 
 
 def _frames(seconds: float) -> int:

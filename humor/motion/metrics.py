@@ -1,22 +1,25 @@
-"""How good motion is: distances from the true one, plausibility, and how a set of samples covers what happened.
+"""How good motion is: distances from the true one, plausibility, how a set of samples covers what happened.
 
 Acceleration, penetration and the groups of joints are those of the published evaluation of fitted motion. The measures
 of samples are those of stochastic motion prediction (Yuan and Kitani 2020), which Rempe et al. 2021 report for HuMoR;
 the released code does not compute them, so that whether it averages over joints and frames as we do is not certain.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..data.processing import TARGET_FPS
+from ..data.processing import TARGET_FPS, TOE_HEIGHT
 
 # Ankles, toe bases and wrists; knees, ankles and toe bases.
 JOINT_GROUPS = {"joints": tuple(range(22)), "end_effectors": (7, 8, 10, 11, 20, 21), "legs": (4, 5, 7, 8, 10, 11)}
-TOES = (10, 11)
+PELVIS, NECK, TOES = 0, 12, (10, 11)
+LEAN = 60.0  # degrees from upright, up to which a body stands
+SUNK, FLOWN = 0.2, 0.5  # metres below and above the floor, between which the lower toe base of one that stands is
 PENETRATION_CM = (0, 3, 6, 9, 12, 15)
 MILLIMETRES = 1000.0
 
@@ -56,16 +59,37 @@ def joint_distances(
 def plausibility(joints: Float[Tensor, "*batch T 22 3"]) -> dict[str, Tensor]:
     """What can be said of motion on the floor z = 0 without the truth.
 
-    The size of each joint's acceleration in m/s^2, by second differences at 30 frames a second; the depth in mm of
-    those toe bases that are below the floor; and for each number of centimetres whether a toe base is deeper.
+    The size of each joint's acceleration in m/s^2, by second differences at 30 frames a second; the horizontal speed in
+    m/s of those toe bases that are near the floor in two frames; the depth in mm of those that are below it; and for
+    each number of centimetres whether a toe base is deeper.
     """
     acceleration = (joints[..., 2:, :, :] - 2 * joints[..., 1:-1, :, :] + joints[..., :-2, :, :]) * TARGET_FPS**2
     depth = -joints[..., list(TOES), 2]
     return {
         "acceleration": torch.linalg.vector_norm(acceleration, dim=-1),
+        "sliding": sliding_speeds(joints),
         "penetration_mm": MILLIMETRES * depth[depth > 0],
         **{f"toes_below_{cm}cm": depth > cm / 100 for cm in PENETRATION_CM},
     }
+
+
+def sliding_speeds(joints: Float[Tensor, "*batch T 22 3"]) -> Float[Tensor, " moves"]:
+    """Horizontal speeds in m/s of toe bases between two frames in which they are near the floor z = 0."""
+    toes = joints[..., list(TOES), :]
+    near = toes[..., 2] < TOE_HEIGHT
+    speeds = torch.linalg.vector_norm(toes[..., 1:, :, :2] - toes[..., :-1, :, :2], dim=-1) * TARGET_FPS
+    return speeds[near[..., 1:, :] & near[..., :-1, :]]
+
+
+def find_standing(joints: Float[Tensor, "*batch T 22 3"]) -> Bool[Tensor, "*batch T"]:
+    """Whether a body over the floor z = 0 stands: leans by less than LEAN, and neither sinks into the floor nor flies.
+
+    A jump is lower than FLOWN. Joints that are not finite do not stand.
+    """
+    trunk = joints[..., NECK, :] - joints[..., PELVIS, :]
+    upright = trunk[..., 2] > math.cos(math.radians(LEAN)) * torch.linalg.vector_norm(trunk, dim=-1)
+    lowest = joints[..., list(TOES), 2].amin(-1)
+    return upright & (lowest > -SUNK) & (lowest < FLOWN)
 
 
 def contact_accuracies(contacts: Float[Tensor, "*batch 9"], truth: Float[Tensor, "*batch 9"]) -> dict[str, Tensor]:

@@ -10,9 +10,11 @@ from humor.motion.metrics import (
     PENETRATION_CM,
     Means,
     contact_accuracies,
+    find_standing,
     joint_distances,
     plausibility,
     sample_measures,
+    sliding_speeds,
 )
 
 
@@ -55,6 +57,29 @@ def test_toes_below_the_floor_are_counted_at_six_depths(heights, depths):
         wanted = [[height < -cm / 100 for height in frame] for frame in heights]
         assert found[f"toes_below_{cm}cm"].tolist() == wanted
     assert PENETRATION_CM == (0, 3, 6, 9, 12, 15)
+
+
+def test_only_toes_on_the_floor_slide():
+    joints = torch.zeros(3, 22, 3, dtype=torch.float64)
+    joints[:, 10] = torch.tensor([[0, 0, 0.01], [0.03, 0.04, 0.03], [1, 1, 0.05]])  # the left one, lifted in the end
+    joints[:, 11] = torch.tensor([[0, 0, 0.1], [1, 0, 0.01], [1, 0.02, 0.0]])  # the right one, set down
+    assert sliding_speeds(joints).tolist() == pytest.approx([0.05 * 30, 0.02 * 30])
+
+
+@pytest.mark.parametrize(
+    ("lean", "toe", "stands"),  # degrees, metres above the floor
+    [
+        *((0, 0, True), (0, 0.4, True), (55, 0, True), (65, 0, False), (180, 0, False), (0, -0.25, False)),
+        *((0, 0.6, False), (0, math.nan, False), (math.nan, 0, False)),
+    ],
+)
+def test_a_body_stands_that_is_upright_and_on_the_floor(lean, toe, stands):
+    joints = torch.zeros(22, 3)
+    joints[12] = 0.5 * torch.tensor([math.sin(math.radians(lean)), 0, math.cos(math.radians(lean))])
+    joints[0] += torch.tensor([3.0, 1.0, 1.0])
+    joints[12] += joints[0]
+    joints[10, 2], joints[11, 2] = toe, toe + 0.1
+    assert bool(find_standing(joints)) is stands
 
 
 def test_contacts_are_right_where_the_logit_has_the_right_sign():
