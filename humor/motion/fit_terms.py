@@ -173,9 +173,15 @@ def transitions(fit: FitState) -> Tensor:
     The errors of a step share one scale, which is not known for motion that the network has not seen; so their
     distribution is Student's, and a step that the network cannot explain counts little.
     """
+    return fit.total(0.5 * TRANSITION_FREEDOM * torch.log1p(transition_errors(fit) / TRANSITION_FREEDOM))
+
+
+def transition_errors(fit: FitState) -> Float[Tensor, "*batch steps"]:
+    """Squared errors of each step in units of ONE_STEP, summed over the numbers of a state."""
     steps = _steps(fit)
     assert steps.predicted is not None, "a rollout has no transitions to compare"
-    squared = torch.stack(
+    assert steps.reached is not None
+    return torch.stack(
         [
             ((getattr(steps.predicted, name) - getattr(steps.reached, name)) / deviation)
             .square()
@@ -184,7 +190,6 @@ def transitions(fit: FitState) -> Tensor:
             for name, deviation in ONE_STEP.items()
         ]
     ).sum(0)
-    return fit.total(0.5 * TRANSITION_FREEDOM * torch.log1p(squared / TRANSITION_FREEDOM))
 
 
 def first_state(fit: FitState) -> Tensor:

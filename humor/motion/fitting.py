@@ -10,7 +10,8 @@ converges within some hundred iterations, where it does not within thousands oth
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -24,6 +25,7 @@ from .fit_result import FitResult, pose_motion, state_for_terms
 from .fit_stages import MIXTURES, Stage, default_stages
 from .fit_terms import FitState, energy, standing_rotmats
 from .generation import Network
+from .hidden_limbs import ITERATIONS, choose_share, interpolate
 from .lbfgs import minimise
 from .motion_priors import MotionPriors
 from .observations import Observations
@@ -41,10 +43,12 @@ def fit(
     on_step: Callable[[str, float], None] = lambda stage, energy: None,
     on_result: Callable[[str, FitResult], None] = lambda stage, result: None,
     priors: MotionPriors | None = None,
+    follow_prior: bool = False,
 ) -> dict[str, FitResult]:
     """Fit motion to observations; returns the result of each stage, by name.
 
-    The stages are those of `default_stages` if left out.
+    The stages are those of `default_stages` if left out. Where a limb is hidden all the time, the stage of the motion
+    prior is followed as far as `hidden_limbs` finds right, which takes further fits; with `follow_prior`, wholly.
     Several motions of one length, along leading axes, are fitted together: the sum of their energies is minimised.
     Stages that weigh mixtures need `priors`; raises SettingError where they are missing.
     `on_step` is called with the stage and the energy of each evaluation, `on_result` with each stage's result.
@@ -53,40 +57,77 @@ def fit(
     stages = default_stages(observed, priors is not None) if stages is None else stages
     if priors is None and any(MIXTURES.keys() & stage.weights.keys() for stage in stages.values()):
         raise SettingError("these stages weigh mixtures over poses or first states; give priors fitted on a store.")
-    priors = priors and priors.to(network.device)
+    solver = _Solver(network, body, observed, stages, on_step, priors and priors.to(network.device))
     results: dict[str, FitResult] = {}
     candidates: list[tuple[Tensor, FitResult]] = []
     problem, of = None, ""
+    with network.device:  # on which new tensors are created
+        for name, stage in stages.items():
+            if stage.problem == "root":
+                candidates = [solver.solve(name, _root_problem(body, observed, heading)) for heading in range(HEADINGS)]
+                results[name] = _choose_best(candidates)
+            elif stage.problem == "pose":
+                starts = [results["root"]] if observed.front_known else [start for _, start in candidates]
+                results[name] = _choose_best(
+                    [solver.solve(name, pose_problem(body, observed, start)) for start in starts]
+                )
+            else:
+                before = next(reversed(results.values()))
+                if problem is None or stage.problem != of:  # stages of one kind go on with its variables
+                    problem, of = PRIOR_PROBLEMS[stage.problem](network, body, observed, before), stage.problem
+                if stage.problem == "transitions" and not follow_prior:
+                    results[name] = solver.follow_prior(name, problem, before)
+                else:
+                    _, results[name] = solver.solve(name, problem)
+            on_result(name, results[name])
+    return results
 
-    def solve(name: str, problem: Problem) -> tuple[Tensor, FitResult]:
-        stage = stages[name]
+
+@dataclass(frozen=True, eq=False)
+class _Solver:
+    """Solves the stages of one fit."""
+
+    network: Network
+    body: BodyModel
+    observed: Observations
+    stages: Mapping[str, Stage]
+    on_step: Callable[[str, float], None]
+    priors: MotionPriors | None
+
+    def solve(self, name: str, problem: Problem) -> tuple[Float[Tensor, "*batch"], FitResult]:
+        """Minimise a stage's energy; returns it and what it leads to."""
+        stage = self.stages[name]
 
         def energies() -> Tensor:
-            return energy(replace(problem.evaluate(stage.frames)[1], priors=priors), stage.weights)
+            return energy(replace(problem.evaluate(stage.frames)[1], priors=self.priors), stage.weights)
 
         leaves = {name: x for name, x in problem.variables.items() if name not in stage.fixed}
-        scaled = network.scaled and stage.problem in ("transitions", "rollout")
-        minimise(leaves, lambda: energies().sum(), stage.iterations, lambda value: on_step(name, value), scaled)
+        scaled = self.network.scaled and stage.problem in ("transitions", "rollout")
+        minimise(leaves, lambda: energies().sum(), stage.iterations, lambda value: self.on_step(name, value), scaled)
         for variable in problem.variables.values():
             variable.requires_grad_(False)
         with torch.no_grad():
             return energies(), problem.evaluate(None)[0].detach()
 
-    with network.device:  # on which new tensors are created
-        for name, stage in stages.items():
-            if stage.problem == "root":
-                candidates = [solve(name, _root_problem(body, observed, heading)) for heading in range(HEADINGS)]
-                results[name] = _choose_best(candidates)
-            elif stage.problem == "pose":
-                starts = [results["root"]] if observed.front_known else [start for _, start in candidates]
-                results[name] = _choose_best([solve(name, pose_problem(body, observed, start)) for start in starts])
-            else:
-                before = next(reversed(results.values()))
-                if problem is None or stage.problem != of:  # stages of one kind go on with its variables
-                    problem, of = PRIOR_PROBLEMS[stage.problem](network, body, observed, before), stage.problem
-                _, results[name] = solve(name, problem)
-            on_result(name, results[name])
-    return results
+    def follow_prior(self, name: str, problem: Problem, before: FitResult) -> FitResult:
+        """Solve the stage of the motion prior, and go there from the one before as far as hidden limbs let it."""
+        with torch.no_grad():
+            start = problem.evaluate(None)[1]
+        _, result = self.solve(name, problem)
+        share = choose_share(self.body, self.observed, start, partial(self._fit_hiding, name))
+        return interpolate(self.body, before, result, share) if bool((share < 1).any()) else result
+
+    def _fit_hiding(self, last: str, limb: str, observed: Observations) -> tuple[FitResult, FitResult]:
+        """Fit as far as a stage with a limb hidden; returns the stage before it and the stage."""
+        names = list(self.stages)[: list(self.stages).index(last) + 1]
+        stages = {name: self.stages[name] for name in names}
+        stages[last] = replace(stages[last], iterations=min(stages[last].iterations, ITERATIONS))
+
+        def note(stage: str, energy: float) -> None:
+            self.on_step(f"{stage}, {limb} hidden", energy)
+
+        found = fit(self.network, self.body, observed, stages, note, priors=self.priors, follow_prior=True)
+        return found[names[-2]], found[last]
 
 
 def pose_problem(body: BodyModel, observed: Observations, root: FitResult) -> Problem:
