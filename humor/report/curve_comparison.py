@@ -1,5 +1,6 @@
 """Whether two precisions train alike: a pure function of their loss curves."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,8 @@ from ..io.run_tables import RunCurves
 
 CURVES = ("train", "validation")  # of RunCurves
 AGREE, DIFFER, UNDECIDED = "agree", "differ", "cannot be distinguished at this length"
-CONFIDENCE = 0.95
+CONFIDENCE, POWER = 0.95, 0.8
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class CurveComparison:
     low: float  # of its interval
     high: float
     spread: float  # what another seed changes
+    visible: float = float("nan")  # the least change whose interval would leave out zero, four times in five
+    seeds: int | None = None  # with which it would be decided, of the same scatter; None if it is, or with many
+
+
+_NO_NUMBERS = (float("nan"),) * 4
 
 
 def compare_curves(
@@ -43,7 +50,7 @@ def compare_curves(
     if not np.isfinite(reference).all():
         return _undecided("the reference is not finite")
     if not np.isfinite(other).all():
-        return CurveComparison(DIFFER, "it does not stay finite", *[float("nan")] * 4)
+        return CurveComparison(DIFFER, "it does not stay finite", *_NO_NUMBERS)
     if (reference <= 0).any() or (other <= 0).any():
         return _undecided("a loss is not above zero")
     if len(reference) < 2:
@@ -53,15 +60,19 @@ def compare_curves(
     levels = theirs[:, late].mean(1)
     changes = ours[:, late].mean(1) - levels
     change, spread = float(changes.mean()), float(levels.std(ddof=1))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(changes) - 1) * changes.std(ddof=1) / np.sqrt(len(changes)))
-    numbers = (change, change - reach, change + reach, spread)
+    scatter = float(changes.std(ddof=1))
+    reach = _reach(scatter, len(changes))
+    visible = reach + scatter / math.sqrt(len(changes)) * float(stats.t.ppf(POWER, len(changes) - 1))
+    numbers = (change, change - reach, change + reach, spread, visible)
     if abs(change) - reach > spread:
         return CurveComparison(DIFFER, "the change is larger than what another seed changes", *numbers)
     if float((theirs[:, 0] - levels).mean()) <= spread:
         return CurveComparison(UNDECIDED, "the loss has hardly fallen yet", *numbers)
     if abs(change) + reach <= spread:
         return CurveComparison(AGREE, "the change is smaller than what another seed changes", *numbers)
-    return CurveComparison(UNDECIDED, "the interval reaches across what another seed changes", *numbers)
+    counts = range(len(changes) + 1, MOST_SEEDS)
+    enough = next((count for count in counts if _reach(scatter, count) <= abs(spread - abs(change))), None)
+    return CurveComparison(UNDECIDED, "the interval reaches across what another seed changes", *numbers, enough)
 
 
 def comparison_sentences(runs: RunCurves) -> list[str]:
@@ -90,8 +101,15 @@ def _numbers(verdict: CurveComparison) -> str:
     if not np.isfinite(verdict.change):
         return f"({verdict.why})"
     low, change, high, spread = (100 * x for x in (verdict.low, verdict.change, verdict.high, verdict.spread))
-    return f"{change:+.2g} % [{low:+.2g}, {high:+.2g}], another seed {spread:.2g} % ({verdict.why})"
+    seeds = "" if verdict.seeds is None else f"; {verdict.seeds} seeds would decide"
+    found = f"{change:+.2g} % [{low:+.2g}, {high:+.2g}], where {100 * verdict.visible:.2g} % would have been seen"
+    return f"{found} and another seed changes {spread:.2g} % ({verdict.why}{seeds})"
+
+
+def _reach(scatter: float, seeds: int) -> float:
+    """Half the width of the interval of a mean over seeds that scatter so much."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)) * scatter / math.sqrt(seeds)
 
 
 def _undecided(why: str) -> CurveComparison:
-    return CurveComparison(UNDECIDED, why, *[float("nan")] * 4)
+    return CurveComparison(UNDECIDED, why, *_NO_NUMBERS)

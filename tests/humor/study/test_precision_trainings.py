@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from rich.console import Console
 
@@ -11,7 +12,14 @@ import humor.study.precision_trainings
 from humor.cli.app import main
 from humor.errors import SettingError
 from humor.io.run_tables import RunCurves, read_table
-from humor.report.curve_comparison import AGREE, DIFFER, UNDECIDED, compare_curves, comparison_sentences
+from humor.report.curve_comparison import (
+    AGREE,
+    DIFFER,
+    UNDECIDED,
+    compare_curves,
+    comparison_sentence,
+    comparison_sentences,
+)
 from humor.study.precision_trainings import StudySettings, run_study
 from humor.study.training_tables import curves_csv, time_table, write_report
 from humor.training.distributed import Team
@@ -62,13 +70,26 @@ def test_the_interval_is_students_t_of_the_paired_differences():
     reach = 4.302652729911275 * changes.std(ddof=1) / math.sqrt(3)
     assert (found.low, found.high) == pytest.approx((changes.mean() - reach, changes.mean() + reach))
     assert found.spread == pytest.approx(np.log(SEEDS).std(ddof=1))
+    assert found.visible == pytest.approx(reach * (1 + 1.0606601717798212 / 4.302652729911275))
+
+
+def test_an_undecided_study_says_how_many_seeds_would_decide():
+    scattered = FALLING * SEEDS * [[1.04], [0.96], [1.0]]
+    found = compare_curves(FALLING * SEEDS, scattered)
+    assert found.word == UNDECIDED
+    assert found.seeds is not None
+    changes = np.log([1.04, 0.96, 1.0])
+    for seeds, decided in ((found.seeds, True), (found.seeds - 1, False)):
+        reach = scipy.stats.t.ppf(0.975, seeds - 1) * changes.std(ddof=1) / math.sqrt(seeds)
+        assert bool(abs(changes.mean()) + reach <= found.spread) is decided
+    assert f"; {found.seeds} seeds would decide)" in comparison_sentence("fp16", "fp32", {"train": found})
 
 
 def result(**seconds):
     seconds_of = dict(zip(PHASES, (1.0, 0.0, 2.0, 10.0, 3.0, 2.0, 2.0, 0.0), strict=True))
     times = {name: dict(seconds_of) for name in ("fp32", "fp16")}
     times["fp16"] |= seconds
-    curves = {"fp32": FALLING * SEEDS, "fp16": FALLING * SEEDS * 1.001}
+    curves = {"fp32": FALLING * SEEDS, "fp16": FALLING * SEEDS * [[1.001], [1.002], [1.0]]}
     return RunCurves(("fp32", "fp16"), curves, curves, times)
 
 
@@ -95,9 +116,12 @@ def test_a_report_is_a_table_a_figure_the_curves_and_a_sentence(tmp_path):
     assert verdicts == comparison_sentences(result())
     assert verdicts == [
         "The curves of fp16 and fp32 agree: "
-        "train +0.1 % [+0.1, +0.1], another seed 5 % (the change is smaller than what another seed changes); "
-        "validation +0.1 % [+0.1, +0.1], another seed 5 % (the change is smaller than what "
-        "another seed changes)."
+        + "; ".join(
+            f"{curve} +0.1 % [-0.15, +0.35], where 0.31 % would have been seen and another seed changes 5 % "
+            "(the change is smaller than what another seed changes)"
+            for curve in ("train", "validation")
+        )
+        + "."
     ]
     assert curves_csv(result()).splitlines()[:2] == [
         "precision,seed,epoch,train_loss,validation_loss",
