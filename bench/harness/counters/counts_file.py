@@ -15,7 +15,10 @@ SECTIONS = {
     "host syncs": "host sync {}",
     "graph breaks": "graph break: {}",
     "python calls": "call of {}",
+    "kernels": "kernel {}",  # this and the next on CUDA, beside totals
+    "copies": "{}",
 }
+ACCEPT = "pytest bench --accept-counts"
 KIND = "counts"
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -28,7 +31,7 @@ class CountsError(Exception):
 class CountsFile:
     """The counts of the cases of one file of benchmarks, and the PyTorch version that they hold for."""
 
-    torch: str  # as from torch_version
+    torch: str  # as from torch_version, or with its build where they are of a GPU
     cases: dict[str, Counts] = field(default_factory=dict)
 
 
@@ -93,20 +96,22 @@ def describe_unmatched(accepted: CountsFile, counted: CountsFile, known: Collect
     return added + [f"{case}: has counts, but is no case any more" for case in lost]
 
 
-def merge_counts(accepted: CountsFile, counted: CountsFile, known: Collection[str] | None) -> CountsFile:
+def merge_counts(
+    accepted: CountsFile, counted: CountsFile, known: Collection[str] | None, command: str = ACCEPT
+) -> CountsFile:
     """The accepted counts of the `known` cases (None: of all), updated with the counted ones. Raises CountsError."""
     kept = {case: counts for case, counts in accepted.cases.items() if known is None or case in known}
     if accepted.torch != counted.torch and kept.keys() - counted.cases.keys():
         raise CountsError(
             f"the counts were made with PyTorch {accepted.torch}, and here is {counted.torch}: some cases alone cannot"
-            " be accepted; run pytest bench --accept-counts without a choice."
+            f" be accepted; run {command} without a choice."
         )
     return CountsFile(counted.torch, {**kept, **counted.cases})
 
 
-def read_counts(path: Path, torch: str | None = None) -> CountsFile:
-    """Read a file and check its PyTorch version if one is given. Raises CountsError."""
-    again = "run pytest bench --accept-counts"
+def read_counts(path: Path, torch: str | None = None, command: str = ACCEPT) -> CountsFile:
+    """Read a file and check its PyTorch version if one is given. Raises CountsError with a command that mends it."""
+    again = f"run {command}"
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:

@@ -1,22 +1,26 @@
 """`pytest bench --counts`: what every case does, counted and compared exactly with the accepted counts.
 
 No clock takes part, so the gate says the same on every machine with the same PyTorch. A call runs once to warm up, and
-is counted in the runs after it. On CUDA kernel launches and waits are printed instead, and compared with nothing.
+is counted in the runs after it. On CUDA the kernels by name, launches and waits are counted instead, and compared with
+those of the same GPU and build of PyTorch: counts/GPU/torch-VERSION/.
 
 Exit codes: 0 equal; 1 a number changed, up or down; 4 refused, with a sentence that says why.
 """
 
+import re
 import warnings
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..case import BenchmarkCase
 from ..counters.counts_file import (
+    ACCEPT,
+    Counts,
     CountsError,
     CountsFile,
     describe_changes,
@@ -31,6 +35,9 @@ from ..session import COLLECTED, device_of, project_of, workload_options
 from ..versions.loaded_version import LoadedVersion
 from .mode import Mode
 
+if TYPE_CHECKING:
+    import torch
+
 EQUAL, CHANGED = 0, 1  # exit codes, beside REFUSED
 FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 Key = tuple[str, str]  # a benchmark's file and name: ("bench_linear", "bench_linear[fp32-1024-forward]")
@@ -38,27 +45,55 @@ Key = tuple[str, str]  # a benchmark's file and name: ("bench_linear", "bench_li
 
 @dataclass
 class Tally:
-    """The counts of a run, and the folder of those that were accepted."""
+    """The counts of a run, and the suite's folder of those that were accepted."""
 
     folder: Path
     accept: bool
     chosen: set[Key] = field(default_factory=set)  # to be counted
     known: dict[str, set[str] | None] = field(default_factory=dict)  # each file's cases; None: only some were looked at
     counts: dict[str, CountsFile] = field(default_factory=dict)
-    on_device: dict[Key, Counter[str]] = field(default_factory=dict)  # on CUDA
     lines: list[str] = field(default_factory=list)  # to be printed
+    gpu: str | None = None  # its name, if the counts are of one
+
+    @property
+    def torch(self) -> str:
+        """The version of PyTorch that counts hold for: of a GPU its build too, which brings the libraries' kernels."""
+        import torch
+
+        return torch_here() if self.gpu is None else str(torch.__version__)
+
+    @property
+    def files(self) -> Path:
+        """The folder of the files that the counts are compared with."""
+        return self.folder if self.gpu is None else self.folder / gpu_slug(self.gpu) / f"torch-{self.torch}"
+
+    @property
+    def command(self) -> str:
+        """What accepts the counts."""
+        return ACCEPT if self.gpu is None else f"{ACCEPT} --device cuda"
+
+    def require_files(self) -> None:
+        """Raise CountsError, before anything is run, where a chosen case has nothing to be compared with."""
+        if self.gpu is not None and not self.accept and not self.files.exists():
+            raise CountsError(f"no counts of {self.gpu} with PyTorch {self.torch}; run {self.command} to make them.")
+        for file in sorted({file for file, _ in self.chosen}):
+            self.before(file)
+
+    def add(self, key: Key, counts: Counts) -> None:
+        """Add the counts of a case."""
+        file, case = key
+        self.counts.setdefault(file, CountsFile(self.torch)).cases[case] = counts
 
     def before(self, file: str) -> CountsFile:
         """The accepted counts of a file: none, or another PyTorch's, only where they are to be replaced."""
-        path = self.folder / f"{file}.json"
+        path = self.files / f"{file}.json"
         if self.accept:
-            return read_counts(path) if path.exists() else CountsFile(torch_here())
-        return read_counts(path, torch_here())
+            return read_counts(path, command=self.command) if path.exists() else CountsFile(self.torch)
+        return read_counts(path, self.torch, self.command)
 
     def conclude(self, failed: bool) -> int:
         """Compare, or write if that is asked for. Raises CountsError where either would hide something."""
         counted = {(file, case) for file, counts in self.counts.items() for case in counts.cases}
-        counted |= self.on_device.keys()
         lacking = sorted(case for _, case in self.chosen - counted)
         if failed or lacking:
             which = ", ".join(lacking) or "a benchmark"
@@ -72,7 +107,7 @@ class Tally:
             for file, old in before.items()
             for line in describe_unmatched(old, self.counts[file], self.known[file])
         ]
-        orphans = [path for path in sorted(self.folder.glob("*.json")) if not self._is_benchmark(path.stem)]
+        orphans = [path for path in sorted(self.files.glob("*.json")) if not self._is_benchmark(path.stem)]
         odd += [f"{path.stem}: has counts, but is no benchmark any more" for path in orphans]
         self.lines += changed + odd
         if self.accept:
@@ -80,21 +115,23 @@ class Tally:
             self.lines.append(f"counts of {len(counted)} cases accepted")
             return EQUAL
         if odd:
-            raise CountsError("some cases cannot be compared; if that is meant, run pytest bench --accept-counts.")
+            raise CountsError(f"some cases cannot be compared; if that is meant, run {self.command}.")
         if changed:
-            again = "if that is meant, run pytest bench --accept-counts and commit the files."
+            again = f"if that is meant, run {self.command} and commit the files."
             self.lines.append(f"counts changed; {again}")
             return CHANGED
-        self.lines.append(f"counts of {len(counted)} cases: all equal" if self.counts else "on a device: not compared")
+        self.lines.append(f"counts of {len(counted)} cases: all equal")
         return EQUAL
 
     def _is_benchmark(self, file: str) -> bool:
         return (self.folder.parent / f"{file}.py").exists()
 
     def _accept(self, before: dict[str, CountsFile], orphans: Sequence[Path]) -> None:
-        merged = {file: merge_counts(old, self.counts[file], self.known[file]) for file, old in before.items()}
+        merged = {
+            file: merge_counts(old, self.counts[file], self.known[file], self.command) for file, old in before.items()
+        }
         for file, counts in merged.items():  # all of them, or none
-            write_counts(self.folder / f"{file}.json", counts)
+            write_counts(self.files / f"{file}.json", counts)
         for path in orphans:
             path.unlink()
 
@@ -133,35 +170,36 @@ class CountsMode(Mode):
         keys = {key_of(node) for node in self.config.stash.get(COLLECTED, set())}
         tally.known = {of: None if some else {case for file, case in keys if file == of} for of, _ in keys}
         tally.chosen = {key_of(case.nodeid) for case in cases}
-        if device_of(self.config).type == "cpu":
-            try:
-                for file in sorted({file for file, _ in tally.chosen}):
-                    tally.before(file)
-            except CountsError as error:  # before anything is run
-                raise pytest.UsageError(str(error)) from None
-        elif tally.accept:
-            raise pytest.UsageError(
-                "--accept-counts is for a CPU, where counts are the same everywhere; add --device cpu."
-            )
+        tally.gpu = gpu_name(device_of(self.config))
+        try:
+            tally.require_files()
+        except CountsError as error:
+            raise pytest.UsageError(str(error)) from None
 
     def measure(self, case: BenchmarkCase) -> None:
-        from ..counters.cuda_launches import count_cuda_launches
         from ..counters.python_calls import count_call
 
-        file, name = key_of(case.nodeid)
         precisions = self.project.precisions
         scope = precisions.counting_scope(case.precision) if precisions and case.precision else nullcontext()
         with scope, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             call = self.version.build(case.id).call
             call()
-            if device_of(self.config).type == "cuda":
-                self.tally.on_device[file, name] = count_cuda_launches(call)
-            else:
+            if self.tally.gpu is None:
                 project = self.project
                 library, breaks = project.root / project.library, project.counts_graph_breaks(case)
                 counts = count_call(call, breaks, library, project.uncounted_files)
-                self.tally.counts.setdefault(file, CountsFile(torch_here())).cases[name] = counts
+            else:
+                counts = self._count_on_gpu(call)
+            self.tally.add(key_of(case.nodeid), counts)
+
+    def _count_on_gpu(self, call: Callable[[], Any]) -> Counts:
+        from ..counters.cuda_launches import count_cuda_launches
+
+        try:
+            return count_cuda_launches(call)
+        except CountsError as error:  # of this case alone: the others are counted
+            pytest.fail(str(error), pytrace=False)
 
     def finish(self, status: int) -> int:
         if status not in FINISHED:
@@ -173,11 +211,7 @@ class CountsMode(Mode):
             return REFUSED
 
     def lines(self) -> list[str]:
-        launches = [
-            f"{case}: {', '.join(f'{number} {name}' for name, number in counted.items())}"
-            for (_, case), counted in self.tally.on_device.items()
-        ]
-        return self.tally.lines + launches
+        return self.tally.lines
 
 
 def key_of(nodeid: str) -> Key:
@@ -191,3 +225,15 @@ def torch_here() -> str:
     import torch
 
     return torch_version(torch.__version__)
+
+
+def gpu_name(device: "torch.device") -> str | None:
+    """The name of a CUDA device; None for the CPU."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def gpu_slug(name: str) -> str:
+    """A GPU's name as a folder's: nvidia-h100-80gb-hbm3."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -1,4 +1,4 @@
-"""What a call does is counted: operators, bytes, casts, memory, waits, calls, graph breaks, launches."""
+"""What a call does is counted: operators, bytes, casts, memory, waits, calls, graph breaks."""
 
 import gc
 import sys
@@ -10,7 +10,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import humor
-from bench.harness.counters.cuda_launches import count_cuda_launches, count_in_range
 from bench.harness.counters.operators import count_operators
 from bench.harness.counters.python_calls import count_graph_breaks, count_python_calls
 from humor.rotations import rotvec_to_rotmat
@@ -165,26 +164,3 @@ def test_graph_breaks_are_named():
     graphs, breaks = count_graph_breaks(lambda: x * 2 + x.sum().item())
     assert graphs >= 1
     assert any("item" in reason for reason in breaks), breaks
-
-
-def test_launches_are_counted_within_the_call():
-    events = [
-        ("cudaLaunchKernel", 0.5, 0.6),
-        ("counted call", 1.0, 9.0),
-        ("cudaLaunchKernel", 2.0, 3.0),
-        ("cudaLaunchKernelExC", 4.0, 5.0),
-        ("cudaMemcpyAsync", 5.0, 6.0),
-        ("cudaStreamSynchronize", 7.0, 8.0),
-        ("cudaDeviceSynchronize", 9.5, 9.9),
-    ]
-    assert count_in_range(events) == {"kernel launches": 2, "copies and fills": 1, "waits": 1}
-
-
-@pytest.mark.cuda
-def test_a_device_is_seen_to_launch_and_to_wait():
-    x = torch.ones(1000, device="cuda")
-    x.sum().item()
-    counted = count_cuda_launches(lambda: (x * 2).sum().item())
-    assert counted["kernel launches"] >= 2
-    assert counted["waits"] >= 1
-    assert count_cuda_launches(lambda: x * 2) == {"kernel launches": 1, "copies and fills": 0, "waits": 0}
