@@ -225,7 +225,7 @@ class InterleavedSteps:
         times = self.time_step(run.precision)
         measured[run.precision] += times.whole
         if graphs is not None and graphs.replays == replays:
-            return  # an eager step, whose graph is still to be recorded
+            return  # an eager step, or one that recorded its graph
         run.steps.append(times)
         if self.device.type == "cuda":
             run.peak_bytes = max(run.peak_bytes or 0, torch.cuda.max_memory_allocated(self.device))
@@ -240,15 +240,19 @@ class InterleavedSteps:
 
 
 class RepeatedSampler(WindowSampler):
-    """Draws every batch several times in a row, so that every precision sees the same windows."""
+    """Draws every batch several times in a row, so that every precision sees the same windows.
 
-    def __init__(self, store: MotionStore, batch_size: int, times: int) -> None:
+    With `one_layout` every batch is the first, since another one has other numbers of windows of each gender, and a
+    graph of its own.
+    """
+
+    def __init__(self, store: MotionStore, batch_size: int, times: int, one_layout: bool = False) -> None:
         super().__init__(store, batch_size, seed=0)
-        self.times = times
+        self.times, self.one_layout = times, one_layout
 
     def draw(self, epoch: int, index: int) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " B"]]:
         """Clips and first frames of a batch's windows."""
-        return super().draw(epoch, index // self.times)
+        return super().draw(epoch, 0 if self.one_layout else index // self.times)
 
 
 def _median(values: Iterable[float | None]) -> float | None:

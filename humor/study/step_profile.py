@@ -63,7 +63,8 @@ def measure_profile(
         Precision(name).require(device)
     require_execution(settings.execution, device)
     loss = HumorLoss(bodies).to(device)
-    sampler = RepeatedSampler(store, settings.batch, len(settings.precisions))
+    one_layout = settings.execution == "cuda-graph"
+    sampler = RepeatedSampler(store, settings.batch, len(settings.precisions), one_layout)
     for width in settings.widths:
         label = f"width {width}"
         on_progress(label, 0.0)

@@ -124,7 +124,7 @@ class CudaGraphCache:
 
     def __init__(self, recorder: GraphRecorder, max_graphs: int = MAX_GRAPHS) -> None:
         self.recorder, self.max_graphs = recorder, max_graphs
-        self.replays = 0  # calls that were replayed
+        self.replays = 0  # calls that replayed a graph that was there before them
         self._cache: OrderedDict[Hashable, tuple[list[Tensor], Call] | None] = OrderedDict()  # None: came once
 
     def run(self, layout: Hashable, inputs: Sequence[Tensor], call: Callable[[Sequence[Tensor]], Tensor]) -> Tensor:
@@ -133,13 +133,13 @@ class CudaGraphCache:
             self._store(layout, None)
             return cast(Tensor, self.recorder.warm_up(lambda: call(inputs)))
         graph = self._cache[layout]
+        self.replays += graph is not None
         if graph is None:
             static_inputs = [x.clone() for x in inputs]
             graph = static_inputs, self.recorder.record(lambda: call(static_inputs))
         self._store(layout, graph)
         static_inputs, replay = graph
         torch._foreach_copy_(static_inputs, list(inputs))
-        self.replays += 1
         return cast(Tensor, replay()).clone()
 
     def _store(self, layout: Hashable, graph: tuple[list[Tensor], Call] | None) -> None:

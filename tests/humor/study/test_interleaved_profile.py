@@ -155,3 +155,5 @@ def test_the_sampler_draws_what_the_trainers_draws(split):
     for index in range(4):
         for mine, theirs in zip(repeated.draw(0, index), once.draw(0, index // 2), strict=True):
             assert np.array_equal(mine, theirs)
+    alike = RepeatedSampler(split.train, 3, 2, one_layout=True)
+    assert {tuple(map(tuple, alike.draw(0, index))) for index in range(9)} == {tuple(map(tuple, once.draw(0, 0)))}

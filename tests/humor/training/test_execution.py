@@ -45,7 +45,7 @@ def test_a_layout_is_recorded_when_it_comes_again_and_the_latest_are_kept():
         return told
 
     kept = [tell("a", 1.0), tell("a", 2.0), tell("a", 3.0)]
-    assert (recorder.recorded, recordings.replays) == (1, 2)
+    assert (recorder.recorded, recordings.replays) == (1, 1)
     assert [told.item() for told in kept] == [2, 4, 6]  # in memory of their own
     tell("b", 1.0)
     tell("a", 4.0)
@@ -106,7 +106,7 @@ def test_recorded_steps_are_eager_ones(precision, make_batch):
     recorder = Rerun()
     recorded.record_graphs_with(recorder)
     assert_the_same(eager, recorded, make_batch, ROWS)
-    assert (recorder.recorded, recorded.graph_cache.replays) == (2, 4)
+    assert (recorder.recorded, recorded.graph_cache.replays) == (2, 2)
 
 
 def test_genders_are_part_of_a_layout(make_batch):
@@ -117,7 +117,7 @@ def test_genders_are_part_of_a_layout(make_batch):
     for genders in (["male", "female"], ["male", "female"], ["female", "female"], ["male", "female"]):
         batch = replace(batch, gender=genders)
         torch.testing.assert_close(recorded(batch, 50, noise)[0], eager(batch, 50, noise)[0])
-    assert recorded.graph_cache.replays == 2
+    assert recorded.graph_cache.replays == 1
 
 
 @pytest.mark.cuda
@@ -126,7 +126,7 @@ def test_steps_played_from_cuda_graphs_are_eager_ones(precision, make_batch):
     eager, recorded = same_steps(HumorLoss(golden.bodies()).to("cuda"), precision, "cuda")
     recorded.record_graphs_with(CudaGraphs(torch.device("cuda")))
     assert_the_same(eager, recorded, make_batch, ROWS)
-    assert recorded.graph_cache.replays == 4
+    assert recorded.graph_cache.replays == 2
 
 
 def test_a_cuda_graph_without_cuda_is_refused():
