@@ -123,7 +123,19 @@ def _load(name: str, folder: Path, with_submodules: bool) -> None:
     if with_submodules:
         for module in pkgutil.walk_packages([str(folder)], f"{name}."):
             if not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
+                _import_unless_lacking(module.name, name)
+
+
+def _import_unless_lacking(module: str, package: str) -> None:
+    """Import a module of a package; pass over one that needs another package which is not installed.
+
+    Such a module is imported late by whatever can do without it, and would not be importable then either.
+    """
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if _is_in(error.name or package, package):
+            raise
 
 
 def _is_in(module: str, package: str) -> bool:

@@ -311,6 +311,18 @@ def test_what_breaks_an_import_is_passed_on_and_leaves_this_version(tree, projec
     assert all(modules()[name] is module for name, module in before.items())
 
 
+@pytest.mark.parametrize("planted", ["import not_installed", "from . import gone", "import humor_base.gone"])
+def test_a_module_that_needs_a_package_that_is_not_installed_is_passed_over(tree, project, planted):
+    folder, before = tree("old"), modules()
+    (folder / "humor" / "needs_more.py").write_text(f"{planted}\n")
+    if "not_installed" in planted:
+        assert LoadedVersion(project, OPTIONS, folder).build(WHERE_ID).call() == ("old", "humor_base.skeleton")
+    else:
+        with pytest.raises(ImportError, match="gone"):
+            LoadedVersion(project, OPTIONS, folder)
+    assert all(modules()[name] is module for name, module in before.items())
+
+
 def test_a_process_of_its_own_runs_any_version(tree, monkeypatch, project):
     """One that imports itself by name, late and early, too; and one that cannot be imported says why."""
     monkeypatch.setenv("PYTHONPATH", str(project.root))
