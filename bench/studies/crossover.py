@@ -32,6 +32,7 @@ from ..harness.output.files import write_json
 from ..harness.stats.precision_verdict import DOES_NOT_PAY, PAYS, UNCLEAR, WORDS, speedup_interval
 from ..harness.stats.verdict import Rule, SequentialTest
 from ..harness.timing.clock import cpu_time_clock
+from ..harness.timing.gpu_clock import gpu_clock
 from ..harness.timing.pairing import PAIRS, Pair, Timed, TimedCall, compare
 from ..harness.timing.quiet import quiet
 from .command import StudyParser
@@ -231,7 +232,8 @@ def measure_cell(
     def pair_of(turn: int) -> Pair | None:
         return pair if turn == 0 or clock() < end else None
 
-    test = compare(pair_of, SequentialTest(rule), math.inf, random.Random(), device=device.type).test
+    gpu = gpu_clock(device, options.seconds)
+    test = compare(pair_of, SequentialTest(rule), math.inf, random.Random(), gpu=gpu).test
     speedup, low, high = speedup_interval(test.interval)
     return {"verdict": WORDS[test.verdict], "speedup": speedup, "low": low, "high": high}
 

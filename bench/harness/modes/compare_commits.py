@@ -41,6 +41,7 @@ from ..session import (
 from ..stats.gate_verdict import GateTest
 from ..timing.budget import advice
 from ..timing.budgeted_rounds import BudgetedRounds
+from ..timing.gpu_clock import gpu_clock
 from ..timing.pairing import Comparison
 from ..timing.quiet import quiet
 from ..untouched.selection import Selection, select
@@ -145,7 +146,7 @@ class CompareCommits(Mode):
                 self.budget,
                 len(cases),
                 versions.isolated,
-                self.device.type,
+                gpu_clock(self.device, self.budget),
                 self._after_round,
                 self.option("maxfail") or 0,
             )
@@ -214,7 +215,8 @@ class CompareCommits(Mode):
         assert self.rounds is not None
         assert self.disturbances is not None
         self.disturbances.look()
-        self.line.measuring(self.rounds.progress.values(), len(self.cases), self.rounds.left)
+        pauses = self.rounds.gpu.pauses if self.rounds.gpu else ""
+        self.line.measuring(self.rounds.progress.values(), len(self.cases), self.rounds.left, pauses)
 
     def _conclude(self) -> int:
         """Come to the exit code, and write the verdicts."""
@@ -234,6 +236,7 @@ class CompareCommits(Mode):
 
     def _add_results(self, rounds: BudgetedRounds) -> None:
         """A line of the table for each case that ran, after a last look; and what a larger budget would do."""
+        self.findings.warnings += rounds.gpu.warnings() if rounds.gpu else []
         self.findings.failed |= {name: why(error) for name, error in rounds.failed.items()}
         found = {name: progress.comparison for name, progress in rounds.progress.items()}
         found |= {name: Comparison(GateTest(self.rules[name])) for name in self.not_reached}
@@ -288,4 +291,5 @@ def result_of(name: str, found: Comparison, touched_by: str, slower_than: float)
     assert isinstance(test, GateTest)
     seconds = found.seconds if found.rounds else (math.nan, math.nan)
     threshold = test.rule.slower_than if test.rule.slower_than != slower_than else None
-    return CaseVerdict(name, test.verdict, test.interval, rounds, seconds, test.upper_bound, touched_by, threshold)
+    bounds = test.upper_bound, touched_by, threshold, test.cycles_interval
+    return CaseVerdict(name, test.verdict, test.interval, rounds, seconds, *bounds)

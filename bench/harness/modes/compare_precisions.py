@@ -44,6 +44,7 @@ from ..stats.precision_verdict import (
 )
 from ..stats.verdict import SequentialTest
 from ..timing.clock import cpu_time_clock
+from ..timing.gpu_clock import gpu_clock
 from ..timing.pairing import Timed, TimedCall, compare
 from ..timing.quiet import quiet
 from ..versions.loaded_version import LoadedVersion
@@ -102,6 +103,7 @@ class ComparePrecisions(Mode):
         self.rule = rule_of(self.config, len(cases))
         self.max_time = self.config.getoption("--max-time")
         self.device, self.threads = device_of(self.config), threads_of(self.config)
+        self.gpu = gpu_clock(self.device, len(cases) * self.max_time)
         self.clock = cpu_time_clock(self.device, self.threads)
         # Bodies are changed to a dtype in place, so that each has a version for itself.
         self.version, self.exact = (
@@ -121,7 +123,7 @@ class ComparePrecisions(Mode):
                     SequentialTest(self.rule),
                     self.max_time,
                     random.Random(),
-                    device=self.device.type,
+                    gpu=self.gpu,
                 )
                 interval, speed, seconds = found.test.interval, found.test.verdict, found.seconds[1]
             verdict = verdict_of(deviation, work, speed)

@@ -41,6 +41,7 @@ from ..session import (
 from ..stats.gate_verdict import GateTest
 from ..stats.verdict import Rule
 from ..timing.clock import wall_clock
+from ..timing.gpu_clock import gpu_clock
 from ..timing.pairing import Builder, Comparison, Timed, TimedCall, compare
 from ..timing.quiet import quiet
 from ..versions.loaded_version import LoadedVersion
@@ -109,6 +110,7 @@ class SelfTest(Mode):
         self.rule = rule_of(self.config, len(cases))
         self.max_time, self.trials = self.config.getoption("--max-time"), self.config.getoption("--trials")
         self.device, self.threads = device_of(self.config), threads_of(self.config)
+        self.gpu = gpu_clock(self.device, len(cases) * (self.trials + 1) * self.max_time)
         self.version = LoadedVersion(project_of(self.config), workload_options(self.config))
         self.chance = random.Random()
 
@@ -134,13 +136,14 @@ class SelfTest(Mode):
 
     def _compare(self, base: Builder, head: Builder, rule: Rule) -> Comparison:
         test = GateTest(rule)
-        return compare(lambda turn: (base, head), test, self.max_time, self.chance, device=self.device.type)
+        return compare(lambda turn: (base, head), test, self.max_time, self.chance, gpu=self.gpu)
 
     def finish(self, status: int) -> int:
         if status or not self.outcomes:
             why = "a case failed, as shown above" if status == pytest.ExitCode.TESTS_FAILED else "nothing was measured"
             self.notes.append(f"refused: {why}; mend that, or choose other cases.")
             return REFUSED
+        self.notes += [f"warning: {sentence}" for sentence in (self.gpu.warnings() if self.gpu else [])]
         try:
             write_json(_file(self.config), self._as_json())
         except OSError as error:

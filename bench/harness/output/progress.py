@@ -28,11 +28,12 @@ class ProgressLine:
         """So many cases were traced."""
         self._show(f"tracing what cases run: {done} of {cases} (once for a base version)", done == cases)
 
-    def measuring(self, progress: Collection[CaseProgress], cases: int, seconds: float) -> None:
-        """How many cases are clear, and how long the budget lasts."""
+    def measuring(self, progress: Collection[CaseProgress], cases: int, seconds: float, pauses: str = "") -> None:
+        """How many cases are clear, how long the budget lasts, and what is to be said of pauses."""
         clear = sum(each.is_clear for each in progress)
         doubtful = len(progress) - clear
-        self._show(f"{clear} of {cases} cases clear, {doubtful} unclear yet, {duration(seconds)} left")
+        left = f"{duration(seconds)} left{'; ' * bool(pauses)}{pauses}"
+        self._show(f"{clear} of {cases} cases clear, {doubtful} unclear yet, {left}")
 
     def clear(self) -> None:
         """Take the line away."""

@@ -27,11 +27,12 @@ class CaseVerdict:
     upper_bound: float  # one-sided, of the same logarithm
     touched_by: str = ""  # the first change that the case runs, where that was looked for
     slower_than: float | None = None  # the smallest slowdown that matters, where it is another than of other cases
+    cycles: Interval | None = None  # of log(head cycles / base cycles), on a GPU whose clock was read
 
     @property
     def change(self) -> Interval:
         """Relative, as a fraction of the base's time."""
-        return Interval(*map(_relative, (self.interval.estimate, self.interval.low, self.interval.high)))
+        return _relative_interval(self.interval)
 
     @property
     def range(self) -> str:
@@ -42,7 +43,11 @@ class CaseVerdict:
             return f"below {_relative(self.upper_bound):+.1%}"
         if self.verdict == "unclear" and self.interval.high - self.interval.low > WIDEST:
             return "too few rounds"
-        return f"[{self.change.low:+.1%}, {self.change.high:+.1%}]"
+        in_cycles = ""
+        if self.verdict == "unclear" and self.interval.low > 0 and self.cycles is not None:
+            cycles = _relative_interval(self.cycles)
+            in_cycles = f", in cycles [{cycles.low:+.1%}, {cycles.high:+.1%}]"
+        return f"[{self.change.low:+.1%}, {self.change.high:+.1%}]{in_cycles}"
 
     def as_json(self) -> dict[str, Any]:
         """The case's entry in the verdicts document."""
@@ -52,10 +57,9 @@ class CaseVerdict:
             "verdict": self.verdict,
             "touched_by": self.touched_by,
             "slower_than": self.slower_than,
-            "change": _relative(interval.estimate) if self.log_ratios else None,
-            "low": _relative(interval.low) if math.isfinite(interval.low) else None,
-            "high": _finite(_relative(interval.high)),
+            **(_interval_as_json(interval) | ({} if self.log_ratios else {"change": None})),
             "upper_bound": _finite(_relative(self.upper_bound)),
+            "cycles": None if self.cycles is None else _interval_as_json(self.cycles),
             "pairs": sum(map(len, self.log_ratios)),
             "base_ms": _finite(1000 * base),
             "head_ms": _finite(1000 * head),
@@ -65,21 +69,18 @@ class CaseVerdict:
     @classmethod
     def of_json(cls, entry: Mapping[str, Any]) -> "CaseVerdict":
         """The case of such an entry."""
-
-        def log_ratio(name: str, unknown: float) -> float:
-            return unknown if entry.get(name) is None else math.log1p(entry[name])
-
-        ends = log_ratio("change", 0.0), log_ratio("low", -math.inf), log_ratio("high", math.inf)
+        cycles = entry.get("cycles")
         seconds = [math.nan if entry.get(name) is None else entry[name] / 1000 for name in ("base_ms", "head_ms")]
         return cls(
             entry["case"],
             entry["verdict"],
-            Interval(*ends),
+            _interval_of_json(entry),
             entry.get("log_ratios", []),
             (seconds[0], seconds[1]),
-            log_ratio("upper_bound", math.inf),
+            _log_ratio(entry.get("upper_bound"), math.inf),
             entry.get("touched_by", ""),
             entry.get("slower_than"),
+            None if cycles is None else _interval_of_json(cycles),
         )
 
 
@@ -189,6 +190,25 @@ def _row(result: CaseVerdict, width: int, self_test: Any) -> str:
 def _relative(log_ratio: float) -> float:
     """A fraction of the base's time."""
     return math.expm1(log_ratio) if log_ratio < 700 else math.inf
+
+
+def _relative_interval(interval: Interval) -> Interval:
+    return Interval(*map(_relative, (interval.estimate, interval.low, interval.high)))
+
+
+def _interval_as_json(interval: Interval) -> dict[str, float | None]:
+    """A change as a fraction of the base's, with None for an end that is not known."""
+    low = _relative(interval.low) if math.isfinite(interval.low) else None
+    return {"change": _relative(interval.estimate), "low": low, "high": _finite(_relative(interval.high))}
+
+
+def _interval_of_json(entry: Mapping[str, Any]) -> Interval:
+    unknown = {"change": 0.0, "low": -math.inf, "high": math.inf}
+    return Interval(*(_log_ratio(entry.get(name), value) for name, value in unknown.items()))
+
+
+def _log_ratio(relative: float | None, unknown: float) -> float:
+    return unknown if relative is None else math.log1p(relative)
 
 
 def _finite(number: float) -> float | None:

@@ -106,6 +106,7 @@ class SequentialTest:
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.values: list[float] = []
+        self.cycles: list[float] = []  # the same of a GPU's cycles, of as many values if its clock was always read
         self.interval = interval_of([], 1.0)
         self.looks, self._next_look = 0, FIRST_LOOK
 
@@ -119,9 +120,10 @@ class SequentialTest:
         """Whether there are still too few values for any verdict."""
         return len(self.values) < FIRST_LOOK
 
-    def add(self, values: Sequence[float]) -> bool:
+    def add(self, values: Sequence[float], cycles: Sequence[float] = ()) -> bool:
         """Add a round's values and look if one is due; return whether the verdict is clear."""
         self.values.extend(values)
+        self.cycles.extend(cycles)
         if len(self.values) >= self._next_look:
             self._look(self.rule.error_at(self.looks))
         return self.verdict != "unclear"

@@ -70,13 +70,19 @@ def values_needed(test: SequentialTest) -> int:
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     threshold = math.log1p(test.rule.slower_than)
     last = test.rule.error_left(MANY_LOOKS)
-    # Half-widths of the interval that must fit: below the threshold, or beside zero.
-    wanted = [(threshold - mean, last * test.rule.cases), (abs(mean), last / 2)]
-    return min((_count(spread / room, error) for room, error in wanted if room > 0), default=MOST_VALUES)
+    # Half-widths of the interval that must fit: below the threshold, or beside zero; in cycles too, if slower.
+    below, beside = _count(spread, threshold - mean, last * test.rule.cases), _count(spread, abs(mean), last / 2)
+    if mean > 0 and len(test.cycles) == len(values):
+        of_cycles = float(np.mean(test.cycles)), float(np.std(test.cycles, ddof=1))
+        beside = max(beside, _count(of_cycles[1], of_cycles[0], last / 2))
+    return min(below, beside)
 
 
-def _count(relative_spread: float, error: float) -> int:
-    """The fewest values of which the mean is known to within 1, of values with this spread."""
+def _count(spread: float, room: float, error: float) -> int:
+    """The fewest values of which the mean is known to within `room`, of values with this spread."""
+    if room <= 0:
+        return MOST_VALUES
+    relative_spread = spread / room
     count = max(2.0, (quantile(30, error) * relative_spread) ** 2)
     for _ in range(4):  # the quantile depends on the count
         count = max(2.0, (quantile(max(count - 1, 1), error) * relative_spread) ** 2)
@@ -98,9 +104,15 @@ def advice(unclear: Mapping[str, CaseProgress], budget: float, not_reached: int)
     left = {name: progress for name, progress in unclear.items() if not progress.exhausted}
     known = {name: progress.seconds_left for name, progress in left.items() if len(progress.test.values) > 1}
     not_reached += len(left) - len(known)
+    low_clock = [name for name, progress in unclear.items() if progress.test.interval.low > 0]
+    sentences = [
+        f"{name} is slower in time but not in cycles: the GPU's clock was lower; lock lower clocks, and run it again."
+        for name in low_clock
+    ]
     hopeless = [name for name, seconds in known.items() if seconds > HOPELESS]
-    sentences = []
     for name in hopeless:
+        if name in low_clock:
+            continue
         scatter = np.std(unclear[name].test.values, ddof=1)
         sentences.append(f"{name} scatters by {scatter:.0%} from block to block: no budget of hours would clear it.")
     waiting = [seconds for name, seconds in known.items() if name not in hopeless]

@@ -9,6 +9,7 @@ from ..case import BenchmarkId
 from ..stats.gate_verdict import GateTest
 from ..stats.verdict import FIRST_LOOK, Rule
 from .budget import CaseProgress, next_case
+from .gpu_clock import GpuClock
 from .pairing import Comparison, Pair
 
 SHORT_PASS = 0.6  # of the budget: after it, a case of the first pass gets one round
@@ -22,7 +23,7 @@ class BudgetedRounds:
     budget: float  # seconds
     cases: int  # that share it
     isolated: bool  # a pair of processes is one value
-    device: str
+    gpu: GpuClock | None
     after_round: Callable[[], None]
     most_slower: int = 0  # cases after which they end; 0 for no limit
     rng: random.Random = field(default_factory=random.Random)
@@ -73,7 +74,7 @@ class BudgetedRounds:
         start = time.perf_counter()
         try:
             longest = self.budget / self.cases / FIRST_LOOK
-            progress.comparison.measure_round(pair, self.rng, longest, self.isolated, self.device)
+            progress.comparison.measure_round(pair, self.rng, longest, self.isolated, self.gpu)
         except Exception as error:  # a process that ended, say
             self.failed[name] = error
             progress.exhausted = True

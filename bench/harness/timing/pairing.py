@@ -2,6 +2,7 @@
 
 import gc
 import math
+import operator
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..stats.verdict import FIRST_LOOK, SequentialTest, block_value
+from .gpu_clock import GpuClock
 
 # The shortest sample: many calls where one is short. On a busy CPU a sample of two milliseconds is nearly always
 # preempted; beside two spinning processes on its core a block then varied a thousand times as much.
@@ -55,6 +57,14 @@ class TimedBlock:
 
     log_ratios: list[float] = field(default_factory=list)
     seconds: list[tuple[float, float]] = field(default_factory=list)  # of a call, base and head
+    clock_ratios: list[float] = field(default_factory=list)  # log(head / base) of a GPU's clock, where it was read
+
+    @property
+    def cycles(self) -> float | None:
+        """The block's value of log(head cycles / base cycles); None where a clock was not read."""
+        if len(self.clock_ratios) < len(self.log_ratios):
+            return None
+        return block_value([*map(operator.add, self.log_ratios, self.clock_ratios)])
 
 
 @dataclass
@@ -79,21 +89,24 @@ class Comparison:
         return sum(len(block.log_ratios) for rnd in self.rounds for block in rnd)
 
     def measure_round(
-        self, pair: Pair, rng: random.Random, longest: float, isolated: bool = False, device: str = "cpu"
+        self, pair: Pair, rng: random.Random, longest: float, isolated: bool = False, gpu: GpuClock | None = None
     ) -> bool:
         """Measure two blocks, of at most `longest` seconds each where that is possible; whether the verdict is clear.
 
         If `isolated`, the blocks are of one pair of processes, and count as one value.
         """
-        sample = SAMPLE_SECONDS if device == "cpu" else DEVICE_SAMPLE_SECONDS
+        sample = SAMPLE_SECONDS if gpu is None else DEVICE_SAMPLE_SECONDS
         base_first = rng.random() < 0.5
         blocks = (
-            measure_block(*pair, base_first, rng, sample, longest),
-            measure_block(*pair, not base_first, rng, sample, longest),
+            measure_block(*pair, base_first, rng, sample, longest, gpu),
+            measure_block(*pair, not base_first, rng, sample, longest, gpu),
         )
         self.rounds.append(blocks)
         values = [block_value(block.log_ratios) for block in blocks]
-        return self.test.add([float(np.mean(values))] if isolated else values)
+        cycles = [each for block in blocks if (each := block.cycles) is not None]
+        if isolated:
+            values, cycles = ([float(np.mean(each))] if len(each) == len(blocks) else [] for each in (values, cycles))
+        return self.test.add(values, cycles)
 
 
 def typical_time(groups: Iterable[Sequence[float] | np.ndarray]) -> float:
@@ -107,7 +120,7 @@ def compare(
     max_time: float,
     rng: random.Random,
     isolated: bool = False,
-    device: str = "cpu",
+    gpu: GpuClock | None = None,
 ) -> Comparison:
     """Measure rounds until the verdict is clear, the time is used up after the first look, or no pair is left.
 
@@ -122,7 +135,7 @@ def compare(
         if pair is None:
             break
         start = time.perf_counter()
-        clear = comparison.measure_round(pair, rng, max_time / FIRST_LOOK, isolated, device)
+        clear = comparison.measure_round(pair, rng, max_time / FIRST_LOOK, isolated, gpu)
         elapsed += time.perf_counter() - start
     comparison.test.finish()
     return comparison
@@ -135,6 +148,7 @@ def measure_block(
     rng: random.Random,
     sample: float = SAMPLE_SECONDS,
     longest: float = math.inf,
+    gpu: GpuClock | None = None,
 ) -> TimedBlock:
     """Build and warm up both versions, then take pairs for BLOCK_PER_BUILD times as long as that took.
 
@@ -146,6 +160,8 @@ def measure_block(
     gains more from many values than from exact ones. Of blocks as long as building, 1.5 and 2 times as long, and
     growing during a run, 1.5 detected the most changes within 20 and 30 seconds when recorded pairs were replayed.
     """
+    if gpu is not None:
+        gpu.pause_if_slowed()
     start = time.perf_counter()
     builders = (base, head) if base_first else (head, base)
     built = (builders[0](), builders[1]())
@@ -159,7 +175,7 @@ def measure_block(
         now = time.perf_counter()
         elapsed = now - start
         length = max(BLOCK_SECONDS, min(BLOCK_PER_BUILD * elapsed, longest - elapsed))
-        return take_pairs(versions, calls, now + length, rng, PAIRS if elapsed < longest else 1)
+        return take_pairs(versions, calls, now + length, rng, PAIRS if elapsed < longest else 1, gpu)
     finally:
         if collecting:
             gc.enable()
@@ -171,13 +187,18 @@ def warm_up(version: Timed) -> float:
     return first if first > LONG_CALL else min(first, *(version.seconds(1) for _ in range(WARM_UP_CALLS - 1)))
 
 
-def take_pairs(versions: Sequence[Timed], calls: int, end: float, rng: random.Random, least: int) -> TimedBlock:
+def take_pairs(
+    versions: Sequence[Timed], calls: int, end: float, rng: random.Random, least: int, gpu: GpuClock | None
+) -> TimedBlock:
     """Sample both versions, one directly after the other in random order, until `end` and at least `least` times."""
     block = TimedBlock()
     while len(block.log_ratios) < least or time.perf_counter() < end:
-        seconds = [0.0, 0.0]
+        seconds, clocks = [0.0, 0.0], [0.0, 0.0]
         for index in (0, 1) if rng.random() < 0.5 else (1, 0):
             seconds[index] = versions[index].seconds(calls)
+            clocks[index] = (gpu and gpu.megahertz()) or 0.0
+        if all(clocks):
+            block.clock_ratios.append(math.log(clocks[1] / clocks[0]))
         block.log_ratios.append(math.log(seconds[1] / seconds[0]))
         block.seconds.append((seconds[0] / calls, seconds[1] / calls))
     return block

@@ -111,7 +111,7 @@ class Clock:
     def run(self, budget, most=math.inf, most_slower=0):
         """All cases, shortly and then on."""
         rounds = BudgetedRounds(
-            lambda turn, case: case.function if turn < most else None, budget, len(self.cases), False, "cpu",
+            lambda turn, case: case.function if turn < most else None, budget, len(self.cases), False, None,
             lambda: None, most_slower, random.Random(0), started=0.0,
         )  # fmt: skip
         for name in self.cases:

@@ -63,6 +63,7 @@ def test_unchanged_code_passes_where_it_is_measured(repository, tmp_path):
     assert all(isinstance(sentence, str) for sentence in content["warnings"])  # of what disturbed the machine
     assert content["seconds"] > 0
     check_case(content, "passes")
+    assert content["cases"][0]["cycles"] is None
 
 
 def check_case(content, verdict):
@@ -89,6 +90,30 @@ def test_a_slow_change_is_slower_and_its_opposite_faster(repository, tmp_path):
     back = against(repository, "slow", *COARSE)
     assert back.returncode == 0, back.stdout + back.stderr
     assert f"faster   {NAME}" in back.stdout
+
+
+FAKE_GPU = """
+from bench.harness.environment.nvml import ClockReading
+from bench.harness.modes import compare_commits
+from bench.harness.timing.gpu_clock import GpuClock
+
+readings = iter([ClockReading(1600.0, ("heat",))])
+compare_commits.gpu_clock = lambda device, seconds: GpuClock(lambda: next(readings, ClockReading(1980.0)), seconds)
+"""
+
+
+@pytest.mark.slow
+def test_on_a_gpu_a_run_knows_cycles_and_pauses_where_heat_slows_it(repository, tmp_path):
+    """With the readings of a clock that is not there, on a CPU."""
+    repository.slow_down()
+    repository.write("fake_gpu.py", FAKE_GPU)
+    result = against(repository, "HEAD", *COARSE, "-p", "fake_gpu", "--verdicts", str(tmp_path / "v.json"))
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "warning: paused 0.1s, as heat slowed the GPU; lock lower clocks." in result.stdout
+    content = json.loads((tmp_path / "v.json").read_text())
+    check_case(content, "slower")
+    cycles = content["cases"][0]["cycles"]
+    assert 0 < cycles["low"] < cycles["change"] < cycles["high"]
 
 
 @pytest.mark.slow

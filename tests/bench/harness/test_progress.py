@@ -67,6 +67,13 @@ def test_a_shorter_line_covers_a_longer_one_and_the_end_takes_it_away(screen, is
         assert screen.text == ""
 
 
+def test_pauses_are_said_beside_what_is_left(screen, is_terminal):
+    line = screen.line()
+    screen.now += EVERY + 1
+    line.measuring(CASES, 40, 240.0, "paused 3.0s, as heat slowed the GPU")
+    assert f"{TEXT}; paused 3.0s, as heat slowed the GPU" in screen.text
+
+
 def test_the_end_of_tracing_is_written_in_a_log_too(screen):
     screen.line().tracing(2, 2)
     assert "tracing what cases run: 2 of 2 (once for a base version)" in screen.text

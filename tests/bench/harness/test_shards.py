@@ -171,10 +171,13 @@ def test_what_cannot_be_written_is_refused_under_the_table(tmp_path, capsys):
 
 def test_an_entry_is_read_back_as_it_was_written():
     interval = Interval(0.02, -0.05, float("inf"))
-    for entry in (verdict("a").as_json(), CaseVerdict("b", "unclear", interval, [[0.1]], (1.0, 2.0), 0.3).as_json()):
+    in_cycles = CaseVerdict("d", "slower", interval, [[0.1]], (1.0, 2.0), 0.3, cycles=Interval(0.03, 0.01, 0.05))
+    unknown = CaseVerdict("b", "unclear", interval, [[0.1]], (1.0, 2.0), 0.3)
+    for entry in (verdict("a").as_json(), unknown.as_json(), in_cycles.as_json()):
         again = CaseVerdict.of_json(json.loads(json.dumps(entry))).as_json()
         for name in ("change", "low", "high", "upper_bound", "base_ms", "head_ms"):
             assert again.pop(name) == pytest.approx(entry.pop(name))
+        assert (again.pop("cycles") or {}) == pytest.approx(entry.pop("cycles") or {})
         assert again == entry
     unmeasured = CaseVerdict("c", "unclear", Interval(0.0, -float("inf"), float("inf")), [], (float("nan"),) * 2, 9e9)
     entry = unmeasured.as_json()
