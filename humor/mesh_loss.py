@@ -6,13 +6,16 @@ block of vertices is in the cache, reduced to the few numbers that each body has
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .errors import SettingError
 from .skinning import NAMESPACE, Pose, PoseGradient, Surface, block_backward, skinned_blocks
+
+BlockWork = Literal["operators", "compiled", "triton"]  # how the blocks are worked on
 
 
 def plain_mesh_loss(surface: Surface, predicted: Pose, target: Pose) -> Float[Tensor, ""]:
@@ -26,21 +29,25 @@ def plain_mesh_loss(surface: Surface, predicted: Pose, target: Pose) -> Float[Te
     return (vertices(predicted) - vertices(target)).square().sum()
 
 
-def fused_mesh_loss(surface: Surface, predicted: Pose, target: Pose, compiled: bool = False) -> Float[Tensor, ""]:
+def fused_mesh_loss(
+    surface: Surface, predicted: Pose, target: Pose, work: BlockWork = "operators"
+) -> Float[Tensor, ""]:
     """The same, block by block. Only the prediction gets a gradient, and only a first one.
 
-    With `compiled`, torch.compile fuses what happens to a block between the multiplies.
+    With "compiled", torch.compile fuses what happens to a block between the multiplies; "triton" is one kernel, which
+    raises SettingError where triton is missing, and for a CPU that does not interpret it.
     """
     inputs = (predicted.features, predicted.transforms)
     needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     targets = (target.features.detach(), target.transforms.detach())
-    return _MeshLoss.apply(surface.blend_shapes, surface.weights, *inputs, *targets, needs_gradient, compiled)
+    return _MeshLoss.apply(surface.blend_shapes, surface.weights, *inputs, *targets, needs_gradient, work)
 
 
 MESH_LOSSES: dict[str, Callable[[Surface, Pose, Pose], Tensor]] = {
     "plain": plain_mesh_loss,
     "fused": fused_mesh_loss,
-    "compiled": partial(fused_mesh_loss, compiled=True),
+    "compiled": partial(fused_mesh_loss, work="compiled"),
+    "triton": partial(fused_mesh_loss, work="triton"),
 }
 
 
@@ -52,12 +59,15 @@ def mesh_loss_and_gradients(
     target_features: Float[Tensor, "N P"],
     target_transforms: Float[Tensor, "12 N J"],
     gradient: bool,
-    compiled: bool,
+    work: BlockWork,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N P"], Float[Tensor, "12 N J"]]:
     """The loss and its gradients of the predicted features and transforms, which are zeros without `gradient`."""
+    if work == "triton":
+        inputs = blend_shapes, weights, features, transforms, target_features, target_transforms
+        return _triton_mesh_loss()(*inputs, gradient)
     loss = features.new_zeros(())
     totals = PoseGradient(features, transforms)
-    block_loss = _compiled_block_loss() if compiled else block_loss_in_place
+    block_loss = _compiled_block_loss() if work == "compiled" else block_loss_in_place
     both = torch.stack([features, target_features]), torch.stack([transforms, target_transforms])
     for block in skinned_blocks(Surface(blend_shapes, weights), *both):
         part, v_posed, skin_transforms = block_loss(block.v_posed, block.skin_transforms, gradient)
@@ -111,13 +121,23 @@ def _compiled_block_loss() -> Any:
     return torch.compile(block_loss, fullgraph=True, dynamic=True)
 
 
+def _triton_mesh_loss() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    try:
+        from .triton_mesh_loss import mesh_loss_and_gradients
+    except ModuleNotFoundError as error:
+        raise SettingError(
+            f'mesh "triton": {error.name} is not installed; install it (a PyTorch for CUDA brings it), or give "fused".'
+        ) from None
+    return mesh_loss_and_gradients
+
+
 class _MeshLoss(torch.autograd.Function):
     """The loss, with its gradients computed in the forward pass and saved."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        work = mesh_loss_operator if torch.compiler.is_compiling() else mesh_loss_and_gradients
-        loss, features, transforms = work(*inputs)
+        run = mesh_loss_operator if torch.compiler.is_compiling() else mesh_loss_and_gradients
+        loss, features, transforms = run(*inputs)
         ctx.save_for_backward(features, transforms)
         return loss
 
@@ -134,7 +154,7 @@ mesh_loss_operator = torch.library.custom_op(
     mesh_loss_and_gradients,
     mutates_args=(),
     schema="(Tensor blend_shapes, Tensor weights, Tensor features, Tensor transforms, Tensor target_features,"
-    " Tensor target_transforms, bool gradient, bool compiled) -> (Tensor, Tensor, Tensor)",
+    " Tensor target_transforms, bool gradient, str work) -> (Tensor, Tensor, Tensor)",
 )
 
 

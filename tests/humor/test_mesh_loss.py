@@ -1,12 +1,9 @@
 """The mesh loss in blocks is the plain formula, in value and gradient, and saves nothing of a mesh's size."""
 
-import weakref
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.harness.counters.operators import count_work
 from humor import HumorLoss, skinning
@@ -14,23 +11,9 @@ from humor.errors import SettingError
 from humor.mesh_loss import MESH_LOSSES, block_loss, block_loss_in_place, mesh_loss_and_gradients, mesh_loss_operator
 from humor.skinning import BlockSize, Patch, Pose, Surface, skin, use_block_size
 from tests.support import golden_values as golden
+from tests.support.peak_bytes import PeakBytes
 from tests.support.random_states import random_state
-
-
-def random_pose(rows, seed, joints=4, features=11, dtype=torch.float64):
-    random = torch.Generator().manual_seed(seed)
-    return Pose(
-        torch.randn(rows, features, generator=random, dtype=dtype),
-        torch.randn(12, rows, joints, generator=random, dtype=dtype),
-    )
-
-
-def random_surface(vertices=37, joints=4, features=11, dtype=torch.float64):
-    random = torch.Generator().manual_seed(9)
-    weights = torch.rand(vertices, joints, generator=random, dtype=dtype)
-    return Surface(
-        torch.randn(3, vertices, features, generator=random, dtype=dtype), weights / weights.sum(1, keepdim=True)
-    )
+from tests.support.random_surfaces import plain_loss, plain_vertices, random_pose, random_surface, value_and_gradients
 
 
 def patched_surface():
@@ -44,24 +27,6 @@ def patched_surface():
         for constants in (blend_shapes[..., features].transpose(0, 1), weights[:, joints]):
             constants[:first], constants[stop:] = 0, 0
     return Surface(blend_shapes[..., :5].contiguous(), weights[:, :2].contiguous(), tuple(extra)), dense
-
-
-def plain_vertices(surface, pose):
-    """Vertices by the formula, all at once: the slow twin."""
-    turns = pose.transforms.unflatten(0, (3, 4))
-    v_posed = torch.einsum("cvp,np->nvc", surface.blend_shapes, pose.features)
-    skin_transforms = torch.einsum("iknj,vj->nvik", turns, surface.weights)
-    return torch.einsum("nvik,nvk->nvi", skin_transforms[..., :3], v_posed) + skin_transforms[..., 3]
-
-
-def plain_loss(surface, predicted, target):
-    return (plain_vertices(surface, predicted) - plain_vertices(surface, target)).square().sum()
-
-
-def value_and_gradients(loss, surface, predicted, target):
-    leaves = [predicted.features.clone().requires_grad_(), predicted.transforms.clone().requires_grad_()]
-    value = loss(surface, Pose(*leaves), target)
-    return value, *torch.autograd.grad(value, leaves)
 
 
 @pytest.fixture
@@ -114,7 +79,7 @@ def test_the_operators_pass_pytorchs_checks():
     inputs = (surface.blend_shapes, surface.weights, pose.features, pose.transforms)
     checks = ("test_schema", "test_faketensor")  # their gradients belong to the functions around them
     torch.library.opcheck(
-        mesh_loss_operator, (*inputs, target.features, target.transforms, True, False), test_utils=checks
+        mesh_loss_operator, (*inputs, target.features, target.transforms, True, "operators"), test_utils=checks
     )
     inputs, gradient = (
         (*vars(pose).values(), *patched_surface()[0].to_operator_inputs()),
@@ -136,35 +101,8 @@ def test_the_fused_loss_has_the_flops_of_the_plain_one():
 
 
 def test_an_unknown_mesh_term_is_refused():
-    with pytest.raises(SettingError, match=r'^mesh "quick" is not one of plain, fused, compiled\.$'):
+    with pytest.raises(SettingError, match=r'^mesh "quick" is not one of plain, fused, compiled, triton\.$'):
         HumorLoss({}, mesh="quick")
-
-
-class PeakBytes(TorchDispatchMode):
-    """The most bytes that were alive at once, of those made inside."""
-
-    def __init__(self):
-        super().__init__()
-        self.alive, self.now, self.peak = set(), 0, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in torch.utils._pytree.tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
-                self.count(tensor.untyped_storage())
-        return out
-
-    def count(self, storage):
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.alive:
-            self.alive.add(key)
-            self.now += size
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self.free, key, size)
-
-    def free(self, key, size):
-        self.alive.discard(key)
-        self.now -= size
 
 
 def peak_bytes(rows):
@@ -172,7 +110,7 @@ def peak_bytes(rows):
     poses = [random_pose(rows, seed, 22, 206, torch.float32) for seed in (0, 1)]
     with PeakBytes() as counted:
         mesh_loss_and_gradients(
-            surface.blend_shapes, surface.weights, *vars(poses[0]).values(), *vars(poses[1]).values(), True, False
+            surface.blend_shapes, surface.weights, *vars(poses[0]).values(), *vars(poses[1]).values(), True, "operators"
         )
     return counted.peak
 

@@ -3,11 +3,9 @@
 import copy
 import logging
 import math
-import os
 import subprocess
 import sys
 from functools import partial, partialmethod
-from importlib import import_module
 
 import pytest
 import torch
@@ -16,6 +14,7 @@ from humor.errors import SettingError
 from humor.training import fused_adamax
 from humor.training.execution import assume_device_type
 from humor.training.optimizer import Adamax, AdamW
+from tests.support import triton_kernels
 
 
 @pytest.fixture(params=["compiled", "operators", "cuda", "triton"])
@@ -38,11 +37,7 @@ def needs_a_compiler():
 
 
 def interpreted_triton():
-    """The module of the kernel, which Triton's interpreter runs on the CPU."""
-    pytest.importorskip("triton", reason="triton is not installed")
-    with pytest.MonkeyPatch.context() as put:
-        put.setenv("TRITON_INTERPRET", "1")
-        return import_module("humor.training.triton_adamax")
+    return triton_kernels.interpreted("humor.training.triton_adamax")
 
 
 OPTIMIZERS = {Adamax: torch.optim.Adamax, AdamW: partial(torch.optim.AdamW, weight_decay=0.1)}
@@ -192,11 +187,7 @@ def test_the_triton_update_refuses_what_it_cannot_take():
 
 @pytest.mark.slow
 def test_the_triton_update_compiles_for_a_gpu_and_passes_over_memory_once(tmp_path):
-    pytest.importorskip("triton", reason="triton is not installed")
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(tmp_path)
-    words = [sys.executable, "-m", "tests.support.compile_triton"]
-    subprocess.run(words, env=environment, check=True)
+    triton_kernels.compile_for_a_gpu("adamax", tmp_path)
 
 
 ON_A_GPU = """
