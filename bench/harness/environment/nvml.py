@@ -1,4 +1,4 @@
-"""Reads a GPU's clock, and what slows it, from NVML, the library of NVIDIA's driver: in microseconds, without root."""
+"""Reads a GPU's clock, and what slows it, from NVML, the library that comes with NVIDIA's driver, without root."""
 
 import ctypes
 from collections.abc import Callable
