@@ -25,11 +25,11 @@ from .fit_result import FitResult, pose_motion, state_for_terms
 from .fit_stages import MIXTURES, Stage, default_stages
 from .fit_terms import FitState, energy, standing_rotmats
 from .generation import Network
-from .hidden_limbs import ITERATIONS, choose_share, interpolate
 from .lbfgs import minimise
 from .motion_priors import MotionPriors
 from .observations import Observations
 from .prior_problems import Problem, free_motion, rollout_problem, transition_problem
+from .prior_share import ITERATIONS, choose_share, interpolate
 
 HEADINGS = 4  # that the first stage starts from, evenly around
 PRIOR_PROBLEMS = {"transitions": transition_problem, "rollout": rollout_problem}
@@ -47,8 +47,8 @@ def fit(
 ) -> dict[str, FitResult]:
     """Fit motion to observations; returns the result of each stage, by name.
 
-    The stages are those of `default_stages` if left out. Where a limb is hidden all the time, the stage of the motion
-    prior is followed as far as `hidden_limbs` finds right, which takes further fits; with `follow_prior`, wholly.
+    The stages are those of `default_stages` if left out. That of the motion prior is followed as far as `prior_share`
+    finds right, which takes further fits where a limb is hidden all the time; with `follow_prior`, wholly.
     Several motions of one length, along leading axes, are fitted together: the sum of their energies is minimised.
     Stages that weigh mixtures need `priors`; raises SettingError where they are missing.
     `on_step` is called with the stage and the energy of each evaluation, `on_result` with each stage's result.
@@ -110,7 +110,7 @@ class _Solver:
             return energies(), problem.evaluate(None)[0].detach()
 
     def follow_prior(self, name: str, problem: Problem, before: FitResult) -> FitResult:
-        """Solve the stage of the motion prior, and go there from the one before as far as hidden limbs let it."""
+        """Solve the stage of the motion prior, and follow it from the one before as far as is right."""
         with torch.no_grad():
             start = problem.evaluate(None)[1]
         _, result = self.solve(name, problem)

@@ -1,15 +1,16 @@
-"""The motion prior places limbs that nobody sees only where it knows the motion and would have found limbs seen."""
+"""The motion prior is followed as far as it knows the motion and would have placed limbs that are seen."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from humor import BodyModel
-from humor.motion import hidden_limbs
+from humor.motion import prior_share
 from humor.motion.fit_result import pose_motion
-from humor.motion.hidden_limbs import choose_share, find_hidden, interpolate
-from humor.motion.observations import observe
+from humor.motion.observations import PinholeCamera, observe
+from humor.motion.prior_share import choose_share, find_hidden, interpolate
 from humor.rotations import rotvec_to_rotmat
 from humor.skeleton import BODY_NAMES
 
@@ -33,7 +34,7 @@ def chosen(body, monkeypatch, seen, misfit=1.0, true=0.3, before=0.0, after=0.3)
     """The shares where the first motion's legs are hidden, and the limbs that were asked."""
     limbs = []
     errors = torch.tensor([misfit, 1.0])[:, None].expand(MOTIONS, FRAMES - 1) * 339
-    monkeypatch.setattr(hidden_limbs, "transition_errors", lambda start: errors)
+    monkeypatch.setattr(prior_share, "transition_errors", lambda start: errors)
 
     def fit_hiding(limb, observed):
         limbs.append(limb)
@@ -72,13 +73,20 @@ def test_nothing_is_asked_of_a_network_that_does_not_know_the_motion(body, seen,
     assert chosen(body, monkeypatch, seen, misfit=2.5) == ([1.0, 1.0], ["left arm", "right arm"])
 
 
-def test_nothing_is_asked_where_nothing_is_hidden(body, monkeypatch):
-    assert chosen(body, monkeypatch, observe(motion(body, 0.3).joints, 0.04), misfit=9.0) == ([1.0, 1.0], [])
+@pytest.mark.parametrize(("misfit", "share"), [(2.5, 1.0), (3.5, 0.75)])
+def test_nothing_is_asked_where_nothing_is_hidden(body, monkeypatch, misfit, share):
+    assert chosen(body, monkeypatch, observe(motion(body, 0.3).joints, 0.04), misfit=misfit) == ([share, 1.0], [])
 
 
 def test_a_network_that_knows_the_motion_is_followed_where_no_limb_is_seen(body, seen, monkeypatch):
     seen.confidence[0, :, 1:] = 0
     assert chosen(body, monkeypatch, seen, after=-0.1) == ([1.0, 1.0], [])
+
+
+def test_images_leave_it_to_the_network(body, seen):
+    camera = PinholeCamera(*map(torch.tensor, ([1000.0, 1000.0], [500.0, 500.0])), torch.eye(3), torch.zeros(3))
+    start = SimpleNamespace(betas=torch.zeros(MOTIONS, 16))
+    assert choose_share(body, replace(seen, camera=camera), start, None).tolist() == [1.0, 1.0]
 
 
 def test_half_way_is_half_the_turn_of_every_joint(body):

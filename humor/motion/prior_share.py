@@ -1,9 +1,10 @@
-"""How far the stage of the motion prior is followed where limbs are hidden all the time.
+"""How far the stage of the motion prior is followed, from where the stage before left the motion.
 
-What is seen holds a motion to the truth. A hidden limb goes where the network leads, which may be further from the
-truth than where the stage before left it. Two questions decide, neither of which needs the truth. Does the network know
-motion like this? And had limbs been hidden that are seen: would the network have placed them better? The second is
-cross-validation, over how far to go from one stage to the next.
+Where the network does not know motion like this, both stages err in their own ways, and a motion between them is nearer
+to the truth than the worse of them. And what is seen holds a motion to the truth, but a hidden limb goes where the
+network leads, which may be further from it than before. So where a limb is hidden all the time, the network is not
+followed on motion that it does not know; and on motion that it knows, limbs that are seen are hidden in turn, to find
+how far it should have been followed to place them. That is cross-validation; none of it needs the truth.
 """
 
 from collections.abc import Callable
@@ -29,6 +30,7 @@ LIMBS = {
 FOOT = 2  # of a leg's joints; detectors of joints in images may leave it out
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the stage before to that of the motion prior
 KNOWN = 3.0  # times the squared error of a step on motion that the network knows; beyond that it does not know it
+UNKNOWN_SHARE = 0.75  # on motion that the network does not know, with all limbs seen
 ITERATIONS = 200  # at most, of the stage of the motion prior with a limb hidden
 Stages = tuple[FitResult, FitResult]  # the one before the motion prior, and the one with it
 
@@ -44,21 +46,24 @@ def choose_share(
     start: FitState,  # where the stage of the motion prior begins
     fit_stages: Callable[[str, Observations], Stages],  # to observations in which a limb is hidden
 ) -> Float[Tensor, "*batch"]:
-    """How far to go from the stage before to that of the motion prior, 0 to 1, for each motion."""
+    """How far to go from the stage before to that of the motion prior, 0 to 1, for each motion.
+
+    All the way where there are images alone, from which the stage before does not know how far away anything is.
+    """
+    if observed.in_images:
+        return torch.ones_like(start.betas[..., 0])
     hidden = torch.stack(list(find_hidden(observed).values())).any(0)
     known = transition_errors(start).median(-1).values <= KNOWN * STATE_SIZE
     asked = hidden & known
-    if not asked.any():
-        return (~hidden).to(observed.joints)
     errors = observed.joints.new_zeros(*asked.shape, len(SHARES))
     for limb, joints in LIMBS.items():
-        shown = (observed.seen[..., joints[:FOOT]] > 0).float().mean((-2, -1)) > 0.5
-        if (shown & asked).any():
+        shown = asked & ((observed.seen[..., joints[:FOOT]] > 0).float().mean((-2, -1)) > 0.5)
+        if shown.any():
             found = fit_stages(limb, _without(observed, joints))
             held_out = [_error(body, _alone(observed, joints), interpolate(body, *found, share)) for share in SHARES]
             errors += shown.unsqueeze(-1) * torch.stack(held_out, -1)
     best = errors.new_tensor(SHARES)[errors.argmin(-1)].where(errors.any(-1), 1.0)  # 1 where no limb could be asked
-    return torch.where(hidden, best * known, 1.0)
+    return torch.where(hidden, best * known, torch.where(known, 1.0, UNKNOWN_SHARE))
 
 
 def interpolate(body: BodyModel, before: FitResult, after: FitResult, share: float | Tensor) -> FitResult:
