@@ -1,12 +1,17 @@
 """Forward kinematics: one batched product for each group of joints at one depth of the tree."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .errors import SettingError
 from .skeleton import Skeleton
+from .triton_kernels import import_kernels
+
+KINEMATICS = ("operators", "triton")  # how joints are placed
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +61,19 @@ def place_joints(
             parents = parents.narrow(2, group.first, group.count)
         placed.append((parents.unsqueeze(2) * children).sum(1))
     return _pick(torch.cat(placed, 2), skeleton.by_joint)
+
+
+def joint_placer(kinematics: str) -> Callable[[Tensor, Tensor, Skeleton], Tensor]:
+    """`place_joints`, or with "triton" the same as one kernel for a GPU, and one for its gradient.
+
+    Raises SettingError for another choice, and without triton.
+    """
+    if kinematics not in KINEMATICS:
+        raise SettingError(f'kinematics "{kinematics}" is not one of {", ".join(KINEMATICS)}.')
+    if kinematics == "operators":
+        return place_joints
+    kernels = import_kernels("triton_kinematics", 'kinematics "triton"', '"operators"')
+    return kernels.place_joints
 
 
 def _pick(values: Tensor, slices: tuple[slice, ...]) -> Tensor:

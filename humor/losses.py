@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from .body import BodyModel, require_gender
 from .errors import SettingError
-from .kinematics import place_joints
+from .kinematics import joint_placer
 from .mesh_loss import MESH_LOSSES
 from .model import Gaussian, Transition
 from .skeleton import BODY, CONTACT_JOINTS, NUM_VERTICES
@@ -102,17 +102,22 @@ class HumorLoss(nn.Module):
 
     `mesh` selects how the mesh term is computed: "fused" (the default), "compiled" (the same, with its inner part
     compiled at the first call), "triton" (the same as one kernel for a GPU, which none has run yet) or "plain" (the
-    formula as written, which saves several meshes for the backward pass).
+    formula as written, which saves several meshes for the backward pass). `kinematics` is "operators" or "triton",
+    again one kernel for a GPU, and one for its gradient.
     Raises SettingError for another choice.
     """
 
     def __init__(
-        self, bodies: Mapping[str, BodyModel], weights: LossWeights | None = None, mesh: str = "fused"
+        self,
+        bodies: Mapping[str, BodyModel],
+        weights: LossWeights | None = None,
+        mesh: str = "fused",
+        kinematics: str = "operators",
     ) -> None:
         super().__init__()
         if mesh not in MESH_LOSSES:
             raise SettingError(f'mesh "{mesh}" is not one of {", ".join(MESH_LOSSES)}.')
-        self.mesh = mesh
+        self.mesh, self.place_joints = mesh, joint_placer(kinematics)
         self.bodies = nn.ModuleDict({require_gender(gender): body for gender, body in bodies.items()})
         self.weights = weights or LossWeights()
 
@@ -183,7 +188,7 @@ class HumorLoss(nn.Module):
         def placed(state: MotionState) -> tuple[Tensor, Pose]:
             rotmats, trans = grouped(state.rotmats), grouped(state.trans).split(counts)
             offsets = [body.offsets(shape, origin) for body, shape, origin in zip(bodies, shapes, trans, strict=True)]
-            world = place_joints(rotmats, torch.cat(offsets, 2), BODY)
+            world = self.place_joints(rotmats, torch.cat(offsets, 2), BODY)
             return world[:, 3].permute(2, 1, 0), Pose.from_joints(rotmats, betas, world, rest)
 
         joints, pose = placed(predicted)

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .errors import SettingError
 from .skinning import NAMESPACE, Pose, PoseGradient, Surface, block_backward, skinned_blocks
+from .triton_kernels import import_kernels
 
 BlockWork = Literal["operators", "compiled", "triton"]  # how the blocks are worked on
 
@@ -64,7 +64,8 @@ def mesh_loss_and_gradients(
     """The loss and its gradients of the predicted features and transforms, which are zeros without `gradient`."""
     if work == "triton":
         inputs = blend_shapes, weights, features, transforms, target_features, target_transforms
-        return _triton_mesh_loss()(*inputs, gradient)
+        kernels = import_kernels("triton_mesh_loss", 'mesh "triton"', '"fused"')
+        return kernels.mesh_loss_and_gradients(*inputs, gradient)
     loss = features.new_zeros(())
     totals = PoseGradient(features, transforms)
     block_loss = _compiled_block_loss() if work == "compiled" else block_loss_in_place
@@ -119,16 +120,6 @@ def block_loss(
 @cache
 def _compiled_block_loss() -> Any:
     return torch.compile(block_loss, fullgraph=True, dynamic=True)
-
-
-def _triton_mesh_loss() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-    try:
-        from .triton_mesh_loss import mesh_loss_and_gradients
-    except ModuleNotFoundError as error:
-        raise SettingError(
-            f'mesh "triton": {error.name} is not installed; install it (a PyTorch for CUDA brings it), or give "fused".'
-        ) from None
-    return mesh_loss_and_gradients
 
 
 class _MeshLoss(torch.autograd.Function):

@@ -13,7 +13,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from .errors import SettingError
+from .triton_kernels import require_inputs
 
 # Bodies and vertices of a block, and how many features or joints it sums over, or adds to, at once.
 BLOCK = {"block_n": 32, "block_v": 32, "inner": 16, "outer": 32}
@@ -177,14 +177,14 @@ def mesh_loss_and_gradients(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "N P"], Float[Tensor, "12 N J"]]:
     """The loss and its gradients of the predicted features and transforms, which are zeros without `gradient`.
 
-    Raises SettingError for other numbers than float32, and on a CPU without Triton's interpreter.
+    Raises SettingError for what is not float32 or does not fit, and on a CPU without Triton's interpreter.
     """
-    tensors = (blend_shapes, weights, features, transforms, target_features, target_transforms)
-    if any(x.dtype != torch.float32 for x in tensors):
-        raise SettingError('mesh "triton": needs bodies and poses in float32; give "fused".')
-    if features.device.type == "cpu" and isinstance(_mesh_loss, triton.JITFunction):
-        raise SettingError('mesh "triton": needs a GPU, or TRITON_INTERPRET=1 before Python starts; give "fused".')
     counts = _Counts(len(features), len(weights), features.shape[1], weights.shape[1])
+    poses = (features, transforms), (target_features, target_transforms)
+    shapes = (counts.bodies, counts.features), (12, counts.bodies, counts.joints)
+    constants = (blend_shapes, (3, counts.vertices, counts.features)), (weights, (counts.vertices, counts.joints))
+    inputs = (*constants, *(each for pose in poses for each in zip(pose, shapes, strict=True)))
+    require_inputs(not isinstance(_mesh_loss, triton.JITFunction), 'mesh "triton"', '"fused"', *inputs)
     blocks, vertex_blocks = triton.cdiv(len(features), BLOCK["block_n"]), triton.cdiv(len(weights), BLOCK["block_v"])
     run = max(triton.cdiv(vertex_blocks, max(PROGRAMS // max(blocks, 1), 1)), 1)
     parts = triton.cdiv(vertex_blocks, run)
@@ -192,12 +192,9 @@ def mesh_loss_and_gradients(
     feature_gradient = features.new_zeros(parts if gradient else 0, *features.shape)
     transform_gradient = features.new_zeros(len(feature_gradient), 12, counts.joints, counts.bodies)
     if losses.numel():
-        poses = (
-            _Pose(x, y, x.stride(), y.stride())
-            for x, y in ((features, transforms), (target_features, target_transforms))
-        )
         _mesh_loss[blocks, parts](
-            *poses, blend_shapes.contiguous(), weights.contiguous(), counts, run * BLOCK["block_v"], losses,
+            *(_Pose(x, y, x.stride(), y.stride()) for x, y in poses),
+            blend_shapes.contiguous(), weights.contiguous(), counts, run * BLOCK["block_v"], losses,
             feature_gradient, transform_gradient, gradient, **BLOCK, num_warps=WARPS, enable_fp_fusion=True,
         )  # fmt: skip
     out = torch.empty_like(transforms)

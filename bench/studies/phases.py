@@ -17,6 +17,7 @@ from rich.table import Table
 
 from humor import BodyModel, HumorLoss, HumorModel, Precision
 from humor.data import MotionStore, WindowBatch, WindowSampler, synthetic_motion
+from humor.kinematics import KINEMATICS
 from humor.mannequin import mannequin_arrays
 from humor.mesh_loss import MESH_LOSSES
 from humor.skeleton import AMASS_GENDERS
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="PyTorch threads")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--ours", nargs="+", choices=MESH_LOSSES, default=["fused"], help="mesh losses of HumorLoss")
+    parser.add_argument("--kinematics", choices=KINEMATICS, default="operators", help="how HumorLoss places joints")
     parser.add_argument("--one-gender", action="store_true", help="only windows of men")
     parser.add_argument("--gpu-update", choices=get_args(GpuUpdate), default="foreach", help="our Adamax on a GPU")
     parser.add_argument("--without-published", action="store_true", help="only our loss")
@@ -62,7 +64,7 @@ def measure(windows: int, options: argparse.Namespace) -> list[dict[str, list[fl
     store = MotionStore.in_memory(clips)
     batch = WindowSampler(store, windows, seed=0).batch(0, 0)
     losses = {} if options.without_published else {"published": PublishedLoss(arrays)}
-    losses |= {name: HumorLoss(bodies, mesh=name) for name in options.ours}
+    losses |= {name: HumorLoss(bodies, mesh=name, kinematics=options.kinematics) for name in options.ours}
     ours = partial(Adamax, gpu_update=options.gpu_update)
     steps = {name: train_step(loss.to(device), OPTIMIZERS.get(name, ours)) for name, loss in losses.items()}
 

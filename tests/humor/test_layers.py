@@ -9,7 +9,18 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     # Lowest first. A name is a module, or a folder with all that is in it.
     ("errors", "io", "rotations", "skeleton"),
-    ("mannequin", "kinematics", "skinning", "body", "state", "rollout", "mesh_loss", "triton_mesh_loss"),
+    (
+        "mannequin",
+        "kinematics",
+        "skinning",
+        "body",
+        "state",
+        "rollout",
+        "mesh_loss",
+        "triton_kernels",
+        "triton_kinematics",
+        "triton_mesh_loss",
+    ),
     ("precision",),
     ("model", "losses", "posed_joints"),
     ("data",),

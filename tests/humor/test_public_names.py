@@ -26,7 +26,7 @@ SIGNATURES = {
     "HumorModel.rollout": (
         "(initial, steps, latents=None, use_mean=False, generator=None, decoder=None, joint_inputs=None)"
     ),
-    "HumorLoss": "(bodies, weights=None, mesh='fused')",
+    "HumorLoss": "(bodies, weights=None, mesh='fused', kinematics='operators')",
     "HumorLoss.__call__": "(out, target, target_contacts, betas, gender, epoch)",
     "Precision": "(name)",
     "rotations.rotvec_to_rotmat": "(rotvec)",

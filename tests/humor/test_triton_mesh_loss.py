@@ -134,7 +134,7 @@ def test_memory_grows_by_less_than_a_mesh_for_each_body(kernel, monkeypatch):
 def test_what_it_cannot_take_is_refused(kernel, monkeypatch):
     with pytest.raises(SettingError) as error:
         LOSS(*random_case(3, 20, 4, 11, torch.float64))
-    assert str(error.value) == 'mesh "triton": needs bodies and poses in float32; give "fused".'
+    assert str(error.value) == 'mesh "triton": needs float32, not float64; give "fused".'
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.delitem(sys.modules, NAME)
     monkeypatch.setitem(sys.modules, NAME, import_module(NAME))
@@ -173,6 +173,24 @@ for rows in (3, 5, 7):
 @pytest.mark.slow
 def test_it_compiles_as_a_part_of_one_graph():
     triton_kernels.run("-c", IN_A_GRAPH, TRITON_INTERPRET="1")
+
+
+WITH_A_TARGET_TOO_FEW = """
+from tests.humor.test_triton_mesh_loss import LOSS, Pose, SettingError, random_case
+surface, predicted, target = random_case(3, 20, 4, 11)
+try:
+    LOSS(surface, predicted, Pose(target.features[1:], target.transforms))
+except SettingError as error:
+    text = 'mesh "triton": got a tensor (2, 11) where the others need (3, 11); correct it.'
+    assert str(error) == text, error
+else:
+    raise AssertionError("not refused")
+"""
+
+
+@pytest.mark.slow
+def test_poses_that_do_not_fit_each_other_are_refused():
+    triton_kernels.run("-c", WITH_A_TARGET_TOO_FEW, TRITON_INTERPRET="1")
 
 
 ON_A_GPU = """

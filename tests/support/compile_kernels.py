@@ -7,7 +7,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from humor import triton_mesh_loss
+from humor import triton_kinematics, triton_mesh_loss
 from humor.training import triton_adamax
 
 ALIGNED = [["tt.divisibility", 16]]
@@ -58,5 +58,19 @@ def check_mesh_loss() -> None:
         assert compiled.metadata.shared < 64 * 1024
 
 
+def check_kinematics() -> None:
+    """A joint's 12 numbers and its parent's are read, and 12 written; for the gradient 12 more of each pass."""
+    for name, stored in (("_place_joints", 12), ("_place_joints_backward", 36)):
+        kernel = getattr(triton_kinematics, name)
+        signature: dict[str, Any] = dict.fromkeys(kernel.arg_names, "*fp32")
+        signature |= {"strides": ("i32",) * 4, "offset_strides": ("i32",) * 3, "joints": "i32", "count": "i32"}
+        signature |= {"parents": "*i64", "block": "constexpr"}
+        if "gradient_strides" in signature:
+            signature["gradient_strides"] = ("i32",) * 4
+        constants = {(kernel.arg_names.index("block"),): triton_kinematics.BODIES}
+        ptx = compile_kernel(kernel, signature, constants, [], triton_kinematics.LAUNCH["num_warps"]).asm["ptx"]
+        assert ptx.count("st.global") == stored, ptx.count("st.global")
+
+
 if __name__ == "__main__":
-    {"adamax": check_adamax, "mesh_loss": check_mesh_loss}[sys.argv[1]]()
+    {"adamax": check_adamax, "kinematics": check_kinematics, "mesh_loss": check_mesh_loss}[sys.argv[1]]()
