@@ -8,6 +8,7 @@ the rollout. Poses vary in a basis of cosines over time, in which smoothness cos
 converges within some hundred iterations, where it does not within thousands otherwise.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +54,8 @@ def fit(
     Stages that weigh mixtures need `priors`; raises SettingError where they are missing.
     `on_step` is called with the stage and the energy of each evaluation, `on_result` with each stage's result.
     """
-    observed, body = observed.map(lambda x: x.to(network.device)), body.to(network.device)
+    observed = observed.map(lambda x: x.to(network.device))
+    body = copy.deepcopy(body).to(network.device)  # the caller's stays where it is
     stages = default_stages(observed, priors is not None) if stages is None else stages
     if priors is None and any(MIXTURES.keys() & stage.weights.keys() for stage in stages.values()):
         raise SettingError("these stages weigh mixtures over poses or first states; give priors fitted on a store.")

@@ -26,7 +26,7 @@ def profiled(device: torch.device) -> Iterator[profile]:
     """Run PyTorch's profiler, without the lines that it prints when it starts and stops."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     gpu = [ProfilerActivity.CUDA] if device.type == "cuda" else []
-    with profile(activities=[ProfilerActivity.CPU, *gpu]) as profiler:
+    with profile(activities=[ProfilerActivity.CPU, *gpu], acc_events=True) as profiler:  # or PyTorch 2.11 warns
         yield profiler
 
 

@@ -63,6 +63,7 @@ def test_the_gradient_of_a_fit_never_reads_a_value_from_the_device(precision):
     pose = FitResult(state.rotmats, state.trans, torch.zeros(2, 16), state.joints, torch.zeros(2, 3))
     problem = transition_problem(Network(HumorModel(), precision), body, observe(state.joints, 0.04), pose)
     leaves = [variable.requires_grad_() for variable in problem.variables.values()]
+    energy(problem.evaluate(None)[1], STAGES["motion"].weights)  # makes constants, which are kept
     with NoReading():
         value = energy(problem.evaluate(None)[1], STAGES["motion"].weights).sum()
         gradients = torch.autograd.grad(value, leaves)

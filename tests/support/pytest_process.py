@@ -22,8 +22,9 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(folder: Path = ROOT, **changes: str) -> dict[str, str]:
-    """Where only a folder's library is found."""
-    return os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | changes
+    """Where only a folder's library is found, and no GPU."""
+    fixed = {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "COLUMNS": "200", "CUDA_VISIBLE_DEVICES": ""}
+    return os.environ | fixed | changes
 
 
 def run(*arguments: str, folder: Path = ROOT, **changes: str) -> subprocess.CompletedProcess[str]:

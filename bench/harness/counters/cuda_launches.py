@@ -41,7 +41,7 @@ def count_cuda_launches(function: Callable[[], Any]) -> Counts:
 def trace_calls(function: Callable[[], Any], device: torch.device) -> Sequence[Event]:
     """The trace of CALLS calls, each in a range of its own and ended before the next begins."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-    with profile(activities=activities) as profiler:
+    with profile(activities=activities, acc_events=True) as profiler:  # or PyTorch 2.11 warns
         torch.zeros(1, device=device)  # a kernel to be seen, as a call may have none
         for _ in range(CALLS):
             synchronize(device)

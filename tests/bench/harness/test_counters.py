@@ -158,6 +158,7 @@ def test_calls_of_an_uncounted_file_are_left_out(tmp_path):
     assert counted == {"counted.f": 1}
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # by PyTorch of itself, Python 3.12
 def test_graph_breaks_are_named():
     x = torch.ones(3)
     assert count_graph_breaks(lambda: x * 2 + 1) == (1, Counter())

@@ -216,7 +216,9 @@ def command(model, bodies, store, tmp_path, monkeypatch):
     """Runs the command on the walks."""
     monkeypatch.setattr(humor.cli.evaluate, "load_bodies_and_store", lambda *_: (bodies, store))
     save_checkpoint({"model": model.state_dict()}, tmp_path / "net.pt")
-    arguments = f"evaluate motion --checkpoint {tmp_path}/net.pt --out {tmp_path}/out --seconds 0.2 --samples 3"
+    arguments = (
+        f"evaluate motion --checkpoint {tmp_path}/net.pt --out {tmp_path}/out --seconds 0.2 --samples 3 --device cpu"
+    )
     return lambda *more: main([*arguments.split(), *more])
 
 
