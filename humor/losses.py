@@ -101,7 +101,7 @@ class HumorLoss(nn.Module):
     """HuMoR's training loss over a batch of any leading shape; `gender` names the body of each entry of its first axis.
 
     `mesh` selects how the mesh term is computed: "fused" (the default), "compiled" (the same, with its inner part
-    compiled at the first call), "triton" (the same as one kernel for a GPU, which none has run yet) or "plain" (the
+    compiled at the first call), "triton" (the same as one kernel for a GPU, not yet timed on one) or "plain" (the
     formula as written, which saves several meshes for the backward pass). `kinematics` is "operators" or "triton",
     again one kernel for a GPU, and one for its gradient.
     Raises SettingError for another choice.
