@@ -101,7 +101,9 @@ class GitRepository:
         """Write a commit's files into an empty folder; the working tree stays as it is. Raises VersionError."""
         archive = self.git("archive", "--format=tar", commit)
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            files.extractall(folder, filter="data")
+            if hasattr(tarfile, "data_filter"):  # Python 3.11.4
+                files.extraction_filter = tarfile.data_filter
+            files.extractall(folder)
         if not (folder / self.project.library / "__init__.py").exists():
             raise VersionError(f"{commit[:10]} has no {self.project.library}/ to compare with; give a later commit.")
 
