@@ -42,7 +42,8 @@ def check_refused(result, reason):
 
 
 def test_unchanged_code_passes_where_it_is_measured(repository, tmp_path):
-    result = against(repository, "HEAD", *COARSE, "--measure-all", "--verdicts", str(tmp_path / "v.json"))
+    options = ["-p", "counted_time", "--measure-all", "--verdicts", str(tmp_path / "v.json")]
+    result = against(repository, "HEAD", *COARSE, *options)
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"passes   {NAME}" in result.stdout
     assert repository.git("status", "--porcelain") == ""

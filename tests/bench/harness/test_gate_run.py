@@ -83,7 +83,7 @@ def test_a_change_of_nothing_that_runs_is_untouched_and_nothing_is_measured(repo
 def test_a_function_that_one_benchmark_runs_has_it_measured_and_the_other_as_a_control(repository, against):
     insert(repository, "humor/kinematics.py", PLACE_JOINTS, "pass")
     repository.append("humor/errors.py", "\n\ndef unused() -> None:\n    pass\n")
-    result, content = against()
+    result, content = against("-p", "counted_time")
     assert f"passes   {PLACE}" in result.stdout
     assert f"control  {TURN}" in result.stdout
     assert "changed, and run by none of the benchmarks: humor.errors.unused\n" in result.stdout
