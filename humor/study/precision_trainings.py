@@ -53,6 +53,7 @@ def run_study(
 ) -> RunCurves:
     """Run the trainings that are not finished, and read the curves of all of them.
 
+    The precisions of a seed take turns, an epoch each, so that a machine that slows down is seen in all of their times.
     Called again after a stop, it continues where it was. Raises SettingError for a folder with another study.
     """
     plan = {**asdict(settings), "motion": split.fingerprint, "processes": team.size}
@@ -60,10 +61,16 @@ def run_study(
     _require_same_plan(out / STUDY_PLAN, plan)
     if team.is_main:
         write_whole(out / STUDY_PLAN, json.dumps(plan, indent=1).encode())
-    for number, (name, run) in enumerate(runs.items(), 1):
-        if epochs_finished(out / name) < run.epochs:
-            label = f"run {number} of {len(runs)}, {name}: "
-            Trainer(MotionTask(run, split, bodies, team), out / name, console, label).run()
+    for seed in range(settings.seeds):
+        trainers = [
+            Trainer(MotionTask(run, split, bodies, team), out / name, console, f"run {number} of {len(runs)}, {name}: ")
+            for number, (name, run) in enumerate(runs.items(), 1)
+            if run.seed == seed and epochs_finished(out / name) < run.epochs
+        ]
+        for epoch in range(settings.epochs):
+            for trainer in trainers:
+                if trainer.position.epoch == epoch:
+                    trainer.run(until=epoch + 1)
     return read_study(settings, out)
 
 

@@ -55,19 +55,25 @@ class Trainer:
                     f"{self.settings.init_from}: its training had {self.position.epoch} epochs; give --epochs above "
                     f"that, e.g. --epochs {self.position.epoch + 10}."
                 )
+        self._begun = False
         self._losses: list[float] = []  # of the current epoch
         self._pending: list[Tensor] = []  # rows of steps.csv that are still on the device
         self._seconds: Counter[str] = Counter()  # of the current epoch
         self._timed_steps = 0  # of the current epoch, that `_seconds` is of
 
-    def run(self) -> None:
-        """Train until the last epoch. An interruption saves, says how to go on, and raises KeyboardInterrupt."""
+    def run(self, until: int | None = None) -> None:
+        """Train until the last epoch, or until so many are done, from where a call may go on.
+
+        An interruption saves, says how to go on, and raises KeyboardInterrupt.
+        """
         position, settings = self.position, self.settings
+        until = settings.epochs if until is None else until
         if position.epoch >= settings.epochs:
             return self._say(f"{self.folder.out}: this run has its {position.epoch} epochs; raise --epochs to go on")
-        if self.resumed:
+        begins, self._begun = not self._begun, True
+        if begins and self.resumed:
             self._say(f"{self.folder.out}: going on from epoch {position.epoch}, step {position.step}")
-        elif self.beginning:
+        elif begins and self.beginning:
             self._say(f"{self.folder.out}: {self.beginning}")
         done, total = position.epoch * self.steps + position.step, settings.epochs * self.steps
         with ExitStack() as stack:
@@ -78,9 +84,9 @@ class Trainer:
                 TrainingProgress(self.console, self.label, total, done, self.team.is_main and self.console.is_terminal)
             )
             self.stop = stack.enter_context(StopRequest())
-            if not self.resumed:
+            if begins and not self.resumed:
                 self._save()  # to report a disk that is too small at once
-            while position.epoch < settings.epochs:
+            while position.epoch < until:
                 self._train_epoch()
                 self._end_epoch()
 

@@ -112,6 +112,7 @@ class RunFolder:
             "files": dict(sizes),
         }
         save_checkpoint(content, self.out / LAST)
+        self.sizes = dict(sizes)
 
     def save_best(self, step: BaseStep, position: Position) -> None:
         """Save the weights, with the run's settings and position."""

@@ -1,5 +1,6 @@
 """A study says agree, differ, or undecided, and never more than its seeds show."""
 
+import io
 import math
 
 import numpy as np
@@ -131,11 +132,17 @@ def test_a_report_is_a_table_a_figure_the_curves_and_a_sentence(tmp_path):
     assert verdicts[0] in (tmp_path / "table.md").read_text()
 
 
-def test_a_study_trains_each_precision_on_the_same_and_only_once(split, tmp_path, monkeypatch):
-    bodies = golden.bodies()
-    settings = StudySettings(("fp32", "bf16"), width=1, epochs=1, batch_size=1, steps_per_epoch=2, seeds=1)
-    arguments = (split, bodies, tmp_path, Team(0, 1, torch.device("cpu")), Console(quiet=True))
+def test_a_study_trains_each_precision_on_the_same_in_turn_and_only_once(split, tmp_path, monkeypatch):
+    bodies, said = golden.bodies(), io.StringIO()
+    settings = StudySettings(("fp32", "bf16"), width=1, epochs=2, batch_size=1, steps_per_epoch=1, seeds=1)
+    arguments = (split, bodies, tmp_path, Team(0, 1, torch.device("cpu")), Console(file=said, width=200))
     found = run_study(settings, *arguments)
+    turns = [line.split(": train ")[0] for line in said.getvalue().splitlines()]
+    assert turns == [
+        f"run {number} of 2, {name}-seed0: epoch {epoch}"
+        for epoch in (0, 1)
+        for number, name in enumerate(("fp32", "bf16"), 1)
+    ]
     fp32, bf16 = (read_table(tmp_path / f"{name}-seed0" / "steps.csv")["loss"] for name in ("fp32", "bf16"))
     assert bf16 == pytest.approx(fp32, rel=0.02)
     assert bf16 != fp32
@@ -148,7 +155,7 @@ def test_a_study_trains_each_precision_on_the_same_and_only_once(split, tmp_path
     assert np.array_equal(again.train["bf16"], found.train["bf16"])
     with pytest.raises(SettingError) as error:
         run_study(
-            StudySettings(("fp32", "bf16"), width=2, epochs=1, batch_size=1, steps_per_epoch=2, seeds=1), *arguments
+            StudySettings(("fp32", "bf16"), width=2, epochs=2, batch_size=1, steps_per_epoch=1, seeds=1), *arguments
         )
     assert str(error.value) == (
         f"{tmp_path} holds a study with width 1, not 2; give its settings to go on, or another --out."
