@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from ..harness.environment.fingerprint_probe import describe_machine
 from ..harness.output.files import write_json
 from ..harness.stats.precision_verdict import DOES_NOT_PAY, PAYS, UNCLEAR, WORDS, speedup_interval
 from ..harness.stats.verdict import Rule, SequentialTest
-from ..harness.timing.clock import cpu_time_clock
+from ..harness.timing.clock import clock_of
 from ..harness.timing.gpu_clock import gpu_clock
 from ..harness.timing.pairing import PAIRS, Pair, Timed, TimedCall, compare
 from ..harness.timing.quiet import quiet
@@ -218,7 +219,7 @@ def measure_cell(
     precision, size, row = cell
     if speedups.is_too_slow(cell):
         return {"verdict": TOO_SLOW}
-    shape, clock = (options.sizes[size], options.rows[row]), cpu_time_clock(device, options.threads)
+    shape, clock = (options.sizes[size], options.rows[row]), clock_of(device)
 
     def make_call(precision: str) -> Timed:
         forward, both, _ = linear(*shape, precision, device)
@@ -227,10 +228,10 @@ def measure_cell(
     pair: Pair = (partial(make_call, "fp32"), partial(make_call, precision))
     if not fits(pair, options.seconds):
         return {"verdict": TOO_SLOW}
-    end = clock() + options.seconds
+    end = perf_counter() + options.seconds
 
     def pair_of(turn: int) -> Pair | None:
-        return pair if turn == 0 or clock() < end else None
+        return pair if turn == 0 or perf_counter() < end else None
 
     gpu = gpu_clock(device, options.seconds)
     test = compare(pair_of, SequentialTest(rule), math.inf, random.Random(), gpu=gpu).test

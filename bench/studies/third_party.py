@@ -9,7 +9,6 @@ import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from humor.mannequin import mannequin_arrays
 from humor.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from humor.skeleton import BODY, NUM_BODY_JOINTS, SMPLH
 
-from ..harness.timing.clock import cpu_timer
+from ..harness.timing.clock import clock_of
 from ..published_loss import smplx_body
 from .command import StudyParser, complete_rounds
 
@@ -168,17 +167,17 @@ def alternate(calls: Mapping[str, Pose], rounds: int) -> list[dict[str, float]]:
 
 def _seconds(call: Pose, repeats: int) -> float:
     """Seconds of a call, after one that warms up."""
-    clock = process_time if torch.get_num_threads() == 1 else cpu_timer  # on one thread, other processes need not count
+    clock = clock_of(torch.device("cpu"))
     call()
     start = clock()
     for _ in range(repeats):
         call()
-    return (clock() - start) / repeats
+    return float(clock() - start) / repeats
 
 
 def threads(count: int) -> str:
     """How the time was taken, in words."""
-    return "one thread, processor time" if count == 1 else f"{count} threads, wall time"
+    return f"{count} thread{'s' * (count > 1)}, without what other processes took"
 
 
 def report(title: str, rounds: list[dict[str, float]]) -> None:

@@ -43,7 +43,7 @@ from ..stats.precision_verdict import (
     verdict_of,
 )
 from ..stats.verdict import SequentialTest
-from ..timing.clock import cpu_time_clock
+from ..timing.clock import clock_of
 from ..timing.gpu_clock import gpu_clock
 from ..timing.pairing import Timed, TimedCall, compare
 from ..timing.quiet import quiet
@@ -104,7 +104,7 @@ class ComparePrecisions(Mode):
         self.max_time = self.config.getoption("--max-time")
         self.device, self.threads = device_of(self.config), threads_of(self.config)
         self.gpu = gpu_clock(self.device, len(cases) * self.max_time)
-        self.clock = cpu_time_clock(self.device, self.threads)
+        self.clock = clock_of(self.device)
         # Bodies are changed to a dtype in place, so that each has a version for itself.
         self.version, self.exact = (
             LoadedVersion(project_of(self.config), workload_options(self.config), dtype=dtype)

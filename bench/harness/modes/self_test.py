@@ -40,7 +40,7 @@ from ..session import (
 )
 from ..stats.gate_verdict import GateTest
 from ..stats.verdict import Rule
-from ..timing.clock import wall_clock
+from ..timing.clock import clock_of
 from ..timing.gpu_clock import gpu_clock
 from ..timing.pairing import Builder, Comparison, Timed, TimedCall, compare
 from ..timing.quiet import quiet
@@ -115,7 +115,7 @@ class SelfTest(Mode):
         self.chance = random.Random()
 
     def measure(self, case: BenchmarkCase) -> None:
-        clock, rule = wall_clock(self.device), rule_for(self.config, case, self.rule)
+        clock, rule = clock_of(self.device), rule_for(self.config, case, self.rule)
 
         def plain() -> Timed:
             return TimedCall(self.version.build(case.id).call, clock)

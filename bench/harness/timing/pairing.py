@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..stats.verdict import FIRST_LOOK, SequentialTest, block_value
+from .clock import Clock
 from .gpu_clock import GpuClock
 
 # The shortest sample: many calls where one is short. On a busy CPU a sample of two milliseconds is nearly always
@@ -37,14 +38,14 @@ class TimedCall:
     """A call of this process."""
 
     call: Callable[[], Any]
-    clock: Callable[[], float] = time.perf_counter
+    clock: Clock = time.perf_counter
 
     def seconds(self, calls: int) -> float:
         """Seconds that so many calls take together."""
         start = self.clock()
         for _ in range(calls):
             self.call()
-        return self.clock() - start
+        return float(self.clock() - start)
 
 
 Builder = Callable[[], Timed]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..case import BenchmarkId
 from ..project import Project
-from ..timing.clock import wall_clock
+from ..timing.clock import clock_of
 from ..timing.pairing import Pair, TimedCall
 from .loaded_version import LoadedVersion
 from .worker import Launches
@@ -20,7 +20,7 @@ PairOf = Callable[[int, BenchmarkId], Pair | None]  # of a round, from its numbe
 def side_by_side(project: Project, options: Mapping[str, Any], tree: Path) -> PairOf:
     """Both versions in this process. Raises whatever the base raises when it is imported beside the head."""
     base, head = (LoadedVersion(project, options, folder) for folder in (tree, None))
-    clock = wall_clock(head.device)
+    clock = clock_of(head.device)
 
     def pair_of(turn: int, benchmark: BenchmarkId) -> Pair:
         return (

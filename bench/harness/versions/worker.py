@@ -153,7 +153,7 @@ class Launches:
 
 def serve(job: Mapping[str, Any], messages: IO[str], answers: IO[str]) -> None:
     """Do what the lines say until there are no more."""
-    from ..timing.clock import wall_clock
+    from ..timing.clock import clock_of
     from ..timing.quiet import quiet
 
     importlib.import_module(job["project"].rpartition(".")[0])  # the suite is the working tree's, whatever follows
@@ -161,7 +161,7 @@ def serve(job: Mapping[str, Any], messages: IO[str], answers: IO[str]) -> None:
         sys.path.insert(0, job["tree"])  # nothing has imported the library yet, so that it needs no other name here
     try:
         version = LoadedVersion(importlib.import_module(job["project"]).PROJECT, job["options"])
-        clock = wall_clock(version.device)
+        clock = clock_of(version.device)
     except Exception as error:  # whatever the library raises when it is imported: the answer to every message
         for _ in messages:
             print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
