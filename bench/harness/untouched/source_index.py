@@ -2,10 +2,11 @@
 
 import ast
 import hashlib
+import json
 import os
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 # What a decorator or a call of a module's statements may be without acting beyond the module; so may classes, whose
@@ -51,6 +52,12 @@ class SourceIndex:
             {str(file.relative_to(folder)): _digest_of(file) for file in inside if file.suffix != ".py"},
             dependencies_of(folder),
         )
+
+    @property
+    def digest(self) -> str:
+        """A name for all of it, the same in every process: a set's order is not."""
+        known = json.dumps(asdict(self), default=sorted, sort_keys=True)
+        return hashlib.sha256(known.encode()).hexdigest()
 
     def closure(self, modules: Iterable[str]) -> set[str]:
         """The modules that are executed where these are imported, and by what their functions import."""

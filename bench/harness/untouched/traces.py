@@ -64,7 +64,7 @@ class TraceJob:
         options = {name: str(value) for name, value in self.options.items()}
         here = take_fingerprint(self.device)
         packages = sorted(f"{each.name} {each.version}" for each in importlib.metadata.distributions())
-        parts = [asdict(index), suite.modules, options, self.device, here.device, here.cpu, sys.version, packages]
+        parts = [index.digest, suite.digest, options, self.device, here.device, here.cpu, sys.version, packages]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 

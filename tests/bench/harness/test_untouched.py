@@ -1,6 +1,8 @@
 """A case is called untouched only where nothing that it runs or depends on was changed."""
 
 import importlib
+import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from bench.harness.untouched.call_trace import CallTrace
 from bench.harness.untouched.decide import Change
 from bench.harness.untouched.source_index import SourceIndex, package_files
+from tests.support.pytest_process import ROOT
 
 LIBRARY = {
     "shop/__init__.py": '"""A shop."""\n\nfrom .prices import total\n',
@@ -180,6 +183,25 @@ def test_the_same_source_is_an_empty_change(traced, tmp_path):
     same = changed(tmp_path, '"""Prices."""', '"""Our prices."""\n# as of today')
     assert Change(index, same).is_empty
     assert not Change(index, changed(tmp_path, "return x", "return x + 1")).is_empty
+
+
+def test_a_digest_is_the_same_in_every_process(tmp_path):
+    """Sets of text have another order in each, by which traces were never found again."""
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").write_text("".join(f"name_{number} = {number}\n" for number in range(30)))
+    says = "import sys; from pathlib import Path; from bench.harness.untouched.source_index import SourceIndex; "
+    says += "print(SourceIndex.of(Path(sys.argv[1]), ['shop']).digest)"
+    command = [sys.executable, "-c", says, str(tmp_path)]
+    seen = {
+        subprocess.run(
+            command, env=os.environ | {"PYTHONHASHSEED": str(seed)}, check=True, capture_output=True, cwd=ROOT
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(seen) == 1
+    (package / "__init__.py").write_text("name_1 = 2\n")
+    assert subprocess.run(command, check=True, capture_output=True, cwd=ROOT).stdout not in seen
 
 
 def test_threads_are_traced(traced):
