@@ -24,6 +24,8 @@ BLOCK_PER_BUILD = 1.5  # a block's length over the time to build and warm up its
 PAIRS = 2  # of a block, at least, while it is within its time
 WARM_UP_CALLS = 2
 LONG_CALL = 0.02  # seconds; one such call is enough to warm up
+VERY_LONG_CALL = 0.25  # seconds; such a call needs no warming up where fresh objects' first one takes no longer
+NO_LONGER = 1.1  # times as long, at most
 
 
 class Timed(Protocol):
@@ -59,6 +61,7 @@ class TimedBlock:
     log_ratios: list[float] = field(default_factory=list)
     seconds: list[tuple[float, float]] = field(default_factory=list)  # of a call, base and head
     clock_ratios: list[float] = field(default_factory=list)  # log(head / base) of a GPU's clock, where it was read
+    start_warm: bool = False  # the first calls were very long, and took no longer than the others
 
     @property
     def cycles(self) -> float | None:
@@ -98,9 +101,10 @@ class Comparison:
         """
         sample = SAMPLE_SECONDS if gpu is None else DEVICE_SAMPLE_SECONDS
         base_first = rng.random() < 0.5
+        start_warm = bool(self.rounds) and all(block.start_warm for block in self.rounds[0])
         blocks = (
-            measure_block(*pair, base_first, rng, sample, longest, gpu),
-            measure_block(*pair, not base_first, rng, sample, longest, gpu),
+            measure_block(*pair, base_first, rng, sample, longest, gpu, start_warm),
+            measure_block(*pair, not base_first, rng, sample, longest, gpu, start_warm),
         )
         self.rounds.append(blocks)
         values = [block_value(block.log_ratios) for block in blocks]
@@ -150,12 +154,14 @@ def measure_block(
     sample: float = SAMPLE_SECONDS,
     longest: float = math.inf,
     gpu: GpuClock | None = None,
+    start_warm: bool = False,
 ) -> TimedBlock:
     """Build and warm up both versions, then take pairs for BLOCK_PER_BUILD times as long as that took.
 
     The block is longer where that is very short, and shorter where the whole would take more than `longest` seconds: a
     case that is slow to build then reaches its first look with few pairs a block, but within its time where that is
-    possible; with one pair a block where building and warming up took all of it.
+    possible; with one pair a block where building and warming up took all of it. Where calls `start_warm`, as those of
+    the case's first round did, the first ones are samples: both versions have one, in random order.
 
     Longer blocks spend a smaller fraction on building and are more robust, but at a suite's error rate Student's t
     gains more from many values than from exact ones. Of blocks as long as building, 1.5 and 2 times as long, and
@@ -171,12 +177,16 @@ def measure_block(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        fastest = min(warm_up(version) for version in built)  # in the order of building, which is what rounds balance
-        calls = max(1, math.ceil(sample / max(fastest, 1e-9)))
+        firsts = [VERY_LONG_CALL if start_warm else warm_up(version) for version in built]  # in the order of building
+        calls = max(1, math.ceil(sample / max(min(firsts), 1e-9)))
         now = time.perf_counter()
         elapsed = now - start
         length = max(BLOCK_SECONDS, min(BLOCK_PER_BUILD * elapsed, longest - elapsed))
-        return take_pairs(versions, calls, now + length, rng, PAIRS if elapsed < longest else 1, gpu)
+        block = take_pairs(versions, calls, now + length, rng, PAIRS if elapsed < longest else 1, gpu)
+        least = (min(each) for each in zip(*block.seconds, strict=True))  # of base, and of head
+        of_versions = zip(firsts if base_first else firsts[::-1], least, strict=True)
+        block.start_warm = all(VERY_LONG_CALL < first < NO_LONGER * later for first, later in of_versions)
+        return block
     finally:
         if collecting:
             gc.enable()

@@ -17,6 +17,7 @@ from bench.harness.timing.pairing import (
     LONG_CALL,
     PAIRS,
     SAMPLE_SECONDS,
+    VERY_LONG_CALL,
     WARM_UP_CALLS,
     compare,
     measure_block,
@@ -154,6 +155,25 @@ def test_a_long_call_is_warmed_up_once(world):
     world.cost |= {"base": 2 * LONG_CALL, "head": 1e-3}
     measure_block(*world.builders(), True, random.Random(0))
     assert world.blocks()[0][: 1 + WARM_UP_CALLS] == [("base", 1)] + [("head", 1)] * WARM_UP_CALLS
+
+
+@pytest.mark.parametrize(
+    ("cost", "first_call", "warm_ups"),
+    [
+        (2 * VERY_LONG_CALL, 1.02, 0),
+        (2 * VERY_LONG_CALL, 1.3, 2),  # it allocates, or compiles
+        (VERY_LONG_CALL / 2, 1.02, 2),
+    ],
+    ids=["first calls are like others", "first calls take longer", "calls are short"],
+)
+def test_very_long_calls_are_not_warmed_up_for_nothing(world, cost, first_call, warm_ups):
+    world.first_call = first_call
+    world.cost = {"base": cost, "head": 1.5 * cost}
+    found = rounds_of(world, 3)
+    blocks = world.blocks()
+    pairs = [len(block.log_ratios) for rounds in found.rounds for block in rounds]
+    assert [len(block) - 2 * count for block, count in zip(blocks, pairs, strict=True)] == [2, 2] + 4 * [warm_ups]
+    assert {version for block in blocks[2:] for version, _ in block[:2]} == {"base", "head"}
 
 
 def test_samples_on_a_device_are_longer(world):
