@@ -54,6 +54,8 @@ def run_study(
     """Run the trainings that are not finished, and read the curves of all of them.
 
     The precisions of a seed take turns, an epoch each, so that a machine that slows down is seen in all of their times.
+    FP16's gradient scale begins where it settles: while it is sought, updates are skipped, after which a run no longer
+    follows the others batch by batch, and another order of first batches moves the curves more than a precision does.
     Called again after a stop, it continues where it was. Raises SettingError for a folder with another study.
     """
     plan = {**asdict(settings), "motion": split.fingerprint, "processes": team.size}
@@ -67,6 +69,9 @@ def run_study(
             for number, (name, run) in enumerate(runs.items(), 1)
             if run.seed == seed and epochs_finished(out / name) < run.epochs
         ]
+        for trainer in trainers:
+            if not trainer.resumed:
+                trainer.task.step.settle_gradient_scale()
         for epoch in range(settings.epochs):
             for trainer in trainers:
                 if trainer.position.epoch == epoch:

@@ -69,7 +69,7 @@ def clock_of(device: torch.device) -> Clock:
     """The clock that two versions of a call are compared by, in the thread that asks for it.
 
     On a CPU it leaves out the time that others took: beside three busy processes on two cores, the times of a call of
-    40 ms scatter by 23 % on the wall and by 3 % on this clock. Where Linux does not say how long that was, it is wall time.
+    40 ms scatter by 23 % on the wall and by 3 % on this clock. Where Linux does not tell that time, it is wall time.
     """
     if device.type != "cpu":
         return device_timer

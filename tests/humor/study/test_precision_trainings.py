@@ -162,6 +162,14 @@ def test_a_study_trains_each_precision_on_the_same_in_turn_and_only_once(split, 
     )
 
 
+def test_a_study_in_fp16_skips_no_update(split, tmp_path):
+    settings = StudySettings(("fp32", "fp16"), width=1, epochs=1, batch_size=1, steps_per_epoch=3, seeds=1)
+    run_study(settings, split, golden.bodies(), tmp_path, Team(0, 1, torch.device("cpu")), Console(quiet=True))
+    steps = {name: read_table(tmp_path / f"{name}-seed0" / "steps.csv") for name in settings.precisions}
+    assert [table["taken"] for table in steps.values()] == [[1.0] * 3] * 2
+    assert steps["fp16"]["loss"] == pytest.approx(steps["fp32"]["loss"], rel=0.01)
+
+
 def test_a_study_compares_something_with_something():
     with pytest.raises(SettingError, match=r"^precisions fp32: expected two or more, none twice\.$"):
         StudySettings(("fp32",))
