@@ -42,7 +42,7 @@ from ..stats.gate_verdict import GateTest
 from ..timing.budget import advice
 from ..timing.budgeted_rounds import BudgetedRounds
 from ..timing.gpu_clock import gpu_clock
-from ..timing.pairing import Comparison
+from ..timing.pairing import Comparison, gains_by_forks
 from ..timing.quiet import quiet
 from ..untouched.selection import Selection, select
 from ..untouched.shards import shard_of
@@ -161,7 +161,7 @@ class CompareCommits(Mode):
         assert first is not None
         base, head = first
         try:
-            head()
+            in_forks = gains_by_forks(head(), self.device)
         except pytest.skip.Exception as skipped:
             self.findings.skipped[case.name] = str(skipped)
             raise
@@ -174,7 +174,7 @@ class CompareCommits(Mode):
             self.findings.only_head.append(f"{case.name} ({why(error)})")
             return
         is_control = case.name in self.selection.controls
-        rounds.measure_shortly(case.name, case.id, self.rules[case.name], is_control)
+        rounds.measure_shortly(case.name, case.id, self.rules[case.name], is_control, in_forks)
 
     def after_cases(self) -> None:
         if self.rounds is not None:

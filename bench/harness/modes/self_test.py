@@ -42,7 +42,7 @@ from ..stats.gate_verdict import GateTest
 from ..stats.verdict import Rule
 from ..timing.clock import clock_of
 from ..timing.gpu_clock import gpu_clock
-from ..timing.pairing import Builder, Comparison, Timed, TimedCall, compare
+from ..timing.pairing import Builder, Comparison, Timed, TimedCall, compare, gains_by_forks
 from ..timing.quiet import quiet
 from ..versions.loaded_version import LoadedVersion
 from .mode import Mode
@@ -124,19 +124,20 @@ class SelfTest(Mode):
             return Slowed(plain(), INJECTED)
 
         with quiet(self.threads):
+            in_forks = gains_by_forks(plain(), self.device)
             start = time.perf_counter()
-            unchanged = [self._compare(plain, plain, rule) for _ in range(self.trials)]
+            unchanged = [self._compare(plain, plain, rule, in_forks) for _ in range(self.trials)]
             rounds = sum(len(found.rounds) for found in unchanged)
             most = max(3, int(self.max_time / max((time.perf_counter() - start) / rounds, 1e-9)))
-            injected = self._compare(plain, slowed, rule)
+            injected = self._compare(plain, slowed, rule, in_forks)
         pool = [found.test.values[i : i + 2] for found in unchanged for i in range(0, len(found.test.values), 2)]
         verdicts = [found.test.verdict for found in unchanged]
         catches = smallest_caught(pool, rule, most, random.Random(0))
         self.outcomes.append(Outcome(case.name, verdicts, injected.test.verdict, catches))
 
-    def _compare(self, base: Builder, head: Builder, rule: Rule) -> Comparison:
+    def _compare(self, base: Builder, head: Builder, rule: Rule, in_forks: bool) -> Comparison:
         test = GateTest(rule)
-        return compare(lambda turn: (base, head), test, self.max_time, self.chance, gpu=self.gpu)
+        return compare(lambda turn: (base, head), test, self.max_time, self.chance, gpu=self.gpu, in_forks=in_forks)
 
     def finish(self, status: int) -> int:
         if status or not self.outcomes:

@@ -51,9 +51,11 @@ class BudgetedRounds:
         """Seconds of the budget; none after the last case to wait for."""
         return 0.0 if self.ended_early else max(self.budget - self.elapsed, 0.0)
 
-    def measure_shortly(self, name: str, case: BenchmarkId, rule: Rule, is_control: bool) -> None:
+    def measure_shortly(
+        self, name: str, case: BenchmarkId, rule: Rule, is_control: bool, in_forks: bool = False
+    ) -> None:
         """Measure a case until its first look, or one round where most of the budget is over."""
-        progress = self.progress[name] = CaseProgress(Comparison(GateTest(rule)), is_control)
+        progress = self.progress[name] = CaseProgress(Comparison(GateTest(rule), in_forks), is_control)
         self._ids[name] = case
         while progress.test.waits_for_first_look and self._measure_round(name):
             if self.elapsed > SHORT_PASS * self.budget:

@@ -49,20 +49,26 @@ class ThreadReading(NamedTuple):
 
 
 class ThreadClock:
-    """Reads the clocks of the thread that made it. Raises OSError where Linux does not give them."""
+    """Reads the clocks of the thread that made it, or that a fork left. Raises OSError where Linux has none of them."""
 
     def __init__(self) -> None:
-        self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)  # proc(5): seconds of CPU, ready, turns
-        weakref.finalize(self, os.close, self._schedstat)
+        self._open()
         before = self()
         time.sleep(_SHORT_SLEEP)
         if self().waits == before.waits:
             raise OSError("a sleep is not counted as a wait")
 
     def __call__(self) -> ThreadReading:
+        if self._process != os.getpid():
+            self._open()
         waits = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
         ready = int(os.pread(self._schedstat, 64, 0).split()[1]) / 1e9
         return ThreadReading(time.perf_counter(), ready, waits, time.thread_time())
+
+    def _open(self) -> None:
+        self._process = os.getpid()
+        self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)  # proc(5): seconds of CPU, ready, turns
+        weakref.finalize(self, os.close, self._schedstat)
 
 
 def clock_of(device: torch.device) -> Clock:

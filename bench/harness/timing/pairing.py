@@ -1,4 +1,4 @@
-"""Measure two versions of a call in alternation: pairs, blocks and rounds, as stats/verdict.py defines them."""
+"""Measure two versions of a call against each other: pairs, blocks and rounds, as stats/verdict.py defines them."""
 
 import gc
 import math
@@ -6,13 +6,17 @@ import operator
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+import torch
 
 from ..stats.verdict import FIRST_LOOK, SequentialTest, block_value
-from .clock import Clock
+from . import forked_call
+from .clock import Clock, ThreadReading
+from .forked_call import Builder, ForkedCall, Timed, can_fork, forked
 from .gpu_clock import GpuClock
 
 # The shortest sample: many calls where one is short. On a busy CPU a sample of two milliseconds is nearly always
@@ -23,16 +27,9 @@ BLOCK_SECONDS = 0.06  # the shortest block
 BLOCK_PER_BUILD = 1.5  # a block's length over the time to build and warm up its objects
 PAIRS = 2  # of a block, at least, while it is within its time
 WARM_UP_CALLS = 2
-LONG_CALL = 0.02  # seconds; one such call is enough to warm up
+LONG_CALL = 0.02  # seconds; one such call is enough to warm up, and as long as the turns that two processes take
 VERY_LONG_CALL = 0.25  # seconds; such a call needs no warming up where fresh objects' first one takes no longer
 NO_LONGER = 1.1  # times as long, at most
-
-
-class Timed(Protocol):
-    """A built call that can be timed."""
-
-    def seconds(self, calls: int) -> float:
-        """Seconds that so many calls take together."""
 
 
 @dataclass
@@ -50,7 +47,6 @@ class TimedCall:
         return float(self.clock() - start)
 
 
-Builder = Callable[[], Timed]
 Pair = tuple[Builder, Builder]  # base and head
 
 
@@ -76,6 +72,7 @@ class Comparison:
     """The measurements of one case and the test over them."""
 
     test: SequentialTest
+    in_forks: bool = False  # both versions run at the same time (`forked_call.py`)
     rounds: list[tuple[TimedBlock, TimedBlock]] = field(default_factory=list)
 
     @property
@@ -100,18 +97,35 @@ class Comparison:
         If `isolated`, the blocks are of one pair of processes, and count as one value.
         """
         sample = SAMPLE_SECONDS if gpu is None else DEVICE_SAMPLE_SECONDS
+        sample = forked_call.SAMPLE_SECONDS if self.in_forks else sample
         base_first = rng.random() < 0.5
         start_warm = bool(self.rounds) and all(block.start_warm for block in self.rounds[0])
-        blocks = (
-            measure_block(*pair, base_first, rng, sample, longest, gpu, start_warm),
-            measure_block(*pair, not base_first, rng, sample, longest, gpu, start_warm),
-        )
+        with forked(pair) if self.in_forks else nullcontext(pair) as (base, head):
+            blocks = (
+                measure_block(base, head, base_first, rng, sample, longest, gpu, start_warm),
+                measure_block(base, head, not base_first, rng, sample, longest, gpu, start_warm),
+            )
         self.rounds.append(blocks)
         values = [block_value(block.log_ratios) for block in blocks]
         cycles = [each for block in blocks if (each := block.cycles) is not None]
         if isolated:
             values, cycles = ([float(np.mean(each))] if len(each) == len(blocks) else [] for each in (values, cycles))
         return self.test.add(values, cycles)
+
+
+def gains_by_forks(timed: Timed, device: torch.device) -> bool:
+    """Whether a call is long, and never waits, so that its time is CPU time; it is called once or twice."""
+    if not isinstance(timed, TimedCall) or not can_fork(device):
+        return False
+    for _ in range(2):  # the first one may load what it needs
+        before = timed.clock()
+        timed.call()
+        after = timed.clock()
+        if not isinstance(after, ThreadReading) or after - before < LONG_CALL:
+            return False
+        if after.waits == before.waits:
+            return True
+    return False
 
 
 def typical_time(groups: Iterable[Sequence[float] | np.ndarray]) -> float:
@@ -126,6 +140,7 @@ def compare(
     rng: random.Random,
     isolated: bool = False,
     gpu: GpuClock | None = None,
+    in_forks: bool = False,
 ) -> Comparison:
     """Measure rounds until the verdict is clear, the time is used up after the first look, or no pair is left.
 
@@ -133,7 +148,7 @@ def compare(
     process; if `isolated`, those of another pair of processes each time. `max_time` is in seconds and excludes
     `pair_of`, which may launch processes.
     """
-    comparison = Comparison(test)
+    comparison = Comparison(test, in_forks)
     elapsed, clear = 0.0, False
     while not clear and (comparison.test.waits_for_first_look or elapsed < max_time):
         pair = pair_of(len(comparison.rounds))
@@ -182,7 +197,9 @@ def measure_block(
         now = time.perf_counter()
         elapsed = now - start
         length = max(BLOCK_SECONDS, min(BLOCK_PER_BUILD * elapsed, longest - elapsed))
-        block = take_pairs(versions, calls, now + length, rng, PAIRS if elapsed < longest else 1, gpu)
+        in_forks = all(isinstance(version, ForkedCall) for version in versions)
+        few = elapsed > longest or (in_forks and min(firsts) >= VERY_LONG_CALL)
+        block = take_pairs(versions, calls, now + length, rng, 1 if few else PAIRS, gpu)
         least = (min(each) for each in zip(*block.seconds, strict=True))  # of base, and of head
         of_versions = zip(firsts if base_first else firsts[::-1], least, strict=True)
         block.start_warm = all(VERY_LONG_CALL < first < NO_LONGER * later for first, later in of_versions)
@@ -201,12 +218,20 @@ def warm_up(version: Timed) -> float:
 def take_pairs(
     versions: Sequence[Timed], calls: int, end: float, rng: random.Random, least: int, gpu: GpuClock | None
 ) -> TimedBlock:
-    """Sample both versions, one directly after the other in random order, until `end` and at least `least` times."""
+    """Sample both versions, one directly after the other in random order, until `end` and at least `least` times.
+
+    Those that are in forks are begun in random order, and run at the same time.
+    """
     block = TimedBlock()
     while len(block.log_ratios) < least or time.perf_counter() < end:
         seconds, clocks = [0.0, 0.0], [0.0, 0.0]
-        for index in (0, 1) if rng.random() < 0.5 else (1, 0):
-            seconds[index] = versions[index].seconds(calls)
+        order = (0, 1) if rng.random() < 0.5 else (1, 0)
+        begun = [version for index in order if isinstance(version := versions[index], ForkedCall)]
+        for version in begun:
+            version.begin(calls)
+        for index in order:
+            version = versions[index]
+            seconds[index] = version.end() if isinstance(version, ForkedCall) else version.seconds(calls)
             clocks[index] = (gpu and gpu.megahertz()) or 0.0
         if all(clocks):
             block.clock_ratios.append(math.log(clocks[1] / clocks[0]))
