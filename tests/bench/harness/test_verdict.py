@@ -108,7 +108,7 @@ def test_the_errors_of_all_looks_sum_to_the_case_s_and_of_all_cases_to_the_run_s
     for looks in (0, 1, 3, 200):
         errors = [rule.error_at(look) for look in range(looks)]
         assert all(0 < later < sooner for sooner, later in pairwise(errors))
-        assert sum(errors) <= error / cases / 3 * (1 + 1e-12)
+        assert sum(errors) <= error / cases * 5 / 6 * (1 + 1e-12)
         assert sum(errors) + rule.error_left(looks) == pytest.approx(error / cases)
 
 
