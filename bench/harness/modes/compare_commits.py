@@ -169,7 +169,7 @@ class CompareCommits(Mode):
             self.findings.failed[case.name] = why(error)
             raise
         try:
-            base()
+            in_forks &= gains_by_forks(base(), self.device)  # called here as well: what is kept, forks inherit
         except Exception as error:
             self.findings.only_head.append(f"{case.name} ({why(error)})")
             return
