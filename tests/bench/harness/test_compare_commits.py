@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 
 from bench.harness.quantities import duration, percentage, seconds_of
 from tests.support import pytest_process
-from tests.support.git_repository import TINY, Repository
+from tests.support.git_repository import COUNTED_TIME, TINY, Repository
 
 NAME = "bench_tiny.py::bench_place[study]"
 # Far from what a busy machine does to a time: half as slow again is no change, fifty times is.
@@ -91,6 +92,41 @@ def test_a_slow_change_is_slower_and_its_opposite_faster(repository, tmp_path):
     back = against(repository, "slow", *COARSE)
     assert back.returncode == 0, back.stdout + back.stderr
     assert f"faster   {NAME}" in back.stdout
+
+
+LONG_CALLS = (
+    COUNTED_TIME
+    + """
+
+import os
+
+from bench.harness.timing import pairing
+
+pairing.LONG_CALL = 0.0  # so that every call that never waits counts for long
+
+
+def noted(timed, calls):
+    with open("processes", "a") as file:
+        print(os.getpid(), os.getppid(), file=file)
+    return seconds(timed, calls)
+
+
+TimedCall.seconds = noted
+"""
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="calls are forked on Linux alone")
+def test_long_calls_are_measured_in_forks_and_their_verdict_is_the_same(repository, tmp_path):
+    repository.slow_down()
+    repository.write("long_calls.py", LONG_CALLS)
+    result = against(repository, "HEAD", *COARSE, "-p", "long_calls", "--verdicts", str(tmp_path / "v.json"))
+    assert result.returncode == 1, result.stdout + result.stderr
+    (case,) = json.loads((tmp_path / "v.json").read_text())["cases"]
+    assert (case["verdict"], round(case["change"], 9)) == ("slower", 49.0)
+    processes = {tuple(line.split()) for line in (repository.folder / "processes").read_text().splitlines()}
+    assert len({parent for _, parent in processes}) == 1
+    assert len(processes) >= 2 * 3  # two for each round
 
 
 FAKE_GPU = """
