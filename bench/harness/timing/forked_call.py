@@ -7,6 +7,9 @@ each counts its own CPU time (`clock.py`). On such a machine the ratio of two ca
 in turns and by 0.3 to 0.8 % at the same time; of 130 ms by 2.0 and 1.1 %, of 50 ms by 4.0 and 2.0 %. (On two cores:
 Bulej et al. 2020, "Duet benchmarking: improving measurement accuracy in the cloud".) After each turn of the other, a
 version reads its data into the cache anew; both do.
+
+All forks begin with the same free memory, but with pages of their own: blocks of rounds scatter as much with pieces of
+memory of random sizes before each build as without.
 """
 
 import gc
@@ -15,7 +18,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -119,14 +122,15 @@ def can_fork(device: torch.device) -> bool:
 
 
 @contextmanager
-def forked(builders: Sequence[Builder]) -> Iterator[Sequence[Builder]]:
-    """Builders that build each in a fork of its own, both on the CPU that this process runs on now."""
+def forked(base: Builder, head: Builder, base_first: bool) -> Iterator[tuple[Builder, Builder]]:
+    """Builders that build each in a fork of its own, made in this order, on the CPU that this process runs on now."""
     cpu = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[_PROCESSOR])
     calls: list[ForkedCall] = []
     try:
-        for build in builders:
+        for build in (base, head) if base_first else (head, base):
             calls.append(ForkedCall(build, cpu))
-        yield [call.build for call in calls]
+        first, second = calls if base_first else calls[::-1]
+        yield first.build, second.build
     finally:
         for call in calls:
             call.close()

@@ -100,11 +100,10 @@ class Comparison:
         sample = forked_call.SAMPLE_SECONDS if self.in_forks else sample
         base_first = rng.random() < 0.5
         start_warm = bool(self.rounds) and all(block.start_warm for block in self.rounds[0])
-        with forked(pair) if self.in_forks else nullcontext(pair) as (base, head):
-            blocks = (
-                measure_block(base, head, base_first, rng, sample, longest, gpu, start_warm),
-                measure_block(base, head, not base_first, rng, sample, longest, gpu, start_warm),
-            )
+        with forked(*pair, base_first) if self.in_forks else nullcontext(pair) as (base, head):
+            first = measure_block(base, head, base_first, rng, sample, longest, gpu, start_warm)
+            start_warm |= self.in_forks and first.start_warm
+            blocks = first, measure_block(base, head, not base_first, rng, sample, longest, gpu, start_warm)
         self.rounds.append(blocks)
         values = [block_value(block.log_ratios) for block in blocks]
         cycles = [each for block in blocks if (each := block.cycles) is not None]
@@ -202,7 +201,7 @@ def measure_block(
         block = take_pairs(versions, calls, now + length, rng, 1 if few else PAIRS, gpu)
         least = (min(each) for each in zip(*block.seconds, strict=True))  # of base, and of head
         of_versions = zip(firsts if base_first else firsts[::-1], least, strict=True)
-        block.start_warm = all(VERY_LONG_CALL < first < NO_LONGER * later for first, later in of_versions)
+        block.start_warm = start_warm or all(VERY_LONG_CALL < first < NO_LONGER * later for first, later in of_versions)
         return block
     finally:
         if collecting:

@@ -61,7 +61,7 @@ def alive(process):
 
 def test_each_version_is_built_and_called_in_a_process_of_its_own_on_one_cpu(tmp_path):
     log = tmp_path / "log"
-    with forked([lambda: Counted(log, "base", 1.0), lambda: Counted(log, "head", 2.0)]) as (base, head):
+    with forked(lambda: Counted(log, "base", 1.0), lambda: Counted(log, "head", 2.0), True) as (base, head):
         first, second = base(), head()
         assert (first.seconds(3), second.seconds(1)) == (3.0, 2.0)
         assert base().seconds(1) == 1.0
@@ -92,7 +92,7 @@ def test_both_run_at_the_same_time(tmp_path):
                 time.sleep(0.001)
             return 1.0
 
-    with forked([lambda: Meets("base", "head"), lambda: Meets("head", "base")]) as builders:
+    with forked(lambda: Meets("base", "head"), lambda: Meets("head", "base"), True) as builders:
         block = pairing.take_pairs([build() for build in builders], 1, 0.0, random.Random(0), 1, None)
     assert block.log_ratios == [0.0]
 
@@ -106,7 +106,7 @@ def test_what_building_or_calling_raises_comes_back_and_the_process_goes_on():
         def seconds(self, calls):
             return failing(ValueError("no such window")) if calls == 1 else 4.0
 
-    with forked([Fails, lambda: failing(OSError("no data"))]) as (base, head):
+    with forked(Fails, lambda: failing(OSError("no data")), False) as (base, head):
         call = base()
         with pytest.raises(ForkedCallError, match=r"^ValueError: no such window$"):
             call.seconds(1)
@@ -120,7 +120,7 @@ def test_a_process_that_ends_is_an_error():
         def seconds(self, calls):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with forked([Ends, Ends]) as (base, head):
+    with forked(Ends, Ends, True) as (base, head):
         call = base()
         for _ in range(2):
             with pytest.raises(ForkedCallError, match=r"^its process ended$"):
@@ -132,7 +132,7 @@ def test_whatever_ends_a_measurement_ends_its_processes(tmp_path):
     log = tmp_path / "log"
 
     def interrupted():
-        with forked([lambda: Counted(log, "base", 1.0)] * 2) as (base, head):
+        with forked(*[lambda: Counted(log, "base", 1.0)] * 2, True) as (base, head):
             base()
             head()
             raise KeyboardInterrupt
@@ -217,7 +217,7 @@ def test_the_clock_reads_the_fork_it_is_in():
             time.sleep(0.001)
             return float(clock().waits - before.waits)
 
-    with forked([Waits, Waits]) as (base, _):
+    with forked(Waits, Waits, True) as (base, _):
         assert base().seconds(1) == 1.0
 
 
@@ -239,7 +239,7 @@ def test_a_backward_pass_runs_in_a_fork_after_one_here_beside_a_thread():
     thread.start()
     try:
         assert gradient() == 6.0
-        with forked([Differentiates, Differentiates]) as (base, head):
+        with forked(Differentiates, Differentiates, False) as (base, head):
             assert (base().seconds(1), head().seconds(1)) == (6.0, 6.0)
     finally:
         ended.set()
