@@ -8,8 +8,9 @@ in turns and by 0.3 to 0.8 % at the same time; of 130 ms by 2.0 and 1.1 %, of 50
 Bulej et al. 2020, "Duet benchmarking: improving measurement accuracy in the cloud".) After each turn of the other, a
 version reads its data into the cache anew; both do.
 
-All forks begin with the same free memory, but with pages of their own: blocks of rounds scatter as much with pieces of
-memory of random sizes before each build as without.
+Where a process's memory lies makes it faster or slower for as long as it lives: by 2 % for calls that work on a
+gigabyte, and once by 10 %. So in the second block of a round the two processes change versions, as the two versions
+change their places in the order of building: the effect cancels in the round's mean, and widens the interval.
 """
 
 import gc
@@ -18,7 +19,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -27,7 +28,6 @@ import torch
 
 SAMPLE_SECONDS = 0.05  # the shortest sample: turns enough of each version
 _PROCESSOR = 36  # of the fields of /proc/self/stat after the name, proc(5): the CPU that it runs on
-_BUILD = 0  # as a number of calls: build anew
 
 
 class Timed(Protocol):
@@ -45,9 +45,9 @@ class ForkedCallError(Exception):
 
 
 class ForkedCall:
-    """A call in a fork of this process that stays on one CPU, where `build` makes it, each time it is asked to."""
+    """A call in a fork of this process that stays on one CPU; one of `builders` makes it, each time it is asked to."""
 
-    def __init__(self, build: Builder, cpu: int) -> None:
+    def __init__(self, builders: Sequence[Builder], cpu: int) -> None:
         messages, self._to = os.pipe()
         back, answers = os.pipe()
         with warnings.catch_warnings():
@@ -55,14 +55,14 @@ class ForkedCall:
             self.process = os.fork()
         if self.process == 0:
             os.close(self._to)  # so that reading ends when the other process does
-            _serve(build, cpu, messages, answers)
+            _serve(builders, cpu, messages, answers)
         os.close(messages)
         os.close(answers)
         self._answers = os.fdopen(back, "rb")
 
-    def build(self) -> "ForkedCall":
-        """Make it anew. Raises ForkedCallError."""
-        self.seconds(_BUILD)
+    def build(self, which: int) -> "ForkedCall":
+        """Make it anew, by the builder of this number. Raises ForkedCallError."""
+        self.seconds(-1 - which)
         return self
 
     def seconds(self, calls: int) -> float:
@@ -73,7 +73,7 @@ class ForkedCall:
     def begin(self, calls: int) -> None:
         """Have it make so many calls, while this process goes on."""
         with suppress(BrokenPipeError):  # which the answer says
-            os.write(self._to, calls.to_bytes(8, "little"))
+            os.write(self._to, calls.to_bytes(8, "little", signed=True))
 
     def end(self) -> float:
         """Seconds of the calls that were begun, when they are done. Raises ForkedCallError."""
@@ -91,19 +91,19 @@ class ForkedCall:
         os.waitpid(self.process, 0)
 
 
-def _serve(build: Builder, cpu: int, messages: int, answers: int) -> None:
+def _serve(builders: Sequence[Builder], cpu: int, messages: int, answers: int) -> None:
     """Build and call as the messages say until there are no more; never return."""
     try:
         os.sched_setaffinity(0, {cpu})
         timed: Timed | None = None
         gc.disable()
         while message := os.read(messages, 8):
-            calls = int.from_bytes(message, "little")
+            calls = int.from_bytes(message, "little", signed=True)
             answer = 0.0, ""
             try:
-                if calls == _BUILD:
+                if calls < 0:
                     timed = None  # the last one's memory first
-                    timed = build()
+                    timed = builders[-1 - calls]()
                     gc.collect()
                 else:
                     assert timed is not None
@@ -122,15 +122,22 @@ def can_fork(device: torch.device) -> bool:
 
 
 @contextmanager
-def forked(base: Builder, head: Builder, base_first: bool) -> Iterator[tuple[Builder, Builder]]:
-    """Builders that build each in a fork of its own, made in this order, on the CPU that this process runs on now."""
+def forked(base: Builder, head: Builder) -> Iterator[Callable[[bool], tuple[Builder, Builder]]]:
+    """Two forks, on the CPU that this process runs on now: the builders of a block, from whether base is built first.
+
+    What is built first is built in the first fork.
+    """
     cpu = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[_PROCESSOR])
     calls: list[ForkedCall] = []
+
+    def builders(base_first: bool) -> tuple[Builder, Builder]:
+        of_base, of_head = calls if base_first else calls[::-1]
+        return lambda: of_base.build(0), lambda: of_head.build(1)
+
     try:
-        for build in (base, head) if base_first else (head, base):
-            calls.append(ForkedCall(build, cpu))
-        first, second = calls if base_first else calls[::-1]
-        yield first.build, second.build
+        for _ in range(2):
+            calls.append(ForkedCall((base, head), cpu))
+        yield builders
     finally:
         for call in calls:
             call.close()

@@ -100,10 +100,11 @@ class Comparison:
         sample = forked_call.SAMPLE_SECONDS if self.in_forks else sample
         base_first = rng.random() < 0.5
         start_warm = bool(self.rounds) and all(block.start_warm for block in self.rounds[0])
-        with forked(*pair, base_first) if self.in_forks else nullcontext(pair) as (base, head):
-            first = measure_block(base, head, base_first, rng, sample, longest, gpu, start_warm)
+        with forked(*pair) if self.in_forks else nullcontext(lambda base_first: pair) as builders:
+            first = measure_block(*builders(base_first), base_first, rng, sample, longest, gpu, start_warm)
             start_warm |= self.in_forks and first.start_warm
-            blocks = first, measure_block(base, head, not base_first, rng, sample, longest, gpu, start_warm)
+            second = measure_block(*builders(not base_first), not base_first, rng, sample, longest, gpu, start_warm)
+        blocks = first, second
         self.rounds.append(blocks)
         values = [block_value(block.log_ratios) for block in blocks]
         cycles = [each for block in blocks if (each := block.cycles) is not None]

@@ -61,7 +61,8 @@ def alive(process):
 
 def test_each_version_is_built_and_called_in_a_process_of_its_own_on_one_cpu(tmp_path):
     log = tmp_path / "log"
-    with forked(lambda: Counted(log, "base", 1.0), lambda: Counted(log, "head", 2.0), True) as (base, head):
+    with forked(lambda: Counted(log, "base", 1.0), lambda: Counted(log, "head", 2.0)) as builders:
+        base, head = builders(True)
         first, second = base(), head()
         assert (first.seconds(3), second.seconds(1)) == (3.0, 2.0)
         assert base().seconds(1) == 1.0
@@ -92,8 +93,8 @@ def test_both_run_at_the_same_time(tmp_path):
                 time.sleep(0.001)
             return 1.0
 
-    with forked(lambda: Meets("base", "head"), lambda: Meets("head", "base"), True) as builders:
-        block = pairing.take_pairs([build() for build in builders], 1, 0.0, random.Random(0), 1, None)
+    with forked(lambda: Meets("base", "head"), lambda: Meets("head", "base")) as builders:
+        block = pairing.take_pairs([build() for build in builders(True)], 1, 0.0, random.Random(0), 1, None)
     assert block.log_ratios == [0.0]
 
 
@@ -106,7 +107,8 @@ def test_what_building_or_calling_raises_comes_back_and_the_process_goes_on():
         def seconds(self, calls):
             return failing(ValueError("no such window")) if calls == 1 else 4.0
 
-    with forked(Fails, lambda: failing(OSError("no data")), False) as (base, head):
+    with forked(Fails, lambda: failing(OSError("no data"))) as builders:
+        base, head = builders(False)
         call = base()
         with pytest.raises(ForkedCallError, match=r"^ValueError: no such window$"):
             call.seconds(1)
@@ -120,7 +122,8 @@ def test_a_process_that_ends_is_an_error():
         def seconds(self, calls):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with forked(Ends, Ends, True) as (base, head):
+    with forked(Ends, Ends) as builders:
+        base, head = builders(True)
         call = base()
         for _ in range(2):
             with pytest.raises(ForkedCallError, match=r"^its process ended$"):
@@ -132,9 +135,9 @@ def test_whatever_ends_a_measurement_ends_its_processes(tmp_path):
     log = tmp_path / "log"
 
     def interrupted():
-        with forked(*[lambda: Counted(log, "base", 1.0)] * 2, True) as (base, head):
-            base()
-            head()
+        with forked(*[lambda: Counted(log, "base", 1.0)] * 2) as builders:
+            for build in builders(True):
+                build()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -155,7 +158,13 @@ def test_a_round_in_forks_finds_the_ratio_and_both_orders_of_building(tmp_path):
     assert [
         built[at : at + 4] in (["base", "head", "head", "base"], ["head", "base", "base", "head"]) for at in (0, 4, 8)
     ]
-    assert len({process for _, _, process, _ in done}) == 6  # a pair for each round
+    processes = [process for _, what, process, _ in done if what == "build"]
+    assert len(set(processes)) == 6  # a pair for each round
+    for at in (0, 4, 8):  # which change versions in its second block
+        by_process = {process: set() for process in processes[at : at + 4]}
+        for process, version in zip(processes[at : at + 4], built[at : at + 4], strict=True):
+            by_process[process].add(version)
+        assert list(by_process.values()) == [{"base", "head"}] * 2
     assert {what for _, what, *_ in done} == {"build", "call1"}
 
 
@@ -217,8 +226,8 @@ def test_the_clock_reads_the_fork_it_is_in():
             time.sleep(0.001)
             return float(clock().waits - before.waits)
 
-    with forked(Waits, Waits, True) as (base, _):
-        assert base().seconds(1) == 1.0
+    with forked(Waits, Waits) as builders:
+        assert [build().seconds(1) for build in builders(True)] == [1.0, 1.0]
 
 
 def test_a_backward_pass_runs_in_a_fork_after_one_here_beside_a_thread():
@@ -239,8 +248,8 @@ def test_a_backward_pass_runs_in_a_fork_after_one_here_beside_a_thread():
     thread.start()
     try:
         assert gradient() == 6.0
-        with forked(Differentiates, Differentiates, False) as (base, head):
-            assert (base().seconds(1), head().seconds(1)) == (6.0, 6.0)
+        with forked(Differentiates, Differentiates) as builders:
+            assert [build().seconds(1) for build in builders(True)] == [6.0, 6.0]
     finally:
         ended.set()
         thread.join()
